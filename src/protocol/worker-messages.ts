@@ -1,0 +1,131 @@
+import { z } from 'zod'
+import { protocolLimits } from './limits.ts'
+import { modelOfferSchema } from './model-offer.ts'
+
+/** Version in the Noise prologue: `lichen/worker/1 ‖ PoolId`. */
+export const workerProtocol = 'lichen/worker/1'
+
+/**
+ * First byte of every message inside a worker session. Worker → pool below 0x80, pool → worker above.
+ * JSON bodies are UTF-8, parsed strictly (no duplicate keys, depth ≤ 64). Integers in binary bodies are big-endian.
+ */
+export const messageType = {
+  /** JSON {@link helloSchema}. First message of a worker. */
+  hello: 0x01,
+  /** JSON {@link heartbeatSchema}. Every 5 s, and in answer to a ping. */
+  heartbeat: 0x02,
+  /** JSON {@link helloSchema}: the offer changed. */
+  offer: 0x03,
+  /** Empty: finish what runs, send nothing new. */
+  drain: 0x04,
+  /** `u32 stream` then per token `u32 id ‖ u16 length ‖ piece`. */
+  tokens: 0x20,
+  /** JSON {@link tokenDetailsSchema}: tokens with log probabilities. */
+  tokenDetails: 0x21,
+  /** JSON {@link deltaSchema}: what is not text (tool calls) from an upstream. */
+  delta: 0x22,
+  /** `u32 stream ‖ u32 index` then f32 little-endian values. */
+  vector: 0x23,
+  /** JSON {@link endSchema}. */
+  end: 0x24,
+  /** JSON {@link failedSchema}. */
+  failed: 0x25,
+  /** JSON {@link welcomeSchema}. First message of a pool, and again when the standing changes (approved, renewed). */
+  welcome: 0x81,
+  /** Empty: answer with a heartbeat at once. */
+  ping: 0x82,
+  /** JSON {@link refusedSchema}; the pool closes afterwards. */
+  refused: 0x83,
+  /** `u32 header length ‖ header JSON` {@link dispatchSchema} `‖ raw HTTP body`. */
+  dispatch: 0x90,
+  /** `u32 stream`. */
+  cancel: 0x91,
+  /** `u32 stream ‖ u32 bytes`: the worker may send so many bytes of pieces more. */
+  credit: 0x92,
+} as const
+
+const streamId = z.int().min(0).max(0xffff_ffff)
+const count = z.int().min(0).max(0xffff_ffff)
+const base64 = z.string().max(16_384)
+
+export const helloSchema = z.strictObject({
+  /** `lichen/0.1.0`, shown to the operator. */
+  agent: z.string().max(100),
+  features: z.array(z.string().max(40)).max(64),
+  /** Requests it computes at once. */
+  slots: z.int().min(1).max(4_096),
+  models: z.array(modelOfferSchema).max(protocolLimits.modelsPerWorkerMax),
+})
+export type Hello = z.infer<typeof helloSchema>
+
+export const heartbeatSchema = z.strictObject({ active: count })
+
+export const welcomeSchema = z.strictObject({
+  standing: z.enum(['pending', 'approved']),
+  worker: z.string().max(64),
+  /** RFC 3339; the worker's key is refused afterwards. */
+  expiresAt: z.string().max(40).nullable(),
+  heartbeatMs: z.int().min(100).max(60_000),
+})
+export type Welcome = z.infer<typeof welcomeSchema>
+
+export const refusedSchema = z.strictObject({
+  code: z.string().max(60),
+  message: z.string().max(1_000),
+  fix: z.string().max(1_000),
+})
+
+export const dispatchSchema = z.strictObject({
+  stream: streamId,
+  /** Lease id; one per attempt. */
+  lease: z.string().max(64),
+  kind: z.enum(['chat', 'completion', 'embedding']),
+  model: z.string().max(protocolLimits.modelNameCharsMax),
+  digest: z.string().max(64).nullable(),
+  /** Index of the choice, 0 … n − 1. */
+  choice: z.int().min(0).max(protocolLimits.choicesMax),
+  /** 32 bytes of sampler seed, hex. */
+  seed: z.string().regex(/^[0-9a-f]{64}$/),
+  /** Most completion tokens of this choice, those of earlier segments included. */
+  maxTokens: z.int().min(0).max(16_777_216),
+  /** Token ids of earlier segments; the worker continues after them. */
+  resume: z.array(z.int().min(0).max(0xffff_fffe)).max(1_048_576),
+  /** Milliseconds until the worker must have ended. */
+  deadlineMs: z.int().min(1).max(86_400_000),
+  /** Bytes of pieces it may send before more credit. */
+  credit: count,
+})
+export type DispatchHeader = z.infer<typeof dispatchSchema>
+
+export const tokenDetailsSchema = z.strictObject({
+  stream: streamId,
+  tokens: z
+    .array(
+      z.strictObject({
+        id: streamId,
+        piece: base64,
+        logprob: z.number(),
+        top: z.array(z.strictObject({ piece: base64, logprob: z.number() })).max(protocolLimits.topLogprobsMax),
+      }),
+    )
+    .max(4_096),
+})
+
+export const deltaSchema = z.strictObject({ stream: streamId, delta: z.record(z.string(), z.unknown()) })
+
+export const endSchema = z.strictObject({
+  stream: streamId,
+  finish: z.enum(['stop', 'length', 'tool_calls', 'content_filter']),
+  promptTokens: count,
+  completionTokens: count,
+})
+
+export const failedSchema = z.strictObject({
+  stream: streamId,
+  /** Whether another worker might succeed: false when the request itself is at fault. */
+  retry: z.boolean(),
+  code: z.string().max(60),
+  message: z.string().max(1_000),
+  fix: z.string().max(1_000),
+  param: z.string().max(200).nullable(),
+})
