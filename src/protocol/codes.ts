@@ -45,6 +45,7 @@ export const refusalCodes = {
   // workers at the door
   protocol_violation: { status: 400, type: 'session_error' },
   unsupported_protocol: { status: 400, type: 'session_error' },
+  pool_unreachable: { status: 503, type: 'session_error' },
   wrong_pool: { status: 403, type: 'session_error' },
   handshake_failed: { status: 403, type: 'session_error' },
   auth_deadline: { status: 408, type: 'session_error' },

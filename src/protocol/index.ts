@@ -6,9 +6,12 @@
  * Always  parsing never throws on bytes from outside; it returns a refusal.
  */
 export { type RefusalCode, refusalCodes } from './codes.ts'
+export { type ConformanceOp, conformanceOp, hexSchema, type OpResult, protocolOps, refused } from './conformance.ts'
 export { type PoolId, parsePoolId, parseWorkerId, type WorkerId } from './ids.ts'
 export { protocolLimits } from './limits.ts'
 export { type ModelFeature, type ModelOffer, modelFeatures, modelOfferSchema } from './model-offer.ts'
+export * from './openai/index.ts'
+export { type JsonLimits, type ParsedJson, parseJson } from './parse-json.ts'
 export { PoolError, type Refusal, toOpenAiError } from './pool-error.ts'
 export { TextAssembler } from './text-assembler.ts'
 export { type FinishReason, noTokenId, type Token, type TopToken, type UsageClaim } from './token.ts'

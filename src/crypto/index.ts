@@ -1,0 +1,20 @@
+/**
+ * Crypto: keys, signatures, hashes and the one canonical JSON.
+ *
+ * Owns    Ed25519 identities and the acceptance policy for public keys, X25519, SHA-256, RFC 8785.
+ * Imports nothing. No clock, no dice of its own, no disk.
+ * Always  a key from outside is accepted once, by one policy, before a signature under it means anything.
+ */
+export { acceptPublicKey, type KeyRefusal } from './accept-public-key.ts'
+export { canonicalize } from './canonicalize.ts'
+export {
+  generateIdentity,
+  type Identity,
+  identityFromSeed,
+  importPublicKey,
+  type PublicKeyHandle,
+  verifySignature,
+} from './identity.ts'
+export { cryptoLimits } from './limits.ts'
+export { sha256 } from './sha256.ts'
+export { type DhKey, dhKeyFromSeed, diffieHellman, generateDhKey } from './x25519.ts'

@@ -1,0 +1,15 @@
+/**
+ * Transport: one encrypted, mutually authenticated session between a worker and its pool.
+ *
+ * Owns    the Noise handshake, records and their keys, fragments, WebSocket framing, the door workers knock at, their limits.
+ * Imports crypto, runtime, protocol.
+ * Always  nothing of a message leaves unencrypted; a peer's identity is proven before its first message is delivered.
+ */
+export { type Admission, acceptSession, type Peer } from './accept-session.ts'
+export { clientAddress, parseTrustedProxies, sourceGroup } from './client-address.ts'
+export { closeCode } from './close-code.ts'
+export { transportOps } from './conformance.ts'
+export { type DialOptions, dialSession } from './dial-session.ts'
+export { transportLimits } from './limits.ts'
+export type { SecureSession, SessionPeer } from './secure-session.ts'
+export { type DoorRefusal, WorkerDoor, type WorkerDoorOptions } from './worker-door.ts'
