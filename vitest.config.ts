@@ -1,12 +1,13 @@
 import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
-  resolve: { conditions: ['source'] },
-  ssr: { resolve: { conditions: ['source'], externalConditions: ['source'] } },
+  resolve: { conditions: ['lichen-source'] },
+  ssr: { resolve: { conditions: ['lichen-source'], externalConditions: ['lichen-source'] } },
   test: {
     include: ['src/**/*.test.ts', 'tools/**/*.test.ts', 'docs/**/*.test.ts'],
+    globalSetup: ['src/testkit/global-setup.ts'],
     pool: 'forks',
-    execArgv: ['-C', 'source'],
+    execArgv: ['-C', 'lichen-source'],
     testTimeout: 60_000,
     hookTimeout: 120_000,
     teardownTimeout: 30_000,

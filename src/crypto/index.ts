@@ -17,4 +17,4 @@ export {
 } from './identity.ts'
 export { cryptoLimits } from './limits.ts'
 export { sha256 } from './sha256.ts'
-export { type DhKey, dhKeyFromSeed, diffieHellman, generateDhKey } from './x25519.ts'
+export { type DhKey, dhKeyFromSeed, diffieHellman, generateDhKey, importDhPublicKey } from './x25519.ts'

@@ -40,7 +40,7 @@ export const messageType = {
   dispatch: 0x90,
   /** `u32 stream`. */
   cancel: 0x91,
-  /** `u32 stream ‖ u32 bytes`: the worker may send so many bytes of pieces more. */
+  /** `u32 stream ‖ u32 bytes`: the worker may send so many bytes of stream message bodies more. */
   credit: 0x92,
 } as const
 
@@ -92,7 +92,7 @@ export const dispatchSchema = z.strictObject({
   resume: z.array(z.int().min(0).max(0xffff_fffe)).max(1_048_576),
   /** Milliseconds until the worker must have ended. */
   deadlineMs: z.int().min(1).max(86_400_000),
-  /** Bytes of pieces it may send before more credit. */
+  /** Bytes of stream message bodies it may send before more credit. */
   credit: count,
 })
 export type DispatchHeader = z.infer<typeof dispatchSchema>

@@ -1,10 +1,10 @@
 import type { WebSocket } from 'ws'
 import { acceptPublicKey, type DhKey, generateDhKey, type Identity, sha256 } from '#crypto'
 import { messageType, PoolError, parseWorkerId, type Refusal, type RefusalCode, type WorkerId } from '#protocol'
-import { deadlineSignal, type Runtime } from '#runtime'
+import type { Runtime } from '#runtime'
 import { closeCode } from './close-code.ts'
 import { authDeadline, FrameInbox } from './frame-inbox.ts'
-import { abortable, handshakeFailed, prologue } from './handshake-frames.ts'
+import { abortable, handshakeDeadline, handshakeFailed, prologue } from './handshake-frames.ts'
 import { transportLimits } from './limits.ts'
 import { NoiseError, NoiseHandshake } from './noise-handshake.ts'
 import { NoiseSession, type SecureSession, type SessionLimits } from './secure-session.ts'
@@ -43,22 +43,18 @@ export interface AcceptOptions {
 export async function acceptSession(options: AcceptOptions): Promise<SecureSession | undefined> {
   const { runtime, signal, socket } = options
   const inbox = new FrameInbox(socket)
-  const leaving = new AbortController()
-  const leave = () =>
-    leaving.abort(new PoolError('shutting_down', 'The pool is going away.', 'Connect again in a moment.'))
-  if (signal?.aborted) leave()
-  else signal?.addEventListener('abort', leave, { once: true })
-  using deadline = deadlineSignal(runtime, transportLimits.authMsMax, authDeadline(), leaving.signal)
+  const patience = { ms: transportLimits.authMsMax, late: authDeadline, parent: signal, left: goingAway }
+  using deadline = handshakeDeadline(runtime, patience)
   try {
     const { session, peer } = await shakeHands(inbox, options, deadline.signal)
     return await letIn(session, peer, options, deadline.signal)
   } catch (error) {
     endHandshake(inbox, error, options)
     return undefined
-  } finally {
-    signal?.removeEventListener('abort', leave)
   }
 }
+
+const goingAway = () => new PoolError('shutting_down', 'The pool is going away.', 'Connect again in a moment.')
 
 /** Close codes of handshakes that ended otherwise than by a proven worker being refused. */
 const codeOf: Partial<Record<RefusalCode, number>> = {
@@ -82,13 +78,14 @@ async function shakeHands(
   signal: AbortSignal,
 ): Promise<{ session: NoiseSession; peer: Peer }> {
   const { pool, runtime, staticKey, limits, onFault } = options
+  const first = await inbox.next(signal) // who opens a socket and says nothing costs no key
   const noise = new NoiseHandshake({
     initiator: false,
     prologue: prologue(pool.id),
     staticKey,
     ephemeralKey: generateDhKey(runtime),
   })
-  if (noise.read(await inbox.next(signal)).length > 0) throw handshakeFailed('Message 1 carries a payload.')
+  if (noise.read(first).length > 0) throw handshakeFailed('Message 1 carries a payload.')
   inbox.socket.send(noise.write((hash) => writePoolPayload(pool, hash)))
   const peer = await readWorker(noise, await inbox.next(signal), options, signal)
   const session = new NoiseSession({
@@ -113,7 +110,8 @@ async function readWorker(
   const proof = readSessionPayload('worker', payload, noise.hashBeforePayload)
   const id = proof && parseWorkerId(sha256(proof.publicKey).toString('hex'))
   if (!id) throw handshakeFailed('The worker did not sign for its session key.')
-  const known = await abortable(Promise.resolve(isKnownKey?.(id) ?? false), signal)
+  const answer = isKnownKey?.(id) ?? false
+  const known = typeof answer === 'boolean' ? answer : await abortable(answer, signal)
   if (!known && !acceptPublicKey(proof.publicKey).ok) {
     throw handshakeFailed('The identity key of the worker is not acceptable.')
   }

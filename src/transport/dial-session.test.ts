@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, createServer as createTcpServer } from 'node:net'
 import { ed25519 } from '@noble/curves/ed25519.js'
 import { describe, expect, test } from 'vitest'
 import type { WebSocket } from 'ws'
@@ -235,6 +235,18 @@ describe('a worker that cannot get through is told why', () => {
     const error = await knock({ url: `http://127.0.0.1:${port}`, poolId }).catch((reason: PoolError) => reason)
     expect(error).toMatchObject({ code })
     if (status === 429) expect((error as PoolError).refusal.retryAfterMs).toBe(7_000)
+    await new Promise((resolve) => server.close(resolve))
+  })
+
+  test('when what answers the phone says nothing', async () => {
+    const server = createTcpServer((socket) => socket.on('error', () => {}).resume()).listen(0, '127.0.0.1')
+    await new Promise((resolve) => server.once('listening', resolve))
+    const { port } = server.address() as AddressInfo
+    const error = await knock({ url: `http://127.0.0.1:${port}`, poolId }, { runtime: hasty }).catch((reason) => reason)
+    expect(error).toMatchObject({
+      code: 'pool_unreachable',
+      message: expect.stringContaining('did not answer in time'),
+    })
     await new Promise((resolve) => server.close(resolve))
   })
 

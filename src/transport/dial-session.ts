@@ -1,9 +1,16 @@
 import { WebSocket } from 'ws'
 import { acceptPublicKey, type DhKey, generateDhKey, type Identity, sha256 } from '#crypto'
 import { PoolError, type PoolId, protocolLimits } from '#protocol'
-import { deadlineSignal, type Runtime } from '#runtime'
+import type { Runtime } from '#runtime'
 import { authDeadline, FrameInbox } from './frame-inbox.ts'
-import { abortable, handshakeFailed, prologue, sessionPath, subprotocol } from './handshake-frames.ts'
+import {
+  abortable,
+  handshakeDeadline,
+  handshakeFailed,
+  prologue,
+  sessionPath,
+  subprotocol,
+} from './handshake-frames.ts'
 import { transportLimits } from './limits.ts'
 import { NoiseError, NoiseHandshake } from './noise-handshake.ts'
 import { NoiseSession, type SecureSession } from './secure-session.ts'
@@ -30,12 +37,12 @@ export interface DialOptions {
  */
 export async function dialSession(options: DialOptions): Promise<SecureSession> {
   const { runtime, signal } = options
-  using deadline = deadlineSignal(runtime, transportLimits.authMsMax, authDeadline(), signal)
-  deadline.signal.throwIfAborted()
+  signal?.throwIfAborted()
   const socket = openSocket(options.url)
   const inbox = new FrameInbox(socket)
   try {
-    await abortable(opened(socket, options.url), deadline.signal)
+    await openInTime(socket, options)
+    using deadline = handshakeDeadline(runtime, { ms: transportLimits.authMsMax, late: authDeadline, parent: signal })
     return await shakeHands(inbox, options, deadline.signal)
   } catch (error) {
     socket.terminate()
@@ -66,6 +73,13 @@ function openSocket(url: string): WebSocket {
     maxFragments: transportLimits.framePiecesMax,
   }
   return new WebSocket(sessionUrl(url), [subprotocol], options)
+}
+
+/** More patient than the handshake: thousands may stand before the door of a pool that was restarted, and each has a turn. */
+async function openInTime(socket: WebSocket, { runtime, signal, url }: DialOptions): Promise<void> {
+  const late = () => unreachable(url, 'it did not answer in time')
+  using deadline = handshakeDeadline(runtime, { ms: transportLimits.openMsMax, late, parent: signal })
+  await abortable(opened(socket, url), deadline.signal)
 }
 
 /** Resolves when the WebSocket is open; rejects with what the operator should know. */
@@ -127,8 +141,17 @@ function readPool(noise: NoiseHandshake, message: Buffer, poolId: PoolId): Buffe
   const proof = readSessionPayload('pool', payload, noise.hashBeforePayload)
   if (!proof) throw handshakeFailed('The pool did not sign for its session key.')
   if (sha256(proof.publicKey).toString('hex') !== poolId) throw wrongPool(poolId)
-  if (!acceptPublicKey(proof.publicKey).ok) throw handshakeFailed('The identity key of the pool is not acceptable.')
+  acceptPoolKey(proof.publicKey, poolId)
   return proof.publicKey
+}
+
+/** Pools whose key this process has accepted: the id is the key's hash, so the curve check (1 ms) need not be repeated. */
+const acceptedPools = new Set<PoolId>()
+
+function acceptPoolKey(publicKey: Buffer, poolId: PoolId): void {
+  if (acceptedPools.has(poolId)) return
+  if (!acceptPublicKey(publicKey).ok) throw handshakeFailed('The identity key of the pool is not acceptable.')
+  if (acceptedPools.size < transportLimits.acceptedPoolsMax) acceptedPools.add(poolId)
 }
 
 function authenticated(noise: NoiseHandshake, message: Buffer, poolId: PoolId): Buffer {

@@ -2,13 +2,14 @@ import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { type WebSocket, WebSocketServer } from 'ws'
 import type { DhKey, Identity } from '#crypto'
-import { PoolError, protocolLimits, type RefusalCode, toOpenAiError, type WorkerId } from '#protocol'
+import { protocolLimits, type Refusal, type RefusalCode, refusalCodes, toOpenAiError, type WorkerId } from '#protocol'
 import type { Runtime } from '#runtime'
 import { type Admission, acceptSession, type Peer } from './accept-session.ts'
 import { clientAddress, parseTrustedProxies, sourceGroup, type TrustedProxies } from './client-address.ts'
 import { closeCode } from './close-code.ts'
 import { sessionPath, subprotocol } from './handshake-frames.ts'
 import { transportLimits } from './limits.ts'
+import { ReturnTimes } from './return-times.ts'
 import type { SecureSession, SessionLimits } from './secure-session.ts'
 
 /** A socket that did not become a session, for the log and a counter. */
@@ -48,12 +49,14 @@ export class WorkerDoor<A extends Admission> {
   readonly #server: WebSocketServer
   readonly #leaving = new AbortController()
   readonly #strangers = new Map<string, number>()
+  readonly #returnTimes: ReturnTimes
   #strangersTotal = 0
 
   constructor(options: WorkerDoorOptions<A>) {
     this.#options = options
     this.#limits = { ...transportLimits, ...options.limits }
     this.#trusted = parseTrustedProxies(options.trustedProxies ?? [])
+    this.#returnTimes = new ReturnTimes(options.runtime.monotonic())
     // closeTimeout and maxFragments are options of ws that its type definitions do not list yet
     const settings = {
       noServer: true,
@@ -106,29 +109,15 @@ export class WorkerDoor<A extends Admission> {
     this.#server.handleUpgrade(request, socket, head, (webSocket) => void this.#welcome(webSocket, source, known))
   }
 
-  #whyNot(request: IncomingMessage, group: string): PoolError | undefined {
+  #whyNot(request: IncomingMessage, group: string): Refusal | undefined {
     const { unauthenticatedMax, unauthenticatedPerSourceMax } = this.#limits
-    if ((request.url ?? '').split('?')[0] !== sessionPath) {
-      return new PoolError('route_not_found', 'Nothing can be upgraded here.', `Workers connect to ${sessionPath}.`)
-    }
-    if (this.#leaving.signal.aborted) {
-      return new PoolError('shutting_down', 'The pool is going away.', 'Connect again in a moment.', {
-        retryAfterMs: transportLimits.retryAfterMs,
-      })
-    }
+    if ((request.url ?? '').split('?')[0] !== sessionPath) return noSuchPath
+    if (this.#leaving.signal.aborted) return goingAway
     const offered = request.headers['sec-websocket-protocol']?.split(',').map((name) => name.trim())
-    if (!offered?.includes(subprotocol)) {
-      return new PoolError(
-        'unsupported_protocol',
-        `This pool speaks ${subprotocol}.`,
-        'Install the same version of lichen.',
-      )
-    }
+    if (!offered?.includes(subprotocol)) return otherProtocol
     if (this.#strangersTotal < unauthenticatedMax && (this.#strangers.get(group) ?? 0) < unauthenticatedPerSourceMax)
       return
-    return new PoolError('too_many_sockets', 'Too many connections have not said who they are.', 'Try again later.', {
-      retryAfterMs: transportLimits.retryAfterMs,
-    })
+    return { ...crowded, retryAfterMs: this.#returnTimes.next(this.#options.runtime.monotonic()) }
   }
 
   #countStranger(group: string, change: 1 | -1): void {
@@ -159,6 +148,7 @@ export class WorkerDoor<A extends Admission> {
     })
     known()
     if (!session || !admitted) return
+    this.#returnTimes.letIn(runtime.monotonic())
     try {
       onSession(session, admitted)
     } catch (error) {
@@ -168,12 +158,37 @@ export class WorkerDoor<A extends Admission> {
   }
 }
 
+const noSuchPath: Refusal = {
+  code: 'route_not_found',
+  message: 'Nothing can be upgraded here.',
+  fix: `Workers connect to ${sessionPath}.`,
+}
+
+const goingAway: Refusal = {
+  code: 'shutting_down',
+  message: 'The pool is going away.',
+  fix: 'Connect again in a moment.',
+  retryAfterMs: transportLimits.retryAfterMs,
+}
+
+const otherProtocol: Refusal = {
+  code: 'unsupported_protocol',
+  message: `This pool speaks ${subprotocol}.`,
+  fix: 'Install the same version of lichen.',
+}
+
+const crowded: Refusal = {
+  code: 'too_many_sockets',
+  message: 'Too many connections have not said who they are.',
+  fix: 'Try again later.',
+}
+
 /** Answers an upgrade with HTTP and hangs up. */
-function refuseUpgrade(socket: Duplex, error: PoolError): void {
-  const body = JSON.stringify(toOpenAiError(error.refusal))
-  const { retryAfterMs } = error.refusal
+function refuseUpgrade(socket: Duplex, refusal: Refusal): void {
+  const body = JSON.stringify(toOpenAiError(refusal))
+  const { code, retryAfterMs } = refusal
   const head = [
-    `HTTP/1.1 ${error.status} ${error.code}`,
+    `HTTP/1.1 ${refusalCodes[code].status} ${code}`,
     'Connection: close',
     'Content-Type: application/json',
     `Content-Length: ${Buffer.byteLength(body)}`,

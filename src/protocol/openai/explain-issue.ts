@@ -4,7 +4,7 @@ import type { Refusal } from '../pool-error.ts'
 type Issue = z.core.$ZodIssue
 
 /** OpenAI's notation of a place in the body: `messages[0].content`. */
-export function paramOf(path: readonly PropertyKey[]): string {
+function paramOf(path: readonly PropertyKey[]): string {
   let param = ''
   for (const step of path) {
     if (typeof step === 'number') param += `[${step}]`

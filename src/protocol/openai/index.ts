@@ -1,9 +1,9 @@
-export { type ChatMessage, chatMessageSchema } from './chat-message.ts'
+export type { ChatMessage } from './chat-message.ts'
 export { type ChatRequest, chatRequestSchema } from './chat-request.ts'
 export { type CompletionRequest, completionRequestSchema } from './completion-request.ts'
 export { type EmbeddingRequest, embeddingRequestSchema } from './embedding-request.ts'
 export { explainIssue } from './explain-issue.ts'
-export { type Parsed, parseOpenAiRequest } from './parse-request.ts'
+export { parseOpenAiRequest } from './parse-request.ts'
 export {
   choicesOf,
   completionPromptOf,

@@ -9,7 +9,7 @@ import type { OpenAiKind, OpenAiRequests } from './request-parts.ts'
 import { refuseChat, refuseCompletion, refuseEmbedding } from './unsupported.ts'
 
 /** A parsed body, or why not. */
-export type Parsed<T> = { readonly ok: true; readonly request: T } | { readonly ok: false; readonly refusal: Refusal }
+type Parsed<T> = { readonly ok: true; readonly request: T } | { readonly ok: false; readonly refusal: Refusal }
 
 type Rules<T> = { readonly schema: z.ZodType<T>; readonly refuse: (request: T) => Refusal | undefined }
 

@@ -1,0 +1,159 @@
+import type { Engine, EngineSink, EngineTask } from '#engines'
+import { type DispatchHeader, messageType, PoolError, parseOpenAiRequest, type Refusal, refusalCodes } from '#protocol'
+import type { Runtime } from '#runtime'
+import { encodeEnd, encodeFailed } from '#workers'
+import type { AgentLog } from './engine-set.ts'
+import type { Flusher } from './flusher.ts'
+import { agentLimits } from './limits.ts'
+import { Outbox } from './outbox.ts'
+
+/** What a run needs of its session. */
+export interface AgentRunLink {
+  readonly runtime: Runtime
+  readonly log: AgentLog
+  readonly flusher: Flusher
+  send(type: number, body: Buffer): void
+  /** The run's last message has been sent. */
+  ended(run: AgentRun): void
+}
+
+type LastWord = { readonly type: number; readonly body: Buffer }
+type StopReason = 'cancelled' | 'deadline' | 'abandoned' | 'broken'
+
+/**
+ * One dispatched request on its engine. Whatever happens it ends with exactly one `end` or `failed`, the answer to a
+ * cancel included; only an abandoned run (its session is gone) says nothing more.
+ */
+export class AgentRun {
+  readonly stream: number
+  readonly #header: DispatchHeader
+  readonly #link: AgentRunLink
+  readonly #outbox: Outbox
+  readonly #abort = new AbortController()
+  readonly #stuck = Promise.withResolvers<never>()
+  readonly #deadlineAt: number
+  #stopReason: StopReason | undefined
+  #stopBy = Number.POSITIVE_INFINITY
+
+  constructor(header: DispatchHeader, link: AgentRunLink) {
+    this.stream = header.stream
+    this.#header = header
+    this.#link = link
+    this.#deadlineAt = link.runtime.monotonic() + header.deadlineMs
+    this.#outbox = new Outbox(header.stream, header.credit, link.flusher, (type, body) => link.send(type, body))
+  }
+
+  start(engine: Engine | undefined, body: Buffer): void {
+    void this.#compute(engine, body).then((last) => {
+      this.#outbox.stop()
+      if (this.#stopReason !== 'abandoned') this.#link.send(last.type, last.body)
+      this.#link.ended(this)
+    })
+  }
+
+  give(credit: number): void {
+    this.#outbox.give(credit)
+  }
+
+  /** Stops at the next token; what was computed and not sent is dropped. */
+  stop(reason: StopReason): void {
+    if (this.#stopReason) return
+    this.#stopReason = reason
+    this.#stopBy = this.#link.runtime.monotonic() + agentLimits.engineStopMsMax
+    this.#outbox.stop()
+    this.#abort.abort(new Error(reason))
+  }
+
+  /** Looks at the clock: the deadline, and an engine that does not stop. */
+  sweep(nowMs: number): void {
+    if (nowMs >= this.#deadlineAt) this.stop('deadline')
+    if (nowMs < this.#stopBy) return
+    this.#stopBy = Number.POSITIVE_INFINITY
+    this.#link.log.warn({ stream: this.stream }, 'engine did not stop; its run is given up')
+    this.#stuck.reject(new Error('the engine did not stop'))
+  }
+
+  async #compute(engine: Engine | undefined, body: Buffer): Promise<LastWord> {
+    try {
+      if (!engine) throw new PoolError('model_not_found', 'The worker no longer has this model.', 'Ask another worker.')
+      const work = engine.run(this.#task(body), this.#sink(), this.#abort.signal)
+      const { finish, usage } = await Promise.race([work, this.#stuck.promise])
+      await this.#outbox.drained()
+      if (this.#stopReason) return this.#stopped(this.#stopReason)
+      return { type: messageType.end, body: encodeEnd({ stream: this.stream, finish, ...usage }) }
+    } catch (error) {
+      return this.#stopReason ? this.#stopped(this.#stopReason) : this.#failed(error)
+    }
+  }
+
+  #task(body: Buffer): EngineTask {
+    const { kind, model, choice, seed, maxTokens, resume } = this.#header
+    const common = { model, body, choice, seed: Buffer.from(seed, 'hex'), maxTokens, resume }
+    switch (kind) {
+      case 'chat':
+        return { kind, request: accepted(parseOpenAiRequest(kind, body)), ...common }
+      case 'completion':
+        return { kind, request: accepted(parseOpenAiRequest(kind, body)), ...common }
+      case 'embedding':
+        return { kind, request: accepted(parseOpenAiRequest(kind, body)), ...common }
+    }
+  }
+
+  /** An engine that gives what the protocol cannot carry is broken; its run fails, the worker lives. */
+  #sink(): EngineSink {
+    const guard = <T>(put: () => T): T | undefined => {
+      try {
+        return put()
+      } catch (error) {
+        this.#link.log.warn({ stream: this.stream, error: String(error) }, 'engine output refused')
+        this.stop('broken')
+        return undefined
+      }
+    }
+    return {
+      tokens: (tokens) => guard(() => this.#outbox.tokens(tokens)),
+      delta: (delta) => guard(() => this.#outbox.delta(delta)),
+      vector: (index, values) => guard(() => this.#outbox.vector(index, values)),
+    }
+  }
+
+  #stopped(reason: StopReason): LastWord {
+    if (reason === 'deadline') return this.#refused(tooLate, false)
+    if (reason === 'broken') return this.#refused(engineFailed, true)
+    const usage = { promptTokens: 0, completionTokens: this.#outbox.sentTokens }
+    return { type: messageType.end, body: encodeEnd({ stream: this.stream, finish: 'stop', ...usage }) }
+  }
+
+  /** Tokens that were computed before the failure still go out: a takeover continues after them. */
+  #failed(error: unknown): LastWord {
+    this.#outbox.flush()
+    if (error instanceof PoolError) return this.#refused(error.refusal, refusalCodes[error.code].status >= 500)
+    // The message of an unknown error may quote the prompt; its name and place do not.
+    const { name, stack } = error instanceof Error ? error : new Error('not an error')
+    const at = stack?.split('\n').find((line) => line.startsWith('    at '))
+    this.#link.log.warn({ stream: this.stream, error: name, at: at?.trim() }, 'engine failed')
+    return this.#refused(engineFailed, true)
+  }
+
+  #refused({ code, message, fix, param }: Refusal, retry: boolean): LastWord {
+    const failed = { stream: this.stream, retry, code, message, fix, param: param ?? null }
+    return { type: messageType.failed, body: encodeFailed(failed) }
+  }
+}
+
+function accepted<T>(parsed: { ok: true; request: T } | { ok: false; refusal: Refusal }): T {
+  if (!parsed.ok) throw PoolError.from(parsed.refusal)
+  return parsed.request
+}
+
+const tooLate: Refusal = {
+  code: 'deadline_exceeded',
+  message: 'The answer was not finished within its time.',
+  fix: 'Ask for fewer tokens, or try again when the pool is less busy.',
+}
+
+const engineFailed: Refusal = {
+  code: 'internal_error',
+  message: 'The engine of the worker failed.',
+  fix: 'Try again; look at the log of the worker when it repeats.',
+}

@@ -1,0 +1,32 @@
+import type { Runtime, Timer } from '#runtime'
+import { agentLimits } from './limits.ts'
+
+/**
+ * Lets the tokens of all runs leave together. When the last flush is long ago the next is at the end of this turn of
+ * the event loop; under load it waits until {@link agentLimits.coalesceMs} after the last. One timer for all runs.
+ */
+export class Flusher {
+  readonly #runtime: Runtime
+  readonly #dirty = new Set<{ flush(): void }>()
+  #flushedAt = Number.NEGATIVE_INFINITY
+  #timer: Timer | NodeJS.Immediate | undefined
+
+  constructor(runtime: Runtime) {
+    this.#runtime = runtime
+  }
+
+  mark(one: { flush(): void }): void {
+    this.#dirty.add(one)
+    if (this.#timer !== undefined) return
+    const wait = this.#flushedAt + agentLimits.coalesceMs - this.#runtime.monotonic()
+    this.#timer = wait <= 0 ? setImmediate(() => this.#flush()) : this.#runtime.after(wait, () => this.#flush())
+  }
+
+  #flush(): void {
+    this.#timer = undefined
+    this.#flushedAt = this.#runtime.monotonic()
+    const dirty = [...this.#dirty]
+    this.#dirty.clear()
+    for (const one of dirty) one.flush()
+  }
+}

@@ -1,0 +1,67 @@
+import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
+import path from 'node:path'
+import { z } from 'zod'
+import { type DhKey, dhKeyFromSeed, type Identity, identityFromSeed } from '#crypto'
+import { PoolError, type PoolId, parseJson, parsePoolId } from '#protocol'
+import type { Runtime } from '#runtime'
+import { readOrCreateKeyFile } from '#storage'
+
+/** Which pool a worker belongs to. Its one-time token is not part of it: it is of no use after the first welcome. */
+export interface Membership {
+  readonly url: string
+  readonly poolId: PoolId
+  /** The worker's own id, for the operator who reads the file. */
+  readonly worker: string
+}
+
+const fileName = 'membership.json'
+const fileBytesMax = 16_384
+
+const membershipSchema = z.object({
+  url: z.string().max(2_000),
+  poolId: z.string().refine((text): text is PoolId => parsePoolId(text) !== undefined),
+  worker: z.string(),
+})
+
+/** The worker's keys in its data directory, made on first use: `worker.key` (who it is), `session.key` (Noise). */
+export async function loadWorkerKeys(
+  dataDir: string,
+  runtime: Runtime,
+): Promise<{ identity: Identity; staticKey: DhKey }> {
+  await mkdir(dataDir, { recursive: true, mode: 0o700 })
+  const identity = identityFromSeed(await readOrCreateKeyFile(path.join(dataDir, 'worker.key'), 32, runtime))
+  const staticKey = dhKeyFromSeed(await readOrCreateKeyFile(path.join(dataDir, 'session.key'), 32, runtime))
+  return { identity, staticKey }
+}
+
+/** The pool this data directory has joined, or `undefined`. Throws config_invalid on a file that was damaged. */
+export async function loadMembership(dataDir: string): Promise<Membership | undefined> {
+  const file = path.join(dataDir, fileName)
+  const bytes = await readFile(file).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined
+    throw error
+  })
+  if (!bytes) return undefined
+  const json = parseJson(bytes, { bodyBytesMax: fileBytesMax, jsonDepthMax: 4 })
+  const parsed = json.ok ? membershipSchema.safeParse(json.value) : undefined
+  if (parsed?.success) return parsed.data
+  throw new PoolError('config_invalid', `${file} is damaged.`, 'Remove it and join again with a new invite.')
+}
+
+/** Written whole or not at all, mode 0600. */
+export async function saveMembership(dataDir: string, membership: Membership, runtime: Runtime): Promise<void> {
+  const file = path.join(dataDir, fileName)
+  const fresh = `${file}.${runtime.uuid()}`
+  try {
+    const handle = await open(fresh, 'wx', 0o600)
+    try {
+      await handle.writeFile(`${JSON.stringify(membership, null, 2)}\n`)
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+    await rename(fresh, file)
+  } finally {
+    await rm(fresh, { force: true })
+  }
+}

@@ -1,0 +1,149 @@
+import { messageType, noTokenId, type Token } from '#protocol'
+import { encodeDelta, encodeTokenDetails, encodeTokens, encodeVector, workersLimits } from '#workers'
+import type { Flusher } from './flusher.ts'
+import { agentLimits } from './limits.ts'
+
+/**
+ * What one run has to say, in order, as fast as the pool gives credit. A message is charged its length; one may be sent
+ * while any credit is left, so that no message is too long for the window.
+ */
+export class Outbox {
+  readonly #stream: number
+  readonly #send: (type: number, body: Buffer) => void
+  readonly #flusher: Flusher
+  #credit: number
+  #tokens: Token[] = []
+  #tokenBytes = 0
+  #messages: { type: number; body: Buffer }[] = []
+  #messageBytes = 0
+  #spoke = false
+  #stopped = false
+  #empty: PromiseWithResolvers<void> | undefined
+  #sentTokens = 0
+
+  constructor(stream: number, credit: number, flusher: Flusher, send: (type: number, body: Buffer) => void) {
+    this.#stream = stream
+    this.#credit = credit
+    this.#flusher = flusher
+    this.#send = send
+  }
+
+  /** Tokens handed to the session so far. */
+  get sentTokens(): number {
+    return this.#sentTokens
+  }
+
+  /** The first tokens leave at once. A promise when the reader is behind: wait for it before computing more. */
+  tokens(tokens: readonly Token[]): void | Promise<void> {
+    if (this.#stopped) return
+    for (const token of tokens) this.#add(token)
+    if (this.#spoke && this.#tokenBytes < agentLimits.messageBytesMax) this.#flusher.mark(this)
+    else this.flush()
+    this.#spoke = true
+    return this.#credit > 0 ? undefined : this.drained()
+  }
+
+  delta(delta: Record<string, unknown>): void {
+    this.#push(messageType.delta, encodeDelta(this.#stream, delta))
+  }
+
+  vector(index: number, values: Float32Array): void {
+    if (values.length === 0 || !values.every(Number.isFinite)) throw new RangeError('the engine gave a broken vector')
+    this.#push(messageType.vector, encodeVector(this.#stream, index, values))
+  }
+
+  give(credit: number): void {
+    this.#credit += credit
+    this.flush()
+  }
+
+  /** Sends what credit allows. */
+  flush(): void {
+    if (this.#stopped) return
+    if (this.#credit > 0) this.#seal()
+    let sent = 0
+    for (const message of this.#messages) {
+      if (this.#credit <= 0) break
+      this.#credit -= message.body.length
+      this.#messageBytes -= message.body.length
+      this.#send(message.type, message.body)
+      sent++
+    }
+    this.#messages.splice(0, sent)
+    if (this.#messages.length > 0 || this.#tokens.length > 0) return
+    this.#empty?.resolve()
+    this.#empty = undefined
+  }
+
+  /** Resolves once all has been sent, or the outbox was stopped. */
+  async drained(): Promise<void> {
+    this.flush()
+    if (this.#stopped || (this.#messages.length === 0 && this.#tokens.length === 0)) return
+    this.#empty ??= Promise.withResolvers()
+    return this.#empty.promise
+  }
+
+  /** Nothing more is sent; whoever waits goes on. */
+  stop(): void {
+    this.#stopped = true
+    this.#tokens = []
+    this.#messages = []
+    this.#empty?.resolve()
+    this.#empty = undefined
+  }
+
+  #push(type: number, body: Buffer): void {
+    if (this.#stopped) return
+    if (body.length > workersLimits.streamMessageBytesMax) throw new RangeError('the engine gave too long a message')
+    this.#seal()
+    this.#messages.push({ type, body })
+    this.#messageBytes += body.length
+    if (this.#messageBytes > agentLimits.outboxBytesMax) throw new RangeError('the engine runs too far ahead')
+    this.flush()
+  }
+
+  /** Text of an upstream has no token ids and may be cut anywhere; a token of a model is never so long. */
+  #add(token: Token): void {
+    const { pieceBytesMax, outboxBytesMax } = agentLimits
+    this.#tokenBytes += wireBytes(token)
+    if (this.#tokenBytes > outboxBytesMax) throw new RangeError('the engine does not wait for its reader')
+    if (token.piece.length <= pieceBytesMax) {
+      this.#tokens.push(token)
+      return
+    }
+    if (token.id !== noTokenId) throw new RangeError(`the engine gave a token of ${token.piece.length} bytes`)
+    for (let at = 0; at < token.piece.length; at += pieceBytesMax) {
+      this.#tokens.push({ ...token, piece: token.piece.subarray(at, at + pieceBytesMax) })
+    }
+  }
+
+  /** Turns waiting tokens into messages, the plain and the detailed apart. */
+  #seal(): void {
+    for (let from = 0; from < this.#tokens.length; ) {
+      const detailed = this.#tokens[from]?.logprob !== undefined
+      let to = from
+      for (let bytes = 0; to < this.#tokens.length && to - from < workersLimits.tokensPerMessageMax; to++) {
+        const token = this.#tokens[to]
+        if (!token || (token.logprob !== undefined) !== detailed) break
+        bytes += wireBytes(token)
+        if (to > from && bytes > agentLimits.messageBytesMax) break
+      }
+      const part = this.#tokens.slice(from, to)
+      const body = detailed ? encodeTokenDetails(this.#stream, part) : encodeTokens(this.#stream, part)
+      this.#messages.push({ type: detailed ? messageType.tokenDetails : messageType.tokens, body })
+      this.#messageBytes += body.length
+      this.#sentTokens += part.length
+      from = to
+    }
+    this.#tokens = []
+    this.#tokenBytes = 0
+  }
+}
+
+/** About what a token takes on the wire; JSON around a detailed one is 60 bytes, around an alternative 40. */
+function wireBytes(token: Token): number {
+  if (token.logprob === undefined) return 6 + token.piece.length
+  let bytes = 60 + 2 * token.piece.length
+  for (const other of token.top ?? []) bytes += 40 + 2 * other.piece.length
+  return bytes
+}

@@ -1,0 +1,27 @@
+import type { Identity } from '#identity'
+import type { Workers } from '#workers'
+
+/** What administration needs besides the rest of the API. */
+export interface AdminDeps {
+  readonly identity: Pick<
+    Identity,
+    | 'createApiKey'
+    | 'listApiKeys'
+    | 'revokeApiKey'
+    | 'invite'
+    | 'approveWorker'
+    | 'renewWorker'
+    | 'revokeWorker'
+    | 'listWorkers'
+    | 'showWorker'
+  >
+  readonly workers: Pick<Workers, 'list' | 'show' | 'drain'>
+  /** Where invited workers will find this pool; known once it listens. */
+  readonly inviteUrl: () => string
+  /** `embedded` or `external`. */
+  readonly database: string
+  /** Requests that may wait. */
+  readonly queueMax: number
+  /** What else the owner should know, one sentence each. */
+  readonly warnings: () => readonly string[]
+}

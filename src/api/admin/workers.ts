@@ -1,0 +1,147 @@
+import { z } from 'zod'
+import type { WorkerAct, WorkerRecord } from '#identity'
+import { modelFeatures, PoolError } from '#protocol'
+import type { ConnectedWorker } from '#workers'
+import type { ApiLimits } from '../limits.ts'
+import { type Route, route } from '../route.ts'
+import type { AdminDeps } from './admin-deps.ts'
+import { pageOf, pageQuery, pageSchema, timeOrNull, timeSchema, timeText } from './page.ts'
+
+const workerSchema = z.strictObject({
+  object: z.literal('worker'),
+  /** sha256 of its public key. */
+  id: z.string(),
+  operator: z.string(),
+  standing: z.enum(['pending', 'approved', 'expired', 'revoked']),
+  joined_at: timeSchema,
+  expires_at: timeSchema,
+  /** Whether it has a session with this pool process now. What follows is null or 0 without one. */
+  connected: z.boolean(),
+  connected_since: timeSchema.nullable(),
+  agent: z.string().nullable(),
+  draining: z.boolean(),
+  slots: z.int(),
+  active: z.int(),
+  /** Measured by the pool; null until it has computed something. */
+  tokens_per_second: z.number().nullable(),
+  models: z.array(
+    z.strictObject({
+      name: z.string(),
+      digest: z.string().nullable(),
+      engine: z.string(),
+      context: z.int(),
+      features: z.array(z.enum(modelFeatures)),
+    }),
+  ),
+})
+
+const actSchema = z.strictObject({
+  act: z.enum(['invited', 'joined', 'approved', 'renewed', 'revoked']),
+  by: z.string(),
+  at: timeSchema,
+  /** Until when its key was good after this act. */
+  expires_at: timeSchema.nullable(),
+})
+
+const workerDetailsSchema = workerSchema.extend({
+  acts: z.array(actSchema),
+  /** What it did against the protocol, of late. */
+  violations: z.array(z.strictObject({ at: timeSchema, message: z.string() })),
+})
+
+const nothing = z.strictObject({})
+const renewSchema = z.strictObject({ expires_in_ms: z.int().min(1_000).nullish() })
+const drainSchema = z.strictObject({
+  /** False: new work again. */
+  on: z.boolean().default(true),
+})
+
+const absent = { connected: false, connected_since: null, agent: null, draining: false, slots: 0, active: 0 } as const
+
+function sessionOf(worker: ConnectedWorker | undefined) {
+  if (!worker) return { ...absent, tokens_per_second: null, models: [] }
+  return {
+    connected: true,
+    connected_since: timeText(worker.since),
+    agent: worker.agent,
+    draining: worker.draining,
+    slots: worker.slots,
+    active: worker.active,
+    tokens_per_second: worker.tokensPerSecond > 0 ? worker.tokensPerSecond : null,
+    models: worker.offers.map(({ name, digest, engine, contextTokens, features }) => {
+      return { name, digest, engine, context: contextTokens, features: [...features] }
+    }),
+  }
+}
+
+function toAct({ act, by, at, expiresAt }: WorkerAct): z.infer<typeof actSchema> {
+  return { act, by, at: timeText(at), expires_at: timeOrNull(expiresAt) }
+}
+
+type Needs = Pick<AdminDeps, 'identity' | 'workers'>
+
+/** Workers: what their keys may, and what they do now. */
+export function workerRoutes({ identity, workers }: Needs, now: () => number, limits: ApiLimits): Route[] {
+  const toRow = (record: WorkerRecord): z.infer<typeof workerSchema> => {
+    const expired = record.standing !== 'revoked' && record.expiresAt <= now()
+    return {
+      object: 'worker',
+      id: record.id,
+      operator: record.operator,
+      standing: expired ? 'expired' : record.standing,
+      joined_at: timeText(record.joinedAt),
+      expires_at: timeText(record.expiresAt),
+      ...sessionOf(workers.show(record.id).worker),
+    }
+  }
+  const act = <B extends z.ZodType>(
+    name: string,
+    summary: string,
+    body: B,
+    perform: (id: string, body: z.infer<B>) => Promise<WorkerRecord>,
+  ) =>
+    route({
+      method: 'POST',
+      path: `/v1/admin/workers/:id/${name}`,
+      caller: 'owner',
+      summary,
+      body,
+      reply: workerSchema,
+      handle: async ({ params, body: wish }) => toRow(await perform(params.id ?? '', wish as z.infer<B>)),
+    })
+  return [
+    route({
+      method: 'GET',
+      path: '/v1/admin/workers',
+      caller: 'owner',
+      summary: 'Workers that have joined, by id.',
+      query: pageQuery(limits, z.string().regex(/^[0-9a-f]{64}$/)),
+      reply: pageSchema(workerSchema),
+      handle: ({ query }) => pageOf(query, (page) => identity.listWorkers(page), toRow),
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/admin/workers/:id',
+      caller: 'owner',
+      summary: 'One worker, and who did what to its key. The first digits of an id are enough.',
+      reply: workerDetailsSchema,
+      handle: async ({ params }) => {
+        const { acts, ...record } = await identity.showWorker(params.id ?? '')
+        const violations = workers.show(record.id).violations.map(({ at, message }) => ({ at: timeText(at), message }))
+        return { ...toRow(record), acts: acts.map(toAct), violations }
+      },
+    }),
+    act('approve', 'Let a pending worker serve.', nothing, (id) => identity.approveWorker(id, 'owner')),
+    act('renew', 'Let an expired or revoked worker serve again, or a serving one longer.', renewSchema, (id, body) =>
+      identity.renewWorker(id, body.expires_in_ms ? { expiresInMs: body.expires_in_ms } : {}, 'owner'),
+    ),
+    act('revoke', 'End its session within a second and refuse its key from now on.', nothing, (id) =>
+      identity.revokeWorker(id, 'owner'),
+    ),
+    act('drain', 'Give it nothing new; what runs may end.', drainSchema, async (id, { on }) => {
+      const { acts: _, ...record } = await identity.showWorker(id)
+      if (workers.drain(record.id, on)) return record
+      throw new PoolError('conflict', 'This worker is not connected.', 'There is nothing to drain.')
+    }),
+  ]
+}

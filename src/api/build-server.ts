@@ -1,0 +1,163 @@
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import { type OpenAiKind, PoolError, protocolLimits } from '#protocol'
+import { adminRoutes } from './admin/admin-routes.ts'
+import type { ApiDeps, Client } from './deps.ts'
+import { Doorkeeper } from './doorkeeper.ts'
+import { type ApiLimits, apiLimits } from './limits.ts'
+import type { AnswerHouse } from './openai/answer.ts'
+import type { AnswerRoute } from './openai/answer-route.ts'
+import { chatCompletions } from './openai/chat-completions.ts'
+import { completions } from './openai/completions.ts'
+import { embeddings } from './openai/embeddings.ts'
+import { LiveAnswers } from './openai/live-answers.ts'
+import { modelRoutes } from './openai/models.ts'
+import { serveAnswer } from './openai/serve-answer.ts'
+import { openApiRoute } from './ops/openapi.ts'
+import { opsRoutes } from './ops/ops-routes.ts'
+import { refuseSocket } from './refuse-socket.ts'
+import { RequestCounts } from './request-counts.ts'
+import { requestId } from './request-id.ts'
+import type { Method, Notice, Route } from './route.ts'
+import { serveRoute } from './serve-route.ts'
+
+type AnyAnswerRoute = { [K in OpenAiKind]: AnswerRoute<K> }[OpenAiKind]
+
+/** Doors whose answers workers compute. */
+const answerRoutes: readonly AnyAnswerRoute[] = [chatCompletions, completions, embeddings]
+
+/** Every door of the server, as the docs and `/openapi.json` list them. */
+function allRoutes(
+  deps: ApiDeps,
+  limits: ApiLimits,
+  counts: RequestCounts,
+): { simple: readonly Route[]; notices: readonly Notice[] } {
+  const known = [...modelRoutes(deps.models), ...opsRoutes(deps), ...adminRoutes(deps, limits, counts)]
+  const openApi = openApiRoute(deps.version, [...answerRoutes, ...known])
+  const simple = [...known, openApi]
+  return { simple, notices: [...answerRoutes, ...simple] }
+}
+
+/**
+ * The pool's HTTP server, not yet listening. Worker sessions are attached to its `server` by whoever listens.
+ * `close()` stops accepting and waits for the responses that are under way.
+ */
+export function buildServer(handedIn: ApiDeps): FastifyInstance {
+  const counts = new RequestCounts()
+  const deps = { ...handedIn, ended: countedBy(counts, handedIn.ended) }
+  const limits: ApiLimits = { ...apiLimits, ...deps.limits }
+  const doorkeeper = new Doorkeeper(deps, limits)
+  const app = newServer(deps, limits, doorkeeper)
+  const live = new LiveAnswers(deps.runtime)
+  const house: AnswerHouse = { runtime: deps.runtime, limits, live, ended: deps.ended }
+  const { simple, notices } = allRoutes(deps, limits, counts)
+  for (const route of answerRoutes) addAnswerRoute(app, route, deps, house, doorkeeper)
+  for (const route of simple) {
+    app.route({
+      method: route.method,
+      url: route.path,
+      bodyLimit: limits.adminBodyBytesMax,
+      onRequest: doorkeeper.hookFor(route.caller),
+      handler: (request, reply) => void serveRoute(deps, doorkeeper, route, request, reply),
+    })
+  }
+  addRefusals(app, notices, doorkeeper)
+  app.addHook('onClose', async () => live[Symbol.dispose]())
+  return app
+}
+
+/** Every request that ends is counted here, besides what the program does with it. */
+function countedBy(counts: RequestCounts, ended: ApiDeps['ended']): ApiDeps['ended'] {
+  return (route, status, ms) => {
+    counts.add(status)
+    ended(route, status, ms)
+  }
+}
+
+function newServer(deps: ApiDeps, limits: ApiLimits, doorkeeper: Doorkeeper): FastifyInstance {
+  const node = {
+    maxHeaderSize: limits.headerBytesMax,
+    headersTimeout: limits.headersTimeoutMs,
+    connectionsCheckingInterval: limits.slowCheckMs,
+    keepAlive: true,
+    keepAliveInitialDelay: limits.tcpProbeMs,
+  }
+  const common = {
+    logger: false,
+    bodyLimit: protocolLimits.bodyBytesMax,
+    requestTimeout: limits.requestTimeoutMs,
+    keepAliveTimeout: limits.keepAliveTimeoutMs,
+    // A request may wait in silence for as long as its job may; dead peers are found by the kernel's probes.
+    connectionTimeout: 0,
+    requestIdHeader: false,
+    genReqId: (raw: { headers: Record<string, string | string[] | undefined> }) =>
+      requestId(raw.headers['x-request-id'], deps.runtime),
+    return503OnClosing: false,
+    clientErrorHandler: refuseSocket,
+    frameworkErrors: (error: Error, request: FastifyRequest, reply: FastifyReply) =>
+      doorkeeper.refuse(error, request, reply, 'other'),
+    routerOptions: { maxParamLength: 1_024 },
+  } as const
+  // The two servers differ in types the routes never see.
+  const app = (deps.tls
+    ? fastify({ ...common, https: { ...node, ...deps.tls } })
+    : fastify({ ...common, http: node })) as unknown as FastifyInstance
+  app.server.maxConnections = limits.connectionsMax
+  app.decorateRequest('entry', null)
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
+  return app
+}
+
+function addAnswerRoute<K extends OpenAiKind>(
+  app: FastifyInstance,
+  route: AnswerRoute<K>,
+  deps: ApiDeps,
+  house: AnswerHouse,
+  doorkeeper: Doorkeeper,
+): void {
+  app.route({
+    method: route.method,
+    url: route.path,
+    onRequest: doorkeeper.hookFor('client', true),
+    handler: (request, reply) => {
+      reply.hijack()
+      const body = Buffer.isBuffer(request.body) ? request.body : emptyBody
+      const { client, since, headers } = doorkeeper.entryOf(request)
+      const exchange = { route: route.path, out: reply.raw, headers, since }
+      // Node joins repeated headers of this kind into one string.
+      const key = request.headers['idempotency-key'] as string | undefined
+      serveAnswer(deps, house, route, { client: knownClient(client), body, key, exchange }).catch((error) =>
+        doorkeeper.refuse(error, request, reply, route.path),
+      )
+    },
+  })
+}
+
+/** The hook in front of the route lets nobody else pass. */
+function knownClient(client: Client | undefined): Client {
+  if (!client) throw new Error('a client route was entered without a client')
+  return client
+}
+
+const emptyBody = Buffer.alloc(0)
+const methods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const
+
+/** Known paths with another method are 405, everything else is 404; both before any body is read. */
+function addRefusals(app: FastifyInstance, notices: readonly Notice[], doorkeeper: Doorkeeper): void {
+  for (const path of new Set(notices.map((notice) => notice.path))) {
+    const known = notices.filter((notice) => notice.path === path).map((notice): Method => notice.method)
+    const allow = known.includes('GET') ? [...known, 'HEAD'] : known
+    const error = new PoolError('method_not_allowed', 'This path has no such method.', `Use ${allow.join(' or ')}.`)
+    const rest = methods.filter((method) => !(allow as readonly string[]).includes(method))
+    app.route({ method: rest, url: path, ...doorkeeper.closed(error, ['allow', allow.join(', ')]) })
+  }
+  const error = new PoolError(
+    'route_not_found',
+    'There is nothing at this path.',
+    'See `/openapi.json` for what there is.',
+  )
+  const closed = doorkeeper.closed(error, [])
+  app.route({ method: [...methods], url: '*', ...closed })
+  app.setNotFoundHandler(closed.handler)
+  app.setErrorHandler((thrown, request, reply) => doorkeeper.refuse(thrown, request, reply, 'other'))
+}

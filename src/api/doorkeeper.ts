@@ -1,0 +1,120 @@
+import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
+import { PoolError, type Refusal } from '#protocol'
+import { requireBearer } from './bearer.ts'
+import type { ApiDeps, Client } from './deps.ts'
+import type { ApiLimits } from './limits.ts'
+import { RequestRate, rateHeaders } from './request-rate.ts'
+import type { Caller } from './route.ts'
+import { toRefusal } from './to-refusal.ts'
+import { writeRefusal } from './write-reply.ts'
+
+/** What is noted of a request when it enters. */
+interface Entry {
+  /** Monotonic milliseconds. */
+  readonly since: number
+  /** Headers of every response to it: name, value, name, value. */
+  headers: readonly string[]
+  client: Client | undefined
+}
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Noted by the {@link Doorkeeper}; null until its hook has run. */
+    entry: Entry | null
+  }
+}
+
+type Hook = (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction) => void
+type Refuse = (request: FastifyRequest, reply: FastifyReply) => void
+type Needs = Pick<ApiDeps, 'runtime' | 'authenticate' | 'isOwner' | 'log' | 'ended'>
+
+const clientKeyFix = 'Send `Authorization: Bearer KEY`; `lichen keys create NAME` makes one.'
+const ownerKeyFix = "Send the content of `owner.key` in the pool's data folder as bearer."
+
+/** Who may come in, how often, and what is said to those who may not. Decides before a body is read. */
+export class Doorkeeper {
+  readonly #deps: Needs
+  readonly #rate: RequestRate
+
+  constructor(deps: Needs, limits: ApiLimits) {
+    this.#deps = deps
+    this.#rate = new RequestRate(deps.runtime, limits.rateBucketsMax)
+  }
+
+  /** The check in front of a route. `counted`: the request uses up the key's requests per minute. */
+  hookFor(caller: Caller, counted = false): Hook {
+    if (caller === 'client') return (request, _reply, done) => this.#admitClient(request, counted, done)
+    return (request, _reply, done) => {
+      this.#note(request)
+      done(caller === 'owner' ? this.#whyNotOwner(request) : undefined)
+    }
+  }
+
+  /** What was noted of a request. */
+  entryOf(request: FastifyRequest): Entry {
+    return request.entry ?? this.#note(request)
+  }
+
+  /** A door that never opens, and says why. `headers`: name, value, name, value. */
+  closed(error: PoolError, headers: readonly string[]): { onRequest: Refuse; handler: Refuse } {
+    const refuse: Refuse = (request, reply) => this.refuse(error, request, reply, 'other', headers)
+    return { onRequest: refuse, handler: refuse }
+  }
+
+  /** The response is a refusal; an error we did not expect goes to the log. */
+  refuse(
+    error: unknown,
+    request: FastifyRequest,
+    reply: FastifyReply,
+    route: string,
+    more: readonly string[] = [],
+  ): void {
+    reply.hijack()
+    const { refusal, unexpected } = toRefusal(error)
+    if (reply.raw.destroyed || reply.raw.headersSent) return
+    if (unexpected) this.#deps.log.error({ err: error, request_id: request.id, route }, 'a request failed')
+    const { since, headers } = this.entryOf(request)
+    const status = writeRefusal(reply.raw, refusal, [...headers, ...more])
+    this.#deps.ended(route, status, this.#deps.runtime.monotonic() - since)
+  }
+
+  #note(request: FastifyRequest): Entry {
+    const headers = ['x-request-id', request.id]
+    const entry: Entry = { since: this.#deps.runtime.monotonic(), headers, client: undefined }
+    request.entry = entry
+    return entry
+  }
+
+  #whyNotOwner(request: FastifyRequest): PoolError | undefined {
+    const key = requireBearer(request.headers, ownerKeyFix)
+    if (key instanceof PoolError || this.#deps.isOwner(key)) return key instanceof PoolError ? key : undefined
+    return new PoolError('admin_only', 'This route is for the owner of the pool.', ownerKeyFix)
+  }
+
+  #admitClient(request: FastifyRequest, counted: boolean, done: HookHandlerDoneFunction): void {
+    const entry = this.#note(request)
+    const key = requireBearer(request.headers, clientKeyFix)
+    const known = key instanceof PoolError ? key.refusal : this.#deps.authenticate(key)
+    if (known instanceof Promise) {
+      known.then((client) => done(this.#whyNotClient(entry, client, counted)), done)
+    } else done(this.#whyNotClient(entry, known, counted))
+  }
+
+  #whyNotClient(entry: Entry, client: Client | Refusal, counted: boolean): PoolError | undefined {
+    if ('code' in client) return PoolError.from(client)
+    entry.client = client
+    return counted && client.requestsPerMinute !== null
+      ? this.#count(entry, client, client.requestsPerMinute)
+      : undefined
+  }
+
+  #count(entry: Entry, client: Client, perMinute: number): PoolError | undefined {
+    const verdict = this.#rate.take(client.id, perMinute)
+    entry.headers = [...entry.headers, ...rateHeaders(verdict)]
+    const { retryAfterMs } = verdict
+    if (retryAfterMs === 0) return undefined
+    const message = `Rate limit reached: this API key may send ${perMinute} requests per minute.`
+    const fix = `Try again in ${Math.ceil(retryAfterMs / 1_000)} s.`
+    return new PoolError('rate_limit_exceeded', message, fix, { retryAfterMs })
+  }
+}

@@ -1,0 +1,37 @@
+/** Limits of the HTTP API. Repeated in docs/reference/limits.md, kept by a test. */
+export const apiLimits = {
+  /** All headers of a request; 16 KiB hold any sane set (Node's own default). */
+  headerBytesMax: 16_384,
+  /** A client that has not finished its headers by then is told 408 (slowloris). */
+  headersTimeoutMs: 10_000,
+  /** The same for headers and body together: 4 MiB at 70 kB/s, a slow mobile line. */
+  requestTimeoutMs: 60_000,
+  /** How often slow senders are looked for. */
+  slowCheckMs: 1_000,
+  /** After how much silence the kernel asks whether the other side is still there (NAT that forgot us). */
+  tcpProbeMs: 30_000,
+  /** An idle keep-alive connection; above the 60 s after which common proxies close theirs, so that they go first. */
+  keepAliveTimeoutMs: 72_000,
+  /** Sockets of all kinds, worker sessions included. One costs about 10 KiB. */
+  connectionsMax: 65_536,
+  /** A stream that has nothing to say says so this often, so that proxies keep it open (most close after 30–60 s). */
+  keepAliveCommentMs: 10_000,
+  /** A reader that takes nothing for so long is cut … */
+  stalledReaderMs: 60_000,
+  /** … plus the time the waiting bytes need at this rate, the slowest line we serve. */
+  readerBytesPerSecondMin: 16_384,
+  /** Text of one whole (not streamed) answer, all choices together. A 1 M-token answer has about 4 M characters. */
+  answerCharsMax: 16 * 2 ** 20,
+  /** Request ids of clients that are taken over; longer ones are replaced. */
+  requestIdCharsMax: 128,
+  /** Keys with a rate limit whose bucket is remembered; a full bucket is forgotten first. */
+  rateBucketsMax: 100_000,
+  /** Bodies of administration: names, durations, lists of models. */
+  adminBodyBytesMax: 65_536,
+  /** Rows of one page of a list, and how many without `limit`. */
+  pageMax: 500,
+  pageDefault: 50,
+} as const
+
+/** What a program or a test may set otherwise. */
+export type ApiLimits = { readonly [K in keyof typeof apiLimits]: number }

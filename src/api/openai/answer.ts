@@ -1,0 +1,139 @@
+import type { ServerResponse } from 'node:http'
+import type { IdempotencyClaim, JobHandle, JobSink } from '#jobs'
+import { type FinishReason, type Refusal, refusalCodes, type Token } from '#protocol'
+import type { Runtime } from '#runtime'
+import type { ApiLimits } from '../limits.ts'
+import { writeJson, writeRefusal } from '../write-reply.ts'
+import type { Usage } from './answer-shape.ts'
+import type { LiveAnswer, LiveAnswers } from './live-answers.ts'
+
+/** What all answers of one server share. */
+export interface AnswerHouse {
+  readonly runtime: Runtime
+  readonly limits: ApiLimits
+  readonly live: LiveAnswers
+  /** A request of the OpenAI API ended; `status` 499 when the client went away first. */
+  readonly ended: (route: string, status: number, ms: number) => void
+}
+
+/** One request, as far as its answer must know it. */
+export interface Exchange {
+  readonly route: string
+  readonly out: ServerResponse
+  /** Headers of every response to it: name, value, name, value. */
+  readonly headers: readonly string[]
+  /** When it came, monotonic milliseconds. */
+  readonly since: number
+  /** The right to answer its `Idempotency-Key`; ended with the answer, whatever happens. */
+  readonly claim?: IdempotencyClaim | undefined
+}
+
+/** Nothing the HTTP standard knows; what proxies log when the client left before the answer. */
+const clientGoneStatus = 499
+
+/**
+ * One answer on its way out.
+ *
+ *   open ──▶ accepted ──▶ ended ──▶ closed
+ *     │          └─────────┐           ▲
+ *     └──▶ refused ────────┴───────────┘      the client may close at any point: the job is cancelled at once,
+ *                                             unless others wait for this very answer (`Idempotency-Key`)
+ */
+export abstract class Answer implements JobSink, LiveAnswer {
+  protected readonly house: AnswerHouse
+  protected readonly exchange: Exchange
+  protected handle: JobHandle | undefined
+  #ended = false
+  #closed = false
+  #waiting = 0
+  #waitingSince = 0
+
+  constructor(house: AnswerHouse, exchange: Exchange) {
+    this.house = house
+    this.exchange = exchange
+    exchange.out.on('error', ignore)
+    exchange.out.once('close', () => this.#onClose())
+    if (exchange.out.destroyed) this.#onClose()
+  }
+
+  /** The job exists. A client that left meanwhile does not leave it running. */
+  accepted(handle: JobHandle): void {
+    this.handle = handle
+    if (this.#closed) handle.cancel()
+    else this.begin(handle)
+  }
+
+  protected abstract begin(handle: JobHandle): void
+  abstract text(choice: number, text: string, tokens: readonly Token[]): void
+  abstract delta(choice: number, delta: Record<string, unknown>): void
+  abstract vector(index: number, values: Float32Array): void
+  abstract choiceEnd(choice: number, finish: FinishReason): void
+  abstract end(usage: Usage): void
+  abstract failed(refusal: Refusal): void
+  abstract flush(): void
+
+  /** True once nothing may be written any more. */
+  protected get over(): boolean {
+    return this.#ended || this.#closed
+  }
+
+  /** The whole response is a refusal. */
+  refuse(refusal: Refusal): void {
+    if (this.over) return
+    if (!this.exchange.out.destroyed) writeRefusal(this.exchange.out, refusal, this.headers())
+    this.finished(refusalCodes[refusal.code].status)
+  }
+
+  /** The whole response is this JSON. */
+  protected sendJson(body: string): void {
+    const { out, claim } = this.exchange
+    if (!out.destroyed) writeJson(out, 200, body, this.headers())
+    if (this.handle) claim?.finish({ jobId: this.handle.id, status: 200, body })
+    this.finished(200)
+  }
+
+  /** Headers of this response: the exchange's own and, once there is a job, its receipt. */
+  protected headers(): readonly string[] {
+    if (!this.handle) return this.exchange.headers
+    const ms = Math.round(this.house.runtime.monotonic() - this.exchange.since)
+    return [...this.exchange.headers, 'x-lichen-receipt', this.handle.id, 'openai-processing-ms', String(ms)]
+  }
+
+  /** The last byte was handed to the socket. Whoever reads slowly from here on is watched. */
+  protected finished(status: number): void {
+    this.#ended = true
+    this.exchange.claim?.abandon()
+    this.#report(status)
+    const { out } = this.exchange
+    if (!out.destroyed && out.writableLength > 0) this.house.live.add(this)
+  }
+
+  tick(now: number): void {
+    const waiting = this.exchange.out.writableLength
+    if (waiting === 0 || waiting !== this.#waiting) {
+      this.#waiting = waiting
+      this.#waitingSince = now
+      return
+    }
+    const { stalledReaderMs, readerBytesPerSecondMin } = this.house.limits
+    const patienceMs = stalledReaderMs + (waiting / readerBytesPerSecondMin) * 1_000
+    if (now - this.#waitingSince > patienceMs) this.exchange.out.destroy()
+  }
+
+  #onClose(): void {
+    this.house.live.remove(this)
+    if (this.#ended || this.exchange.claim?.wanted) return
+    this.#closed = true
+    this.exchange.claim?.abandon()
+    this.handle?.cancel()
+    this.#report(clientGoneStatus)
+  }
+
+  #report(status: number): void {
+    const { route, since } = this.exchange
+    this.house.ended(route, status, this.house.runtime.monotonic() - since)
+  }
+}
+
+/** Errors of a response mean that its reader is gone; `close` follows and says so. */
+function ignore(): void {}

@@ -1,0 +1,93 @@
+import type { IdempotencyClaim, Replay } from '#jobs'
+import { jobsLimits } from '#jobs'
+import { featuresNeeded, type OpenAiKind, type OpenAiRequests, PoolError, parseOpenAiRequest } from '#protocol'
+import type { ApiDeps, Client } from '../deps.ts'
+import { toRefusal } from '../to-refusal.ts'
+import { writeJson } from '../write-reply.ts'
+import type { AnswerHouse, Exchange } from './answer.ts'
+import type { AnswerRoute } from './answer-route.ts'
+import { type ChosenModel, chooseModel } from './choose-model.ts'
+import { toAcceptedRequest } from './to-accepted-request.ts'
+
+type Needs = Pick<ApiDeps, 'jobs' | 'models' | 'runtime' | 'log'>
+
+/** One request for computed work, as its door has let it in. */
+export interface Asked {
+  readonly client: Client
+  readonly body: Buffer
+  /** Its `Idempotency-Key`. */
+  readonly key: string | undefined
+  readonly exchange: Exchange
+}
+
+/**
+ * From bytes to an accepted job: parse, find the model, look whether it was asked before, open the answer, accept.
+ * Throws a PoolError for what is refused before the answer is open; afterwards the answer itself says no.
+ */
+export async function serveAnswer<K extends OpenAiKind>(
+  deps: Needs,
+  house: AnswerHouse,
+  route: AnswerRoute<K>,
+  asked: Asked,
+): Promise<void> {
+  const parsed = parseOpenAiRequest(route.kind, asked.body)
+  if (!parsed.ok) throw PoolError.from(parsed.refusal)
+  const { request } = parsed
+  const needs = featuresNeeded(route.kind, request)
+  const model = chooseModel(deps.models, request.model, asked.client.models ?? undefined, needs)
+  const claim = asked.key === undefined ? undefined : await claimKey(deps, route, asked, asked.key, request)
+  if (claim && 'body' in claim) return replay(house, asked.exchange, claim)
+  const { client, body } = asked
+  const exchange = claim ? { ...asked.exchange, claim } : asked.exchange
+  const answer = openAnswer(deps, house, route, exchange, request, model)
+  const accepted = toAcceptedRequest(route.kind, request, { body, key: client, model, needs, idempotency: claim })
+  try {
+    answer.accepted(await deps.jobs.accept(accepted, answer))
+  } catch (error) {
+    const { refusal, unexpected } = toRefusal(error)
+    if (unexpected) deps.log.error({ err: error }, 'a request could not be accepted')
+    answer.refuse(refusal)
+  }
+}
+
+function openAnswer<K extends OpenAiKind>(
+  deps: Needs,
+  house: AnswerHouse,
+  route: AnswerRoute<K>,
+  exchange: Exchange,
+  request: OpenAiRequests[K],
+  model: ChosenModel,
+) {
+  const created = Math.floor(deps.runtime.now() / 1_000)
+  return route.answer(house, exchange, request, (handle) => {
+    return { jobId: handle.id, created, model: request.model, fingerprint: model.fingerprint }
+  })
+}
+
+/** The right to answer this key, or the answer it was given before. Waits while another request with it is answered. */
+async function claimKey<K extends OpenAiKind>(
+  deps: Needs,
+  route: AnswerRoute<K>,
+  { client, body, exchange }: Asked,
+  key: string,
+  request: OpenAiRequests[K],
+): Promise<IdempotencyClaim | Replay> {
+  if (key.length === 0 || key.length > jobsLimits.idempotencyKeyCharsMax) {
+    const fix = `Send 1 to ${jobsLimits.idempotencyKeyCharsMax} characters, a fresh UUID for example.`
+    throw new PoolError('invalid_request', 'The Idempotency-Key is empty or too long.', fix)
+  }
+  const stream = 'stream' in request && request.stream === true
+  const answer = await deps.jobs.idempotent({ keyId: client.id, key, route: `POST ${route.path}`, body, stream })
+  if (answer.state === 'refused') throw PoolError.from(answer.refusal)
+  if (answer.state === 'replay') return answer.replay
+  if (!exchange.out.destroyed) return answer.claim
+  answer.claim.abandon()
+  throw new PoolError('request_timeout', 'The client left.', 'Ask again.')
+}
+
+function replay(house: AnswerHouse, exchange: Exchange, { jobId, status, body }: Replay): void {
+  const { out, headers, route, since } = exchange
+  if (!out.destroyed)
+    writeJson(out, status, body, [...headers, 'x-lichen-receipt', jobId, 'idempotent-replayed', 'true'])
+  house.ended(route, status, house.runtime.monotonic() - since)
+}

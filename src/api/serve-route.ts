@@ -1,0 +1,50 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { z } from 'zod'
+import { explainIssue, PoolError, parseJson } from '#protocol'
+import type { ApiDeps } from './deps.ts'
+import type { Doorkeeper } from './doorkeeper.ts'
+import type { Route } from './route.ts'
+import { writeReply } from './write-reply.ts'
+
+/** Runs a simple route: parse what they bring, ask the handler, write its value. Never rejects. */
+export async function serveRoute(
+  deps: Pick<ApiDeps, 'runtime' | 'ended'>,
+  doorkeeper: Doorkeeper,
+  route: Route,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<void> {
+  reply.hijack()
+  const { since, headers, client } = doorkeeper.entryOf(request)
+  try {
+    const value = await route.handle({
+      params: request.params as Readonly<Record<string, string>>,
+      query: parseWith(route.query, request.query),
+      body: parseWith(route.body, route.body && bodyOf(request)),
+      headers: request.headers,
+      models: client?.models ?? undefined,
+    })
+    if (reply.raw.destroyed) return
+    const status = writeReply(reply.raw, value, route.status ?? 200, headers)
+    deps.ended(route.path, status, deps.runtime.monotonic() - since)
+  } catch (error) {
+    doorkeeper.refuse(error, request, reply, route.path)
+  }
+}
+
+/** The body as JSON; none at all means "nothing to say". */
+function bodyOf(request: FastifyRequest): unknown {
+  const { body } = request
+  if (!Buffer.isBuffer(body) || body.length === 0) return {}
+  const json = parseJson(body)
+  if (!json.ok) throw PoolError.from(json.refusal)
+  return json.value
+}
+
+function parseWith(schema: z.ZodType | undefined, value: unknown): unknown {
+  if (!schema) return undefined
+  const parsed = schema.safeParse(value)
+  const issue = parsed.error?.issues[0]
+  if (issue) throw PoolError.from(explainIssue(issue, value))
+  return parsed.data
+}

@@ -1,0 +1,151 @@
+import { execFile, spawnSync } from 'node:child_process'
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import net from 'node:net'
+import os from 'node:os'
+import path from 'node:path'
+import { afterAll, describe, expect, test } from 'vitest'
+import { packageRoot, packageVersion } from '#config'
+import type { Finding } from './doctor-checks.ts'
+
+const folder = mkdtempSync(path.join(os.tmpdir(), 'lichen-cli-'))
+afterAll(() => rmSync(folder, { recursive: true }))
+
+interface Ended {
+  readonly code: number
+  readonly out: string
+  readonly err: string
+}
+
+/** Runs a command to its end, with nothing of this machine's settings. */
+function lichen(args: string[], options: { env?: Record<string, string>; input?: string } = {}): Promise<Ended> {
+  const env = { PATH: process.env.PATH ?? '', HOME: folder, ...options.env }
+  return new Promise((resolve) => {
+    const child = execFile(path.join(packageRoot, 'bin/lichen'), args, { env, cwd: folder }, (error, out, err) => {
+      resolve({ code: error ? Number(error.code) : 0, out, err })
+    })
+    child.stdin?.end(options.input ?? '')
+  })
+}
+
+describe('a command line', () => {
+  test('--version says the version and nothing else', async () => {
+    expect(await lichen(['--version'])).toEqual({ code: 0, out: `${packageVersion}\n`, err: '' })
+  })
+
+  test('an unknown command is told the nearest one, exit 2', async () => {
+    const { code, err, out } = await lichen(['workes'])
+    expect({ code, out }).toEqual({ code: 2, out: '' })
+    expect(err).toContain('Did you mean `lichen worker`?')
+  })
+
+  test('a wrong flag, a missing argument and a wrong setting are exit 2', async () => {
+    for (const args of [
+      ['up', '--prot', '1'],
+      ['workers', 'approve'],
+      ['up', '--port', 'x'],
+    ]) {
+      expect((await lichen(args)).code, args.join(' ')).toBe(2)
+    }
+  })
+
+  test('without a pool a command says so, exit 3, as JSON on stderr where asked', async () => {
+    const { code, out, err } = await lichen(['workers', 'ls', '--json'])
+    expect({ code, out }).toEqual({ code: 3, out: '' })
+    expect(JSON.parse(err).error).toMatchObject({ code: 'pool_unreachable', fix: expect.stringContaining('lichen up') })
+  })
+
+  test('a bind beyond loopback without TLS is refused before anything is made', async () => {
+    const data = path.join(folder, 'never')
+    const { code, err } = await lichen(['up', '--host', '0.0.0.0', '--data', data])
+    expect(code).toBe(1)
+    expect(err).toContain('--insecure-bind')
+  })
+
+  test('the launcher works through a symbolic link', () => {
+    const link = path.join(folder, 'lichen')
+    spawnSync('ln', ['-s', path.join(packageRoot, 'bin/lichen'), link])
+    expect(spawnSync(link, ['--version'], { encoding: 'utf8' }).stdout).toBe(`${packageVersion}\n`)
+  })
+})
+
+describe('completion', () => {
+  test('bash completes commands, their own commands and flags', async () => {
+    const { out } = await lichen(['completion', 'bash'])
+    const script = path.join(folder, 'completion.bash')
+    writeFileSync(script, out)
+    const complete = (line: string) => {
+      const words = line.split(' ')
+      const setting = `COMP_WORDS=(${words.map((word) => `'${word}'`).join(' ')}); COMP_CWORD=${words.length - 1}`
+      const run = `source ${script}; ${setting}; _lichen; echo "\${COMPREPLY[@]}"`
+      return spawnSync('bash', ['-c', run], { encoding: 'utf8' }).stdout.trim()
+    }
+    expect(complete('lichen wor')).toBe('worker workers')
+    expect(complete('lichen workers ap')).toBe('approve')
+    expect(complete('lichen up --por')).toBe('--port')
+  })
+
+  test('zsh and fish get a script too', async () => {
+    expect((await lichen(['completion', 'zsh'])).out).toContain('#compdef lichen')
+    expect((await lichen(['completion', 'fish'])).out).toContain(
+      "complete -c lichen -f -n 'not __fish_seen_subcommand_from",
+    )
+    expect((await lichen(['completion', 'tcsh'])).code).toBe(2)
+  })
+})
+
+describe('the doctor finds', () => {
+  const examine = async (args: string[]): Promise<{ code: number; problems: Finding[] }> => {
+    const { code, out } = await lichen(['doctor', '--json', ...args])
+    return { code, problems: JSON.parse(out).findings.filter((finding: Finding) => finding.state === 'problem') }
+  }
+  const data = path.join(folder, 'data')
+
+  test('a data folder and a key others may read', async () => {
+    mkdirSync(data)
+    writeFileSync(path.join(data, 'owner.key'), 'secret')
+    chmodSync(path.join(data, 'owner.key'), 0o644)
+    chmodSync(data, 0o755)
+    const { code, problems } = await examine(['--data', data, '--port', '0'])
+    expect(code).toBe(1)
+    expect(problems.map((problem) => problem.fix)).toEqual([`chmod 700 ${data}`, `chmod 600 ${data}/owner.key`])
+  })
+
+  test('a port another program holds', async () => {
+    const server = net.createServer().listen(0, '127.0.0.1')
+    await new Promise((resolve) => server.once('listening', resolve))
+    const { port } = server.address() as net.AddressInfo
+    const { problems } = await examine(['--port', String(port)])
+    expect(problems.map((problem) => problem.check)).toEqual(['port'])
+    server.close()
+  })
+
+  test('a model that is missing, or is no model', async () => {
+    const text = path.join(folder, 'notes.gguf')
+    writeFileSync(text, 'not a model')
+    const missing = await examine(['--port', '0', '--model', path.join(folder, 'gone.gguf')])
+    const wrong = await examine(['--port', '0', '--model', text])
+    expect(missing.problems.map((problem) => problem.message)).toEqual([
+      expect.stringContaining('cannot be read (ENOENT)'),
+    ])
+    expect(wrong.problems.map((problem) => problem.message)).toEqual([expect.stringContaining('is not a GGUF file')])
+  })
+
+  test('a database and an upstream that do not answer', async () => {
+    const closed = 'postgres://nobody@127.0.0.1:1/none'
+    const { out } = await lichen(['doctor', '--json', '--upstream', 'http://127.0.0.1:1'], {
+      env: { DATABASE_URL: closed },
+    })
+    const checks = JSON.parse(out).findings.filter((finding: Finding) => finding.state === 'problem')
+    expect(checks.map((finding: Finding) => finding.check)).toEqual(['upstream', 'database'])
+  })
+
+  test('settings that cannot be meant', async () => {
+    const { code, out } = await lichen(['doctor', '--json', '--behind-tls-proxy'])
+    expect(code).toBe(1)
+    expect(JSON.parse(out).findings).toHaveLength(1)
+  })
+
+  test('nothing wrong on a machine that is fit', async () => {
+    expect(await examine(['--port', '0', '--upstream', 'auto'])).toEqual({ code: 0, problems: [] })
+  })
+})

@@ -1,0 +1,57 @@
+import readline from 'node:readline'
+import { Command } from 'commander'
+import type { ConformanceOp } from '#protocol'
+import { withExamples } from './options.ts'
+
+export function conformanceCommand(): Command {
+  const command = new Command()
+    .summary('check the parts with your own vectors, as JSON lines')
+    .option('--list', 'name the operations')
+    .option('--json', 'machine-readable output (it always is)')
+    .action(async ({ list }: { list?: boolean }) => {
+      const operations = await loadOperations()
+      if (list) process.stdout.write(`${Object.keys(operations).sort().join('\n')}\n`)
+      else for await (const line of readline.createInterface({ input: process.stdin })) answer(operations, line)
+    })
+    .addHelpText(
+      'after',
+      '\nReads {"id","op","input"} lines from stdin; answers {"id","ok":true,"output"} or {"id","ok":false,"error"}.\n' +
+        'docs/reference/conformance.md shows an example of each operation.',
+    )
+  return withExamples(command, [
+    ['lichen conformance --list', 'what can be asked'],
+    ['lichen conformance < vectors.jsonl > answers.jsonl', 'ask'],
+  ])
+}
+
+type Operations = Readonly<Record<string, ConformanceOp>>
+
+function answer(operations: Operations, line: string): void {
+  if (line.trim() !== '') process.stdout.write(`${JSON.stringify(answerTo(operations, line))}\n`)
+}
+
+function answerTo(operations: Operations, line: string): object {
+  const question = parsed(line)
+  if (!question) return { id: null, ok: false, error: invalid('The line is not a JSON object.') }
+  const { id = null, op, input } = question
+  const operation = Object.hasOwn(operations, String(op)) ? operations[String(op)] : undefined
+  if (!operation)
+    return { id, ok: false, error: { code: 'unknown_op', message: `There is no operation ${String(op)}.` } }
+  return { id, ...operation(input) }
+}
+
+const invalid = (message: string) => ({ code: 'invalid_input', message })
+
+function parsed(line: string): { id?: unknown; op?: unknown; input?: unknown } | undefined {
+  try {
+    const value: unknown = JSON.parse(line)
+    return typeof value === 'object' && value !== null ? value : undefined
+  } catch {
+    return undefined
+  }
+}
+
+async function loadOperations(): Promise<Operations> {
+  const [{ protocolOps }, { transportOps }] = await Promise.all([import('#protocol'), import('#transport')])
+  return { ...protocolOps, ...transportOps }
+}

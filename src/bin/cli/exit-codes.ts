@@ -1,0 +1,11 @@
+/** What a command's exit says. docs/reference/cli.md repeats them. */
+export const exitCodes = {
+  /** It did what was asked. */
+  ok: 0,
+  /** It was refused, or it failed; the sentence on stderr says why. */
+  failed: 1,
+  /** It was called wrongly: unknown command, flag or setting. */
+  usage: 2,
+  /** The pool did not answer at its address. */
+  unreachable: 3,
+} as const

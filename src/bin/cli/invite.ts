@@ -1,0 +1,40 @@
+import { Command } from 'commander'
+import { durationMs, settingsOf, withExamples, withSettings } from './options.ts'
+import { print } from './output.ts'
+import { PoolClient } from './pool-client.ts'
+
+interface Invite {
+  readonly invite: string
+  readonly operator: string
+  readonly token_expires_at: string
+  readonly worker_expires_at: string
+}
+
+export function inviteCommand(): Command {
+  const command = new Command()
+    .requiredOption('--operator <name>', 'whose worker it will be')
+    .option(
+      '--expires <time>',
+      'how long the worker may serve before it must be renewed',
+      durationMs,
+      durationMs('30d'),
+    )
+    .action(async (options: { operator: string; expires: number; json?: boolean }, self: Command) => {
+      const body = { operator: options.operator, expires_in_ms: options.expires }
+      const made = await new PoolClient(await settingsOf(self)).json<Invite>('POST', '/v1/admin/invites', body)
+      print(options.json === true, made, () =>
+        [
+          `An invite for one worker of ${made.operator}, valid until ${made.token_expires_at}, to be used once:`,
+          '',
+          `  lichen worker join ${made.invite}`,
+          '',
+          'When it has joined, approve it: `lichen workers ls`, then `lichen workers approve ID`.',
+        ].join('\n'),
+      )
+    })
+  withSettings(command, ['client'])
+  return withExamples(command, [
+    ['lichen invite --operator alice', 'one worker of Alice, for 30 days'],
+    ['lichen invite --operator alice --expires 12h --json', 'for a script'],
+  ])
+}

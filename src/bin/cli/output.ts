@@ -1,0 +1,37 @@
+import { stripVTControlCharacters } from 'node:util'
+import { surroundings } from '#config'
+
+/** Writes a result: one JSON document for a program, or text for a person. */
+export function print(json: boolean, value: unknown, text: () => string): void {
+  process.stdout.write(json ? `${JSON.stringify(value)}\n` : `${text()}\n`)
+}
+
+/** Columns as wide as their longest cell; the last one runs free. */
+export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const lines = [head.map((cell) => dim(cell)), ...rows.map((row) => row.map(clean))]
+  const widths = head.map((_, column) => Math.max(...lines.map((line) => width(line[column] ?? ''))))
+  return lines
+    .map((line) =>
+      line
+        .map((cell, column) => pad(cell, widths[column] ?? 0))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n')
+}
+
+const width = (cell: string) => stripVTControlCharacters(cell).length
+const pad = (cell: string, wide: number) => cell + ' '.repeat(Math.max(0, wide - width(cell)))
+
+/** What others wrote (names of workers, models) may not move our cursor. */
+export function clean(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is taken out
+  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, '?')
+}
+
+const painted = (code: number) => (text: string) =>
+  process.stdout.isTTY && !surroundings().noColor ? `\x1b[${code}m${text}\x1b[0m` : text
+export const dim = painted(2)
+export const green = painted(32)
+export const red = painted(31)
+export const yellow = painted(33)

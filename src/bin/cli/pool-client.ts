@@ -1,0 +1,143 @@
+import { readFileSync } from 'node:fs'
+import type http from 'node:http'
+import type https from 'node:https'
+import path from 'node:path'
+import type { Settings } from '#config'
+import { binLimits } from '../limits.ts'
+import { PoolRefusal, UnreachableError } from './problem.ts'
+
+/** Where a running pool is, as it wrote it into its data folder. */
+export interface PoolFile {
+  readonly url: string
+  readonly pid: number
+  readonly pool_id: string
+  /** Certificate the pool serves with: a command on the same machine trusts exactly that. */
+  readonly tls_cert?: string
+}
+
+export interface Answer {
+  readonly status: number
+  readonly headers: http.IncomingHttpHeaders
+  readonly body: http.IncomingMessage
+}
+
+/** Taken when needed, and not by `import`: a module namespace of node:http loads all of undici, 30 ms (measured). */
+const requesterFor = ({ protocol }: URL): typeof https.request =>
+  process.getBuiltinModule(protocol === 'https:' ? 'node:https' : 'node:http').request
+
+/** Speaks HTTP to one pool: `/v1/admin/*` with the owner's key, everything else with an API key. */
+export class PoolClient {
+  readonly url: string
+  readonly #settings: Settings
+  readonly #certificate: string | undefined
+
+  constructor(settings: Settings) {
+    this.#settings = settings
+    const file = settings.url === undefined ? readPoolFile(settings.data) : undefined
+    const url = settings.url ?? file?.url
+    if (url === undefined) throw new UnreachableError(`No pool runs on ${settings.data}.`)
+    this.url = url
+    this.#certificate = file?.tls_cert === undefined ? undefined : readFileSync(file.tls_cert, 'utf8')
+  }
+
+  /** The parsed answer; a refusal of the pool is thrown as it was said. */
+  async json<T>(method: string, route: string, body?: object): Promise<T> {
+    const answer = await this.request(method, route, body)
+    if (answer.status >= 400) return this.refuse(answer)
+    const text = await textOf(answer.body)
+    return (text === '' ? {} : JSON.parse(text)) as T
+  }
+
+  /** Throws what the pool said no with. */
+  async refuse(answer: Answer): Promise<never> {
+    throw refusalOf(answer.status, await textOf(answer.body))
+  }
+
+  /** Every page of a list. */
+  async all<T extends { readonly id: string }>(route: string): Promise<T[]> {
+    const rows: T[] = []
+    for (let more = true; more; ) {
+      const after = rows.at(-1)?.id
+      const query = after === undefined ? '' : `?after=${encodeURIComponent(after)}`
+      const page = await this.json<{ data: T[]; has_more?: boolean }>('GET', `${route}${query}`)
+      rows.push(...page.data)
+      more = page.has_more === true && page.data.length > 0
+    }
+    return rows
+  }
+
+  /** One request; resolves when the head of the answer is there. */
+  request(method: string, route: string, body?: object, signal?: AbortSignal): Promise<Answer> {
+    const url = new URL(`${this.url}${route}`)
+    const payload = body === undefined ? undefined : Buffer.from(JSON.stringify(body))
+    const headers = {
+      ...this.#credential(route),
+      ...(payload ? { 'content-type': 'application/json', 'content-length': payload.length } : {}),
+    }
+    return new Promise((resolve, reject) => {
+      const request = requesterFor(url)(
+        url,
+        { method, headers, agent: false, ...(signal ? { signal } : {}), ...this.#trust() },
+        (message) => resolve({ status: message.statusCode ?? 0, headers: message.headers, body: message }),
+      )
+      request.on('error', (error: NodeJS.ErrnoException) => {
+        const why = error.code ?? error.message
+        reject(
+          error.name === 'AbortError'
+            ? error
+            : new UnreachableError(`The pool at ${this.url} does not answer (${why}).`),
+        )
+      })
+      request.end(payload)
+    })
+  }
+
+  /** Our own pool's certificate need not name 127.0.0.1; being that very certificate is enough. */
+  #trust(): https.RequestOptions {
+    if (this.#certificate === undefined) return {}
+    return { ca: this.#certificate, checkServerIdentity: () => undefined, allowPartialTrustChain: true }
+  }
+
+  #credential(route: string): Record<string, string> {
+    const { adminKey, apiKey, data } = this.#settings
+    const admin = route.startsWith('/v1/admin')
+    const key = admin ? (adminKey ?? secretIn(data, 'owner.key')) : (apiKey ?? secretIn(data, 'first-api-key'))
+    return key === undefined ? {} : { authorization: `Bearer ${key}` }
+  }
+}
+
+/** What the pool on this data folder says of itself; undefined when none wrote anything. */
+export function readPoolFile(data: string): PoolFile | undefined {
+  const text = secretIn(data, 'pool.json')
+  return text === undefined ? undefined : (JSON.parse(text) as PoolFile)
+}
+
+function secretIn(data: string, name: string): string | undefined {
+  try {
+    return readFileSync(path.join(data, name), 'utf8').trim()
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined
+    throw error
+  }
+}
+
+async function textOf(body: http.IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = []
+  let bytes = 0
+  for await (const chunk of body) {
+    bytes += chunk.length
+    if (bytes > binLimits.answerBytesMax)
+      throw new Error(`the pool answered more than ${binLimits.answerBytesMax} bytes`)
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString('utf8')
+}
+
+function refusalOf(status: number, text: string): PoolRefusal {
+  try {
+    const { code, message } = JSON.parse(text).error
+    return new PoolRefusal(String(code), String(message))
+  } catch {
+    return new PoolRefusal('unexpected_answer', `The pool answered ${status} without saying why.`)
+  }
+}

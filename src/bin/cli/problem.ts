@@ -1,0 +1,77 @@
+import { ConfigError } from '#config'
+import type { PoolError } from '#protocol'
+import { exitCodes } from './exit-codes.ts'
+
+/** What went wrong, in the form of every refusal, and the exit code that says it to a script. */
+export interface Problem {
+  readonly code: string
+  readonly message: string
+  readonly fix: string
+  readonly exitCode: number
+}
+
+/** The pool did not answer. */
+export class UnreachableError extends Error {
+  override readonly name = 'UnreachableError'
+}
+
+/** Something only the command itself could find wrong. */
+export class CommandProblem extends Error {
+  override readonly name = 'CommandProblem'
+  readonly code: string
+  readonly fix: string
+  readonly exitCode: number
+
+  constructor(code: string, message: string, fix: string, exitCode: number = exitCodes.failed) {
+    super(message)
+    this.code = code
+    this.fix = fix
+    this.exitCode = exitCode
+  }
+}
+
+/** A pool's refusal as it arrived over HTTP; its message ends with the fix. */
+export class PoolRefusal extends Error {
+  override readonly name = 'PoolRefusal'
+  readonly code: string
+
+  constructor(code: string, message: string) {
+    super(message)
+    this.code = code
+  }
+}
+
+export function explain(error: unknown): Problem {
+  if (error instanceof ConfigError) {
+    const exitCode = error.code === 'config_invalid' ? exitCodes.usage : exitCodes.failed
+    return { code: error.code, message: error.message, fix: error.fix, exitCode }
+  }
+  if (isPoolError(error)) {
+    const { code, message, fix } = error.refusal
+    return { code, message, fix, exitCode: exitCodes.failed }
+  }
+  if (error instanceof CommandProblem) {
+    return { code: error.code, message: error.message, fix: error.fix, exitCode: error.exitCode }
+  }
+  if (error instanceof PoolRefusal) {
+    return { code: error.code, message: error.message, fix: '', exitCode: exitCodes.failed }
+  }
+  if (error instanceof UnreachableError) {
+    const fix = 'Start it with `lichen up`, or name the right one with --url or --data. `lichen doctor` looks closer.'
+    return { code: 'pool_unreachable', message: error.message, fix, exitCode: exitCodes.unreachable }
+  }
+  const message = error instanceof Error ? (error.stack ?? error.message) : String(error)
+  return { code: 'internal_error', message, fix: 'This is a mistake in lichen; please report it.', exitCode: 1 }
+}
+
+/** By shape: loading #protocol for its class would make every small command slower. */
+function isPoolError(error: unknown): error is PoolError {
+  return error instanceof Error && error.name === 'PoolError' && 'refusal' in error
+}
+
+/** One line for a person, or one JSON line for a program; on stderr, so that stdout holds results only. */
+export function reportProblem({ code, message, fix }: Problem, json: boolean): void {
+  process.stderr.write(
+    json ? `${JSON.stringify({ error: { code, message, fix } })}\n` : `lichen: ${message}\n${fix ? `  ${fix}\n` : ''}`,
+  )
+}

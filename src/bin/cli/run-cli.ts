@@ -1,0 +1,57 @@
+import { Command, CommanderError } from 'commander'
+import { nearest, packageVersion } from '#config'
+import { type CommandEntry, commands } from './commands.ts'
+import { exitCodes } from './exit-codes.ts'
+import { CommandProblem, explain, reportProblem } from './problem.ts'
+
+/** Runs one command line to its end and gives the exit code. Never throws. */
+export async function runCli(argv: readonly string[]): Promise<number> {
+  try {
+    const program = await programFor(argv)
+    await program.parseAsync([...argv], { from: 'user' })
+    return Number(process.exitCode ?? exitCodes.ok)
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage
+    const problem = explain(error)
+    reportProblem(problem, argv.includes('--json'))
+    return problem.exitCode
+  }
+}
+
+/** The program with the one command that was asked for, or with all of them named for `--help`. */
+async function programFor(argv: readonly string[]): Promise<Command> {
+  const program = rootCommand()
+  const entry = commands.find((one) => one.name === argv[0])
+  if (entry) program.addCommand(prepared(await loadCommand(entry)))
+  else for (const { name, summary } of commands) program.command(name).description(summary)
+  if (!entry && argv[0] !== undefined && !argv[0].startsWith('-') && argv[0] !== 'help') {
+    const meant = nearest(
+      argv[0],
+      commands.map((one) => one.name),
+    )
+    const hint = meant ? `Did you mean \`lichen ${meant}\`?` : 'See `lichen --help`.'
+    throw new CommandProblem('unknown_command', `There is no command ${argv[0]}.`, hint, exitCodes.usage)
+  }
+  return prepared(program)
+}
+
+function rootCommand(): Command {
+  return new Command('lichen')
+    .description('A compute pool you host yourself: lent machines nobody has to trust, behind the OpenAI API.')
+    .usage('<command> [options]')
+    .version(packageVersion)
+    .addHelpText('after', '\nStart with `lichen up`. `lichen <command> --help` shows its options and examples.')
+}
+
+/** The command as commander knows it; also for the reference and for completion. */
+export async function loadCommand(entry: CommandEntry): Promise<Command> {
+  const make = await entry.load()
+  return make().name(entry.name).description(entry.summary)
+}
+
+/** No command ends the process by itself: what it printed must reach the pipe first. */
+function prepared(command: Command): Command {
+  command.exitOverride().helpCommand(false).showHelpAfterError('See --help for usage and examples.')
+  for (const one of command.commands) prepared(one)
+  return command
+}

@@ -1,0 +1,57 @@
+import os from 'node:os'
+import path from 'node:path'
+import { Command } from 'commander'
+import type { Settings } from '#config'
+import { settingsOf, withExamples, withSettings } from './options.ts'
+import { CommandProblem } from './problem.ts'
+
+export function workerCommand(): Command {
+  return withExamples(new Command().addCommand(joinCommand()), [
+    ['lichen worker join lichen1_…', 'lend this machine to the pool that invited it'],
+  ])
+}
+
+function joinCommand(): Command {
+  const command = new Command('join')
+    .description('connect to a pool and serve until stopped; dials out only, no open port, no root')
+    .argument('[invite]', 'the invite of the pool’s operator; not needed again once it was accepted')
+    .action(async (invite: string | undefined, options: { json?: boolean }, self: Command) => {
+      const { serveAsWorker } = await import('../serve-as-worker.ts')
+      const settings = await settingsOf(self)
+      await serveAsWorker({
+        invite: invite === '-' ? await inviteFromStdin() : invite,
+        dataDir: path.join(settings.data, 'worker'),
+        settings: await withLocalUpstream(settings),
+        name: settings.name ?? os.hostname(),
+        json: options.json === true,
+      })
+    })
+  withSettings(command, ['worker'])
+  return withExamples(command, [
+    ['lichen worker join lichen1_…', 'join with the demo model'],
+    ['lichen worker join lichen1_… --model ~/models/qwen.gguf --slots 2', 'lend a model file'],
+    ['lichen worker join lichen1_… --upstream auto', 'lend the Ollama or llama-server that runs here'],
+    ['lichen worker join', 'serve again after a restart'],
+    ['lichen worker join - < invite.txt', 'the invite from a file: it is not seen in the process list'],
+  ])
+}
+
+async function inviteFromStdin(): Promise<string> {
+  let text = ''
+  for await (const chunk of process.stdin) text += chunk
+  if (text.trim() === '') throw new CommandProblem('invite_invalid', 'There was no invite on stdin.', 'Pipe it in.')
+  return text.trim()
+}
+
+/** Nobody's Ollama is lent without a yes: it is looked for only where somebody can be asked. */
+async function withLocalUpstream(settings: Settings): Promise<Settings> {
+  const askable = process.stdin.isTTY === true && process.stderr.isTTY === true
+  if (!askable || settings.model.length > 0 || settings.upstream.length > 0) return settings
+  const [{ findLocalUpstreams }, { systemRuntime }] = await Promise.all([import('#engines'), import('#runtime')])
+  const [found] = await findLocalUpstreams(systemRuntime)
+  if (!found) return settings
+  const { confirm } = await import('@clack/prompts')
+  const message = `${found.name} runs here. Lend its models (${found.models.slice(0, 5).join(', ')}) to the pool?`
+  const yes = await confirm({ message, initialValue: false, output: process.stderr })
+  return yes === true ? { ...settings, upstream: [found.baseUrl] } : settings
+}

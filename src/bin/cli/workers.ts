@@ -1,0 +1,146 @@
+import { Command } from 'commander'
+import { durationMs, settingsOf, withExamples, withSettings } from './options.ts'
+import { clean, print, table } from './output.ts'
+import { PoolClient } from './pool-client.ts'
+
+/** A worker as the pool lists it. */
+interface WorkerRow {
+  readonly id: string
+  readonly operator: string
+  readonly standing: string
+  readonly connected: boolean
+  readonly draining: boolean
+  readonly active: number
+  readonly slots: number
+  readonly expires_at: string | null
+  readonly tokens_per_second: number | null
+  readonly models: readonly { readonly name: string }[]
+}
+
+interface WorkerDetails extends WorkerRow {
+  readonly acts: readonly WorkerAct[]
+  readonly violations: readonly { readonly at: string; readonly message: string }[]
+}
+
+/** One act on a worker's key: who did what, when. */
+interface WorkerAct {
+  readonly act: string
+  readonly by: string
+  readonly at: string
+}
+
+export function workersCommand(): Command {
+  const group = new Command()
+    .addCommand(listCommand())
+    .addCommand(showCommand())
+    .addCommand(actCommand('approve', 'let a worker serve; its operator joined with an invite'))
+    .addCommand(renewCommand())
+    .addCommand(actCommand('revoke', 'end its session within a second and refuse its key from now on'))
+    .addCommand(drainCommand())
+  return withExamples(group, [
+    ['lichen workers ls', 'who is here'],
+    ['lichen workers approve 3fa9c1', 'six digits of the id are enough where only one worker has them'],
+  ])
+}
+
+function listCommand(): Command {
+  const command = new Command('ls')
+    .description('list workers')
+    .action(async (options: { json?: boolean }, self: Command) => {
+      const data = await new PoolClient(await settingsOf(self)).all<WorkerRow>(path)
+      print(options.json === true, { object: 'list', data }, () =>
+        data.length === 0
+          ? 'No worker has joined. Invite one: lichen invite --operator NAME'
+          : table(['ID', 'OPERATOR', 'STANDING', 'SEEN', 'BUSY', 'TOKENS/S', 'MODELS'], data.map(workerLine)),
+      )
+    })
+  return withExamples(withSettings(command, ['client']), [['lichen workers ls --json', 'for a script']])
+}
+
+function workerLine(worker: WorkerRow): string[] {
+  const seen = worker.connected ? (worker.draining ? 'draining' : 'connected') : 'away'
+  const speed = worker.tokens_per_second === null ? '' : worker.tokens_per_second.toFixed(0)
+  const models = worker.models.map((model) => model.name).join(', ')
+  return [
+    worker.id.slice(0, 12),
+    worker.operator,
+    worker.standing,
+    seen,
+    `${worker.active}/${worker.slots}`,
+    speed,
+    models,
+  ]
+}
+
+function showCommand(): Command {
+  const command = new Command('show')
+    .description('everything known about one worker, and who did what to its key')
+    .argument('<id>', idText)
+    .action(async (id: string, options: { json?: boolean }, self: Command) => {
+      const worker = await new PoolClient(await settingsOf(self)).json<WorkerDetails>('GET', routeOf(id))
+      print(options.json === true, worker, () => detailsOf(worker))
+    })
+  return withExamples(withSettings(command, ['client']), [['lichen workers show 3fa9c1', 'one worker']])
+}
+
+function detailsOf({ acts, models, violations, ...rest }: WorkerDetails): string {
+  const fields = Object.entries(rest).map(([name, value]) => [name, String(value ?? '')])
+  const names = models.map((model) => model.name).join(', ')
+  const history = [
+    ...acts.map((act) => [act.at, act.act, act.by]),
+    ...violations.map((violation) => [violation.at, 'broke the protocol', violation.message]),
+  ]
+  return [table(['FIELD', 'VALUE'], [...fields, ['models', names]]), table(['WHEN', 'WHAT', 'BY'], history)].join(
+    '\n\n',
+  )
+}
+
+function actCommand(act: 'approve' | 'revoke', does: string): Command {
+  const command = new Command(act)
+    .description(does)
+    .argument('<id>', idText)
+    .action((id: string, options: { json?: boolean }, self: Command) => perform(act, id, {}, options, self))
+  return withExamples(withSettings(command, ['client']), [
+    [`lichen workers ${act} 3fa9c1`, does.split(/[;,]/)[0] ?? does],
+  ])
+}
+
+function renewCommand(): Command {
+  const command = new Command('renew')
+    .description('let an expired or revoked worker serve again; recorded like an approval')
+    .argument('<id>', idText)
+    .option('--expires <time>', 'how long it may serve from now (default: as its invite said)', durationMs)
+    .action((id: string, options: { json?: boolean; expires?: number }, self: Command) => {
+      const body = options.expires === undefined ? {} : { expires_in_ms: options.expires }
+      return perform('renew', id, body, options, self)
+    })
+  return withExamples(withSettings(command, ['client']), [
+    ['lichen workers renew 3fa9c1 --expires 90d', 'three months more'],
+  ])
+}
+
+function drainCommand(): Command {
+  const command = new Command('drain')
+    .description('give it nothing new; what runs may end')
+    .argument('<id>', idText)
+    .option('--off', 'give it work again')
+    .action((id: string, options: { json?: boolean; off?: boolean }, self: Command) =>
+      perform('drain', id, { on: options.off !== true }, options, self),
+    )
+  return withExamples(withSettings(command, ['client']), [
+    ['lichen workers drain 3fa9c1', 'before its machine is restarted'],
+    ['lichen workers drain 3fa9c1 --off', 'it may work again'],
+  ])
+}
+
+type Act = 'approve' | 'renew' | 'revoke' | 'drain'
+
+async function perform(act: Act, id: string, body: object, options: { json?: boolean }, self: Command): Promise<void> {
+  const worker = await new PoolClient(await settingsOf(self)).json<WorkerRow>('POST', routeOf(id, `/${act}`), body)
+  const now = act === 'drain' ? (worker.draining ? 'draining' : 'may work') : worker.standing
+  print(options.json === true, worker, () => `${worker.id} of ${clean(worker.operator)}: ${now}.`)
+}
+
+const idText = 'the worker: its id, or the first six digits or more'
+const path = '/v1/admin/workers'
+const routeOf = (id: string, rest = '') => `${path}/${encodeURIComponent(id)}${rest}`

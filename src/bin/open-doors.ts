@@ -1,0 +1,81 @@
+import { readFile } from 'node:fs/promises'
+import { type ApiDeps, buildServer } from '#api'
+import { isLoopback, packageVersion, type Settings } from '#config'
+import { openWorkerDoor } from './admit-workers.ts'
+import { closeServer, inviteUrl, listen, listenForOwnWorker } from './listen.ts'
+import type { Ground, Rooms } from './open-rooms.ts'
+import { removePoolFile, writePoolFile } from './pool-file.ts'
+
+/** Where a pool is reached: by everybody, and by its own worker. */
+export interface Doors {
+  readonly url: string
+  readonly workerUrl: string
+}
+
+/** The HTTP server and the workers' door beside it. */
+export async function openDoors(all: Ground & Rooms): Promise<Doors> {
+  const { settings, runtime, pool, log, closers } = all
+  let url = ''
+  const server = buildServer(await apiDeps(all, () => inviteUrl(url, settings)))
+  const door = openWorkerDoor({ ...all, ...settings, onFault: (error) => log.error({ err: error }, 'session broke') })
+  door.attach(server.server)
+  closers.add('server', () => closeServer(server, runtime))
+  url = await listen(server, settings)
+  const workerUrl = settings.tlsCert === undefined ? url : await listenForOwnWorker(door, closers)
+  closers.add('workers’ door', () => door.close())
+  const trust = settings.tlsCert === undefined ? {} : { tls_cert: settings.tlsCert }
+  await writePoolFile(settings.data, { url, pid: process.pid, pool_id: pool.poolId, ...trust }, runtime)
+  closers.add('pool.json', () => removePoolFile(settings.data))
+  return { url, workerUrl }
+}
+
+async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<ApiDeps> {
+  const { settings, runtime, log, life, pool, identity, workers, jobs, models, database, events } = all
+  const { tlsCert, tlsKey } = settings
+  return {
+    runtime,
+    log,
+    version: packageVersion,
+    poolId: pool.poolId,
+    publicUrl: settings.publicUrl,
+    authenticate: (key) => identity.authenticate(key),
+    isOwner: (key) => pool.isOwner(key),
+    jobs,
+    models,
+    databaseAnswers: () =>
+      database.ping().then(
+        () => !life.stopping.aborted,
+        () => false,
+      ),
+    metrics: () => scrape(all),
+    ended: (route, status, ms) => events.ended(route, status, ms),
+    admin: {
+      identity,
+      workers,
+      inviteUrl,
+      database: settings.databaseUrl === undefined ? 'embedded' : 'external',
+      queueMax: settings.queueMax,
+      warnings: () => warningsOf(settings),
+    },
+    tls: tlsCert && tlsKey ? { cert: await readFile(tlsCert), key: await readFile(tlsKey) } : undefined,
+  }
+}
+
+/** Gauges are read when somebody asks. */
+function scrape({ metrics, workers, jobs }: Ground & Rooms): Promise<string> {
+  const connected = workers.list()
+  const approved = connected.filter((worker) => worker.standing === 'approved')
+  const busy = approved.reduce((sum, worker) => sum + worker.active, 0)
+  const slots = approved.reduce((sum, worker) => sum + worker.slots, 0)
+  metrics.set('lichen_jobs_waiting', {}, jobs.load.queued)
+  metrics.set('lichen_workers_connected', { standing: 'approved' }, approved.length)
+  metrics.set('lichen_workers_connected', { standing: 'pending' }, connected.length - approved.length)
+  metrics.set('lichen_worker_slots', { state: 'busy' }, busy)
+  metrics.set('lichen_worker_slots', { state: 'free' }, Math.max(0, slots - busy))
+  return metrics.text()
+}
+
+function warningsOf({ host, insecureBind, tlsCert, behindTlsProxy }: Settings): string[] {
+  const inClear = insecureBind && !isLoopback(host) && tlsCert === undefined && !behindTlsProxy
+  return inClear ? [`Keys and prompts cross the network in clear: ${host} is served without TLS (insecure_bind).`] : []
+}

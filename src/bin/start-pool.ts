@@ -1,0 +1,95 @@
+import type { Settings } from '#config'
+import { claimDatabase, loadPoolIdentity } from '#identity'
+import type { Jobs } from '#jobs'
+import { type Log, Metrics, poolEvents } from '#observability'
+import type { Runtime } from '#runtime'
+import { lockDataDir } from '#storage'
+import type { ReadyPool } from './announce-ready.ts'
+import { Closers } from './closers.ts'
+import { firstApiKey } from './first-api-key.ts'
+import type { Lifetime } from './lifetime.ts'
+import { refuseTakenPort } from './listen.ts'
+import type { LocalWorkerStart } from './local-worker.ts'
+import { openPoolDatabase } from './open-database.ts'
+import { openDoors } from './open-doors.ts'
+import { openRooms } from './open-rooms.ts'
+import { startOwnWorker } from './own-worker.ts'
+
+export interface StartPoolOptions {
+  readonly settings: Settings
+  /** `up`: with a worker of its own. */
+  readonly localWorker: boolean
+  readonly life: Lifetime
+  readonly runtime: Runtime
+  readonly log: Log
+  readonly logStyle: LocalWorkerStart['log']
+  readonly progress: (step: string) => void
+  /** The process whose end ends us: npm. */
+  readonly launcher: number | undefined
+}
+
+/** A pool that answers, until it is disposed of. */
+export type RunningPool = ReadyPool & AsyncDisposable
+
+/** Starts everything a pool is made of, lowest floor first; what was opened is closed again when a step fails. */
+export async function startPool(options: StartPoolOptions): Promise<RunningPool> {
+  const closers = new Closers()
+  const close = () => closers.close((what, error) => options.log.error({ err: error, what }, 'could not be closed'))
+  try {
+    const ready = await compose(options, closers)
+    return { ...ready, [Symbol.asyncDispose]: close }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+async function compose(options: StartPoolOptions, closers: Closers): Promise<ReadyPool> {
+  const { settings, runtime, log, life, progress } = options
+  const metrics = new Metrics()
+  const events = poolEvents(log, metrics)
+  await refuseTakenPort(settings)
+  await takeDataFolder(options, closers)
+  const pool = await loadPoolIdentity(settings.data, runtime)
+  const database = await openPoolDatabase({ settings, runtime, events, closers, progress })
+  life.stopping.throwIfAborted()
+  await claimDatabase(database, pool.poolId)
+  const ground = { settings, runtime, life, log, events, metrics, closers, pool, database }
+  const rooms = await openRooms(ground)
+  const { url, workerUrl } = await openDoors({ ...ground, ...rooms })
+  life.stopping.throwIfAborted()
+  if (options.localWorker) {
+    progress('Starting the local worker')
+    await startOwnWorker({ ...ground, ...rooms }, workerUrl, options.logStyle)
+  }
+  closers.add('running jobs', () => drain(rooms.jobs, life, settings.shutdownTimeout))
+  const { key, isNew } = await firstApiKey(settings.data, rooms.identity, runtime)
+  return {
+    url,
+    poolId: pool.poolId,
+    apiKey: key,
+    firstTime: isNew,
+    database: settings.databaseUrl === undefined ? 'embedded PostgreSQL' : 'your PostgreSQL',
+    models: options.localWorker ? rooms.models.list().map((model) => model.name) : undefined,
+    ready: rooms.models.workers > 0,
+  }
+}
+
+/** Ours until we end; whoever starts after us waits a moment when we are about to end. */
+async function takeDataFolder(
+  { settings, runtime, life, launcher }: StartPoolOptions,
+  closers: Closers,
+): Promise<void> {
+  const lock = await lockDataDir(settings.data, runtime, launcher)
+  closers.add('data folder', () => lock.release())
+  life.stopping.addEventListener('abort', () => void lock.stopping().catch(() => {}), { once: true })
+}
+
+/** Takes nothing new and lets what runs end, for a while; at once when told a second time. */
+async function drain(jobs: Jobs, life: Lifetime, graceMs: number): Promise<void> {
+  const hurried = new Promise<void>((resolve) => {
+    if (life.atOnce.aborted) resolve()
+    else life.atOnce.addEventListener('abort', () => resolve(), { once: true })
+  })
+  await Promise.race([jobs.close(graceMs), hurried])
+}

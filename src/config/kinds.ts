@@ -1,0 +1,135 @@
+import path from 'node:path'
+
+/** How one setting's value is read. `parse` gives the value, or throws a sentence's end: "must be …".
+ * `base` is the folder that relative paths start from. */
+export interface Kind<T> {
+  /** What stands after the flag in `--help`; undefined for a switch. */
+  readonly placeholder: string | undefined
+  readonly parse: (text: string, base: string) => T
+  /** How a value is written, where that is not its plain text. */
+  show?(value: T): string
+  /** Only where there may be several. */
+  readonly parseAll?: (values: readonly string[], base: string) => T
+}
+
+class Wrong extends Error {}
+
+/** The end of the sentence a {@link Kind} refused with; anything else that was thrown is a breakage. */
+export function wrongValue(error: unknown): string {
+  if (error instanceof Wrong) return error.message
+  throw error
+}
+
+export const text = (placeholder = 'text'): Kind<string> => ({
+  placeholder,
+  parse: (value) => {
+    if (value === '') throw new Wrong('must not be empty')
+    return value
+  },
+})
+
+/** A file or folder, as an absolute path. */
+export const file = (placeholder = 'path'): Kind<string> => ({
+  placeholder,
+  parse: (value, base) => path.resolve(base, text().parse(value, base)),
+})
+
+export const oneOf = <const V extends readonly string[]>(values: V): Kind<V[number]> => ({
+  placeholder: values.join('|'),
+  parse: (value) => {
+    if (!values.includes(value)) throw new Wrong(`must be one of ${values.join(', ')}`)
+    return value
+  },
+})
+
+export const integer = (min: number, max: number, placeholder = 'n'): Kind<number> => ({
+  placeholder,
+  parse: (value) => {
+    const number = /^\d+$/.test(value) ? Number(value) : Number.NaN
+    if (!(number >= min && number <= max)) throw new Wrong(`must be a whole number from ${min} to ${max}`)
+    return number
+  },
+})
+
+export const yesNo: Kind<boolean> = {
+  placeholder: undefined,
+  parse: (value) => {
+    if (!['true', 'false', '1', '0'].includes(value)) throw new Wrong('must be true or false')
+    return value === 'true' || value === '1'
+  },
+}
+
+const unitMs = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
+
+/** `90s`, `15m`, `12h`, `30d`, in milliseconds. */
+export const duration = (minMs: number, maxMs: number): Kind<number> => ({
+  placeholder: 'time',
+  show: inUnits,
+  parse: (value) => {
+    const match = /^(\d+)([smhd])$/.exec(value)
+    const ms = Number(match?.[1]) * unitMs[(match?.[2] ?? 's') as keyof typeof unitMs]
+    if (!(ms >= minMs && ms <= maxMs)) {
+      throw new Wrong(`must be a time such as 90s, 15m, 12h or 30d, from ${inUnits(minMs)} to ${inUnits(maxMs)}`)
+    }
+    return ms
+  },
+})
+
+/** `30d` in milliseconds, from a second to ten years; undefined for anything else. */
+export function parseDuration(value: string): number | undefined {
+  try {
+    return duration(1_000, 3_650 * unitMs.d).parse(value, '')
+  } catch (error) {
+    wrongValue(error)
+    return undefined
+  }
+}
+
+/** The shortest way to write a duration: 86,400,000 is `1d`. */
+export function inUnits(ms: number): string {
+  const unit = (['d', 'h', 'm'] as const).find((name) => ms % unitMs[name] === 0) ?? 's'
+  return `${ms / unitMs[unit]}${unit}`
+}
+
+export const url = (protocols: readonly string[], placeholder = 'url'): Kind<string> => ({
+  placeholder,
+  parse: (value) => {
+    const parsed = URL.canParse(value) ? new URL(value) : undefined
+    if (!parsed || !protocols.includes(parsed.protocol)) {
+      throw new Wrong(`must be a URL that starts with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`)
+    }
+    return value.replace(/\/+$/, '')
+  },
+})
+
+const anyUrl = url(['http:', 'https:'])
+
+/** `auto` or a URL. */
+export const urlOrAuto: Kind<string> = {
+  placeholder: 'url|auto',
+  parse: (value, base) => (value === 'auto' ? value : anyUrl.parse(value, base)),
+}
+
+/** `node:net`'s, loaded only when asked: it would make every small command slower. */
+export const isIP = (address: string): number => process.getBuiltinModule('node:net').isIP(address)
+
+/** An address or a network in CIDR form. */
+export const network: Kind<string> = {
+  placeholder: 'address',
+  parse: (value) => {
+    const [address = '', bits, ...rest] = value.split('/')
+    const widest = isIP(address) === 6 ? 128 : 32
+    const known = isIP(address) !== 0 && rest.length === 0
+    if (!known || (bits !== undefined && !(/^\d{1,3}$/.test(bits) && Number(bits) <= widest))) {
+      throw new Wrong('must be an address or network, such as 10.0.0.2 or 10.0.0.0/8')
+    }
+    return value
+  },
+}
+
+/** Several: separated by commas in the environment, an array in `lichen.toml`, a flag that may be repeated. */
+export const listOf = <T>(kind: Kind<T>): Kind<readonly T[]> => ({
+  placeholder: kind.placeholder,
+  parse: (value, base) => value.split(',').map((part) => kind.parse(part.trim(), base)),
+  parseAll: (values, base) => values.map((value) => kind.parse(value, base)),
+})

@@ -1,0 +1,25 @@
+/** Limits of identity. Repeated in docs/reference/limits.md, kept by a test. */
+export const identityLimits = {
+  /** An unused invite. A day is enough to carry it to another machine, and short for one that was lost. */
+  inviteValidMs: 24 * 3_600_000,
+  /** A worker's key unless the invite says otherwise. */
+  workerExpiresInMs: 30 * 24 * 3_600_000,
+  /** The longest life of a worker's key: a year; then somebody looks at it again. */
+  workerExpiresInMsMax: 366 * 24 * 3_600_000,
+  /** Names of operators and API keys, in characters. */
+  nameCharsMax: 200,
+  /** Address of a pool inside an invite, in bytes. */
+  inviteUrlBytesMax: 512,
+  /** API keys remembered: ten thousand active users, about 4 MB. */
+  cachedKeysMax: 10_000,
+  /** Changes are asked for this often, beside NOTIFY, which a proxy or a half-open connection may swallow. */
+  changesPollMs: 1_000,
+  /** A transaction's changes count from its statement, not its commit: ask this far back. */
+  changesOverlapMs: 10_000,
+  /** Changes of one answer; more follow with the next. */
+  changesMax: 10_000,
+  /** Rows of one page. */
+  pageRowsMax: 1_000,
+  /** A worker may be named by the beginning of its id, this many hex digits at least. */
+  workerPrefixCharsMin: 6,
+} as const

@@ -1,0 +1,42 @@
+import type { ModelFeature } from '#protocol'
+
+/** A parsed and authorised request, as the API hands it in. Nothing of its content reaches the database. */
+export interface AcceptedRequest {
+  readonly kind: 'chat' | 'completion' | 'embedding'
+  /** The name the client asked for. */
+  readonly model: string
+  /** Set when the client pinned the model file (`name@<sha256 hex>`). */
+  readonly digest?: string | undefined
+  /** The raw HTTP body, forwarded untouched. */
+  readonly body: Buffer
+  /** Who asks: id of the API key and its share (> 0, 1 is usual). */
+  readonly key: { readonly id: string; readonly weight: number }
+  /** What a worker must offer beside the model: `kind` itself, and logprobs, json_schema, tools, vision where used. */
+  readonly needs: readonly ModelFeature[]
+  /** Choices, 1 … 16. Each is a run of its own. */
+  readonly choices: number
+  /** Prompts among which the choices are divided evenly, in order; 1 when absent. Only completions have more. */
+  readonly prompts?: number | undefined
+  /** Most completion tokens of one choice; 0 for embeddings. */
+  readonly maxTokens: number
+  /** Stop strings; the pool cuts with them too. */
+  readonly stops: readonly string[]
+  /** Chat messages (1 for a completion or an embedding): bounds the prompt tokens that may be claimed. */
+  readonly messages: number
+  /** Bytes of the prompt text (UTF-8): bounds the prompt tokens that may be claimed. */
+  readonly promptBytes: number
+  /** Embeddings: how many vectors the answer must have. */
+  readonly inputs?: number | undefined
+  /** False when the answer cannot be continued elsewhere: grammar or tools at temperature > 0. */
+  readonly resumable: boolean
+  /** The client's `seed`, a 64-bit signed integer. */
+  readonly seed?: number | bigint | undefined
+  /** The conversation so far, one string per message (role and text), for prefix affinity. Hashed, not kept. */
+  readonly prefix?: readonly string[] | undefined
+  /** Milliseconds from now until the job must have ended; at most the pool's own limit. */
+  readonly deadlineMs?: number | undefined
+  /** False: credit is given back as text arrives, {@link JobHandle.consumed} need not be called. */
+  readonly stream: boolean
+  /** From an `IdempotencyClaim`: remembered in the same transaction as the job. */
+  readonly idempotency?: { readonly keyMac: Buffer; readonly bodyMac: Buffer } | undefined
+}

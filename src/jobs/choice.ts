@@ -1,0 +1,98 @@
+import type { FinishReason, Refusal, UsageClaim } from '#protocol'
+import type { Lane, Ticket, Urgent } from '#scheduler'
+import type { Attempt } from './attempt.ts'
+import { type Fault, faultOf } from './count-usage.ts'
+import type { Job } from './job.ts'
+import { jobsLimits } from './limits.ts'
+import { Relay } from './relay.ts'
+
+/**
+ * One choice of a job: one answer, of however many segments.
+ *
+ *   held ──▶ waiting ──▶ running ──▶ complete ──▶ finished
+ *              ▲            │
+ *              └────────────┘ retry, takeover
+ *
+ * `held` until the job's first choice has found a worker, whose model file the others then must have too.
+ * `complete`: the text is (stop string, max_tokens); only the worker's own end, with its claim, is awaited.
+ */
+export class Choice {
+  readonly job: Job
+  readonly index: number
+  readonly relay: Relay
+  readonly attempts: Attempt[] = []
+  /** Workers that failed it; never asked again. */
+  readonly excluded: string[] = []
+  /** Workers that were busy against our books; asked again after the next sweep. */
+  busy: string[] = []
+  /** Admitted to the queue and not yet in it. */
+  held = true
+  /** Present while `waiting`. */
+  waiting: Ticket<Lane, Choice> | Urgent<Choice> | undefined
+  /** Monotonic; when it began to wait, and since when there is no worker that could ever take it. */
+  waitingSince = 0
+  aloneSince: number | undefined
+  /** Monotonic; when the text was complete. */
+  completeSince: number | undefined
+  finish: FinishReason | undefined
+  /** Deltas were relayed: nobody can continue from those. */
+  hasDeltas = false
+  /** Embeddings, by input; relayed only when all have come. */
+  vectors: (Float32Array | undefined)[] = []
+  vectorCount = 0
+  lastRefusal: Refusal | undefined
+  /** What the fair queue charged for it. */
+  charged = 0
+
+  constructor(job: Job, index: number) {
+    this.job = job
+    this.index = index
+    this.relay = new Relay(job.request.stops, job.request.maxTokens)
+  }
+
+  get attempt(): Attempt | undefined {
+    const last = this.attempts.at(-1)
+    return last?.running ? last : undefined
+  }
+
+  /** Stop string found or max_tokens reached: nothing more is relayed. */
+  get complete(): boolean {
+    return this.completeSince !== undefined
+  }
+
+  /** Vectors it must have. */
+  get inputs(): number {
+    return this.job.request.inputs ?? 0
+  }
+
+  /** Model file of its last attempt. */
+  get digest(): string | null | undefined {
+    return this.attempts.at(-1)?.digest
+  }
+
+  /** Something of it was relayed: it can only be continued, not begun again. */
+  get begun(): boolean {
+    return this.relay.pieces > 0 || this.hasDeltas
+  }
+
+  /** Whether another worker with the same model file can continue it from its token ids. */
+  get continuable(): boolean {
+    return this.job.request.resumable && this.relay.hasIds && !this.hasDeltas && typeof this.digest === 'string'
+  }
+
+  /** What is wrong with a worker's claim, if anything. */
+  faultOf(attempt: Attempt, claim: UsageClaim): Fault | undefined {
+    return faultOf(claim, {
+      pieces: this.hasDeltas || !this.relay.hasIds ? undefined : attempt.received,
+      tokensLeft: this.job.request.maxTokens - (this.relay.pieces - attempt.pieces),
+      promptTokensMax: this.job.bounds.promptTokensMax + jobsLimits.templateTokensMax,
+    })
+  }
+
+  /** Nothing was relayed: what came is forgotten, and another model file will do unless other choices are bound to it. */
+  beginAfresh(): void {
+    this.vectors = []
+    this.vectorCount = 0
+    if (this.job.choices.length === 1) this.job.digest = this.job.request.digest
+  }
+}

@@ -1,0 +1,61 @@
+import type { UsageClaim } from '#protocol'
+
+/** Why a worker's claim is on record as a fault. A claim never raises a bill; it tells something about the worker. */
+export type Fault = 'over_claim'
+
+/** What bounds the counts of one job. */
+export interface CountBounds {
+  /** Completion tokens of one choice. */
+  readonly maxTokens: number
+  readonly promptTokensMax: number
+  /** Prompts among which the choices are divided. */
+  readonly prompts: number
+}
+
+/** One attempt of a choice: pieces relayed, and the worker's claim if it lived to make one. */
+export interface CountedSegment {
+  readonly pieces: number
+  readonly claim: UsageClaim | undefined
+}
+
+/** Bound on the prompt tokens anyone may claim: a token is at least a byte, a message's frame at most 16 (contracts: counting). */
+export function promptTokensMax(request: {
+  promptBytes: number
+  messages: number
+  prompts?: number | undefined
+}): number {
+  return request.promptBytes + 16 * Math.max(request.messages, request.prompts ?? 1)
+}
+
+/**
+ * Completion tokens = min(claim, pieces relayed, max_tokens) per choice, summed; a segment without a claim (its worker
+ * was lost or the client left) counts what was relayed. Prompt tokens = the least claim of the choices of each prompt,
+ * summed, at most the bound; 0 for a prompt whose workers all died before they could claim anything.
+ */
+export function countUsage(bounds: CountBounds, choices: readonly (readonly CountedSegment[])[]): UsageClaim {
+  let completionTokens = 0
+  const promptClaims: (number | undefined)[] = new Array(bounds.prompts).fill(undefined)
+  choices.forEach((segments, choice) => {
+    let tokens = 0
+    const prompt = Math.floor((choice * bounds.prompts) / choices.length)
+    for (const { pieces, claim } of segments) {
+      tokens += Math.min(pieces, claim?.completionTokens ?? pieces)
+      if (claim) promptClaims[prompt] = Math.min(promptClaims[prompt] ?? claim.promptTokens, claim.promptTokens)
+    }
+    completionTokens += Math.min(tokens, bounds.maxTokens)
+  })
+  const claimed = promptClaims.reduce<number>((sum, claim) => sum + (claim ?? 0), 0)
+  return { promptTokens: Math.min(claimed, bounds.promptTokensMax), completionTokens }
+}
+
+/**
+ * A claim above what the worker sent, above what was allowed, or far above what the prompt can hold.
+ * `pieces` is undefined when they carry no token ids: an upstream may pack several tokens into one piece.
+ */
+export function faultOf(
+  claim: UsageClaim,
+  facts: { pieces: number | undefined; tokensLeft: number; promptTokensMax: number },
+): Fault | undefined {
+  const completionMax = Math.min(facts.pieces ?? facts.tokensLeft, facts.tokensLeft)
+  return claim.completionTokens > completionMax || claim.promptTokens > facts.promptTokensMax ? 'over_claim' : undefined
+}

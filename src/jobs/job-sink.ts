@@ -1,0 +1,27 @@
+import type { FinishReason, Refusal, Token } from '#protocol'
+
+/** Where one job's answer goes. Calls arrive in order, never after {@link JobHandle.cancel}, exactly one of `end` and `failed` last. */
+export interface JobSink {
+  /** Text that may be shown; `tokens` are those it came from (for logprobs). Never empty text unless tokens carry logprobs. */
+  text(choice: number, text: string, tokens: readonly Token[]): void
+  /** What is not text (tool calls of an upstream), in OpenAI's form of a `delta`. */
+  delta(choice: number, delta: Record<string, unknown>): void
+  /** One input's embedding. All of them come together, each index once, just before `end`. */
+  vector(index: number, values: Float32Array): void
+  /** One choice ended. */
+  choiceEnd(choice: number, finish: FinishReason): void
+  /** All choices ended; counted usage. */
+  end(usage: { promptTokens: number; completionTokens: number }): void
+  /** Nothing more comes. Before the first text this becomes an HTTP error; afterwards an SSE error event. */
+  failed(refusal: Refusal): void
+}
+
+/** An accepted job, held by whoever asked for it. */
+export interface JobHandle {
+  /** UUIDv7; the `x-lichen-receipt` of the response. */
+  readonly id: string
+  /** The client is gone: every run stops now, what was relayed is what is counted. The sink hears nothing more. */
+  cancel(): void
+  /** `bytes` of a choice's text (UTF-8) have left the pool; the worker may send as much again. Streaming jobs only need this. */
+  consumed(choice: number, bytes: number): void
+}

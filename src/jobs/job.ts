@@ -1,0 +1,146 @@
+import type { RefusalCode, UsageClaim } from '#protocol'
+import type { AcceptedRequest } from './accepted-request.ts'
+import { Choice } from './choice.ts'
+import { type CountBounds, countUsage, promptTokensMax } from './count-usage.ts'
+import type { JobHandle, JobSink } from './job-sink.ts'
+import type { JobRow, MoveRow, SegmentRow } from './job-stages.ts'
+import { type FinalState, isFinal, type JobState, moved } from './job-states.ts'
+
+/** What a job's owner can ask of whoever runs it. */
+export interface JobRunner {
+  cancel(job: Job): void
+}
+
+/** One accepted job in memory. */
+export class Job implements JobHandle {
+  readonly id: string
+  readonly request: AcceptedRequest
+  readonly sink: JobSink
+  readonly choices: Choice[]
+  readonly bounds: CountBounds
+  /** `featureBits` of what its worker must offer. */
+  readonly features: number
+  readonly prefix: readonly string[]
+  readonly seed: string
+  /** Wall clock, for the record; the deadline is also kept in monotonic time, which does not jump. */
+  readonly acceptedAt: number
+  readonly deadlineAt: number
+  readonly acceptedMonotonic: number
+  readonly deadlineMonotonic: number
+  state: JobState = 'queued'
+  /** The model file all its choices are computed with; undefined while open, null for an upstream. */
+  digest: string | null | undefined
+  firstTokenAt: number | null = null
+  endedAt: number | null = null
+  code: RefusalCode | null = null
+  /** Called once when it is over. */
+  onClose: () => void = () => {}
+  readonly #runner: JobRunner
+
+  constructor(
+    request: AcceptedRequest,
+    sink: JobSink,
+    more: {
+      id: string
+      features: number
+      prefix: readonly string[]
+      seed: string
+      now: number
+      monotonic: number
+      deadlineMs: number
+    },
+    runner: JobRunner,
+  ) {
+    this.id = more.id
+    this.request = request
+    this.sink = sink
+    this.features = more.features
+    this.prefix = more.prefix
+    this.seed = more.seed
+    this.acceptedAt = more.now
+    this.deadlineAt = more.now + more.deadlineMs
+    this.acceptedMonotonic = more.monotonic
+    this.deadlineMonotonic = more.monotonic + more.deadlineMs
+    this.digest = request.digest
+    const prompts = request.prompts ?? 1
+    this.bounds = { maxTokens: request.maxTokens, promptTokensMax: promptTokensMax(request), prompts }
+    this.choices = Array.from({ length: request.choices }, (_, index) => new Choice(this, index))
+    this.#runner = runner
+  }
+
+  get over(): boolean {
+    return isFinal(this.state)
+  }
+
+  move(to: JobState): void {
+    this.state = moved(this.state, to)
+  }
+
+  cancel(): void {
+    this.#runner.cancel(this)
+  }
+
+  consumed(choice: number, bytes: number): void {
+    this.choices[choice]?.attempt?.handle?.consumed(bytes)
+  }
+
+  /** Counted usage of what was relayed so far. */
+  usage(): UsageClaim {
+    return countUsage(
+      this.bounds,
+      this.choices.map((choice) => choice.attempts),
+    )
+  }
+
+  /** What is told of its end. */
+  outcome(state: FinalState, usage: UsageClaim) {
+    const { id, code, request } = this
+    const { kind, model } = request
+    const segments = this.choices.reduce((sum, choice) => sum + choice.attempts.length, 0)
+    return { jobId: id, keyId: request.key.id, kind, model, state, code, ...usage, segments }
+  }
+
+  acceptedRow(instance: string): JobRow {
+    const { request } = this
+    return {
+      id: this.id,
+      instance,
+      kind: request.kind,
+      keyId: request.key.id,
+      model: request.model,
+      digest: request.digest ?? null,
+      choices: request.choices,
+      maxTokens: request.maxTokens,
+      streamed: request.stream,
+      acceptedAt: this.acceptedAt,
+      deadlineAt: this.deadlineAt,
+    }
+  }
+
+  row(): MoveRow {
+    const usage = this.over ? this.usage() : undefined
+    return {
+      id: this.id,
+      state: this.state,
+      digest: this.digest ?? null,
+      firstTokenAt: this.firstTokenAt,
+      endedAt: this.endedAt,
+      promptTokens: usage?.promptTokens ?? null,
+      completionTokens: usage?.completionTokens ?? null,
+      code: this.code,
+    }
+  }
+
+  /** Segments that changed since they were last asked for. */
+  segmentRows(): SegmentRow[] {
+    const rows: SegmentRow[] = []
+    for (const choice of this.choices) {
+      choice.attempts.forEach((attempt, n) => {
+        if (!attempt.unsaved) return
+        attempt.unsaved = false
+        rows.push(attempt.row(this.id, choice.index, n))
+      })
+    }
+    return rows
+  }
+}

@@ -1,0 +1,85 @@
+import { PoolError } from '#protocol'
+import { type GroupCommit, type Operation, type Outcome, part } from '#storage'
+import type { JobEvents } from './events.ts'
+import type { Job } from './job.ts'
+import { jobMoveStage, moveCodes, segmentStage } from './job-stages.ts'
+import { jobsLimits } from './limits.ts'
+
+/**
+ * Writes what nobody waits for: leases in batches, and outcomes. A job that ends before its lease was written is written
+ * once. While the database is away outcomes wait here and are tried again until they are on disk.
+ */
+export class OutcomeWriter {
+  readonly #commit: Pick<GroupCommit, 'submit'>
+  readonly #events: JobEvents
+  readonly #dirty = new Set<Job>()
+  readonly #inFlight = new Set<Promise<void>>()
+  #delayed: { jobId: string; operation: Operation }[] = []
+
+  constructor(commit: Pick<GroupCommit, 'submit'>, events: JobEvents) {
+    this.#commit = commit
+    this.#events = events
+  }
+
+  /** Outcomes not yet on disk. */
+  get unsettled(): number {
+    return this.#inFlight.size + this.#delayed.length
+  }
+
+  /** The job was leased or began to stream; written with the next {@link flush}. */
+  moved(job: Job): void {
+    this.#dirty.add(job)
+  }
+
+  /** The job is over. */
+  ended(job: Job): void {
+    this.#dirty.delete(job)
+    this.#settle(job.id, operationOf(job))
+  }
+
+  /** Writes leases and tries delayed outcomes again. Called by the sweep. */
+  flush(): void {
+    let room: number = jobsLimits.leasesPerFlushMax
+    for (const job of this.#dirty) {
+      if (room-- === 0) break
+      this.#dirty.delete(job)
+      // A lost lease is harmless: the next move or the outcome carries the same rows.
+      this.#commit.submit(operationOf(job)).catch(() => {})
+    }
+    const delayed = this.#delayed
+    this.#delayed = []
+    for (const { jobId, operation } of delayed) this.#settle(jobId, operation)
+  }
+
+  /** Resolves when every outcome is on disk or was tried once more and had to be given up. */
+  async drain(): Promise<void> {
+    this.flush()
+    while (this.#inFlight.size > 0) await Promise.all(this.#inFlight)
+  }
+
+  #settle(jobId: string, operation: Operation): void {
+    const written: Promise<void> = this.#commit.submit(operation).then(
+      (outcome) => this.#written(jobId, outcome),
+      (error) => this.#notWritten(jobId, operation, error),
+    )
+    this.#inFlight.add(written)
+    written.finally(() => this.#inFlight.delete(written))
+  }
+
+  #written(jobId: string, outcome: Outcome): void {
+    if (outcome.applied || outcome.code === moveCodes.unknownJob) return
+    this.#events.settleRefused?.({ jobId, state: 'interrupted' })
+  }
+
+  #notWritten(jobId: string, operation: Operation, error: unknown): void {
+    if (error instanceof PoolError) {
+      const lost = error.code === 'shutting_down' || this.#delayed.length >= jobsLimits.unsettledMax
+      this.#events.settleDelayed?.({ jobId, lost })
+      if (!lost) this.#delayed.push({ jobId, operation })
+    } else this.#events.jobBroke?.({ jobId, error })
+  }
+}
+
+function operationOf(job: Job): Operation {
+  return [part(jobMoveStage, job.row()), ...job.segmentRows().map((segment) => part(segmentStage, segment))]
+}

@@ -1,0 +1,145 @@
+import type { Runtime } from '#runtime'
+import { featureBits, type Lane, type Scheduler } from '#scheduler'
+import type { Workers } from '#workers'
+import { Attempt } from './attempt.ts'
+import type { Choice } from './choice.ts'
+import type { AttemptNames, JobEvents } from './events.ts'
+import type { OutcomeWriter } from './outcome-writer.ts'
+import type { Roster } from './roster.ts'
+import { type AttemptListener, RunRelay } from './run-relay.ts'
+import type { WorkEstimate } from './work-estimate.ts'
+
+export interface PlacementOptions {
+  readonly runtime: Runtime
+  readonly workers: Pick<Workers, 'dispatch'>
+  readonly scheduler: Scheduler<Choice>
+  readonly roster: Roster
+  readonly writer: OutcomeWriter
+  readonly events: JobEvents
+  readonly estimate: WorkEstimate
+}
+
+const resumeBit = featureBits(['resume'])
+
+/** Brings choices to workers: waits its turn, leases, dispatches, gives slots back. */
+export class Placement {
+  readonly #o: PlacementOptions
+  readonly #listener: AttemptListener
+
+  constructor(options: PlacementOptions, listener: AttemptListener) {
+    this.#o = options
+    this.#listener = listener
+  }
+
+  /** First attempt: waits its turn. */
+  submit(choice: Choice): void {
+    const { job } = choice
+    choice.held = false
+    choice.waitingSince = job.acceptedMonotonic
+    const lane = this.#laneOf(choice)
+    const ask = { key: job.request.key.id, cost: this.#o.estimate.of(job.request), prefix: job.prefix }
+    const placed = this.#o.scheduler.submit(lane, ask, choice)
+    if ('workerId' in placed) this.#start(choice, placed.workerId, lane)
+    else choice.waiting = placed.waiting
+  }
+
+  /** Later attempts go first, on a worker that has not failed this choice. */
+  resubmit(choice: Choice): void {
+    const lane = this.#laneOf(choice)
+    const placed = this.#o.scheduler.resubmit(lane, [...choice.excluded, ...choice.busy], choice)
+    if ('workerId' in placed) this.#start(choice, placed.workerId, lane)
+    else choice.waiting = placed.waiting
+  }
+
+  /** It waits no longer. */
+  withdraw(choice: Choice): void {
+    if (choice.held) this.#o.scheduler.withdraw(choice.job.request.key.id, 1)
+    choice.held = false
+    if (choice.waiting) this.#o.scheduler.cancel(choice.waiting)
+    choice.waiting = undefined
+  }
+
+  /** A worker came, or gained room. */
+  refill(workerId: string): void {
+    for (let next = this.#o.scheduler.next(workerId); next; next = this.#o.scheduler.next(workerId)) {
+      const choice = next.item
+      const lane = choice.waiting?.lane
+      choice.waiting = undefined
+      if (next.charged) choice.charged = this.#o.estimate.of(choice.job.request)
+      if (lane) this.#start(choice, workerId, lane)
+    }
+  }
+
+  /** A run ended there; `well` tells something about the worker, unless it is undefined. */
+  freed(workerId: string, well: boolean | undefined): void {
+    if (well !== undefined) this.#o.roster.ranWell(workerId, well)
+    this.#o.scheduler.workers.release(workerId)
+    this.refill(workerId)
+  }
+
+  /** Whether any connected worker could ever take this waiting choice. */
+  isHopeful(choice: Choice): boolean {
+    const lane = choice.waiting?.lane
+    if (!lane) return false
+    return lane.size > choice.excluded.filter((id) => this.#o.scheduler.workers.isIn(lane, id)).length
+  }
+
+  /** A begun answer is continued by whoever has the same model file, under whatever name. */
+  #laneOf(choice: Choice): Lane {
+    const { job } = choice
+    const { workers } = this.#o.scheduler
+    if (choice.begun) return workers.lane(`@${choice.digest}`, job.features | resumeBit)
+    return workers.lane(job.digest ? `${job.request.model}@${job.digest}` : job.request.model, job.features)
+  }
+
+  /** The worker is taken; whatever goes wrong here is this job's trouble and nobody else's. */
+  #start(choice: Choice, workerId: string, lane: Lane): void {
+    const { job } = choice
+    try {
+      this.#lease(choice, workerId, lane)
+      for (const other of job.choices) if (other.held && !job.over) this.submit(other)
+    } catch (error) {
+      if (choice.attempt?.workerId !== workerId) this.#o.scheduler.workers.release(workerId)
+      this.#listener.broke(choice, error)
+    }
+  }
+
+  #lease(choice: Choice, workerId: string, lane: Lane): void {
+    const { runtime, roster, scheduler, events, workers, writer } = this.#o
+    const { job, relay } = choice
+    const found = roster.offerFor(workerId, lane)
+    if (!found) throw new Error(`worker ${workerId} stands in a lane it has no offer for`)
+    const { worker, offer } = found
+    const now = runtime.monotonic()
+    const attempt = new Attempt(runtime.uuid(), workerId, offer.digest, runtime.now())
+    choice.attempts.push(attempt)
+    job.digest ??= offer.digest
+    if (job.state === 'queued' || (choice.begun && job.state === 'streaming')) job.move('leased')
+    scheduler.workers.remember(job.prefix, workerId)
+    events.runLeased?.({
+      ...namesOf(choice, attempt),
+      waitedMs: now - choice.waitingSince,
+      resumed: relay.pieces,
+    })
+    const order = {
+      kind: job.request.kind,
+      model: offer.name,
+      digest: offer.digest,
+      choice: choice.index,
+      seed: job.seed,
+      maxTokens: job.request.maxTokens,
+      resume: relay.ids.slice(),
+      deadlineMs: Math.max(1, Math.ceil(job.deadlineMonotonic - now)),
+      lease: attempt.lease,
+      body: job.request.body,
+    }
+    attempt.handle = workers.dispatch(worker.id, order, new RunRelay(choice, attempt, this.#listener))
+    writer.moved(job)
+  }
+}
+
+/** Names of an attempt for events. */
+export function namesOf(choice: Choice, attempt: Attempt): AttemptNames {
+  const { job, index, attempts } = choice
+  return { jobId: job.id, choice: index, attempt: attempts.indexOf(attempt), workerId: attempt.workerId }
+}

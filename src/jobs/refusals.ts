@@ -1,0 +1,77 @@
+import type { ModelFeature, Refusal } from '#protocol'
+
+const again = 'Try again in a moment; official clients do so by themselves.'
+
+export const modelNotFound = (model: string): Refusal => ({
+  code: 'model_not_found',
+  message: `No worker of this pool offers the model ${JSON.stringify(model)}.`,
+  fix: 'Ask GET /v1/models for the names that exist here.',
+  param: 'model',
+})
+
+export const featureMissing = (model: string, needs: readonly ModelFeature[]): Refusal => ({
+  code: 'unsupported_parameter',
+  message: `No worker of this pool offers ${JSON.stringify(model)} with ${needs.join(', ')}.`,
+  fix: 'Leave out what needs it, or choose a model that has it: GET /v1/models lists features.',
+  param: 'model',
+})
+
+export const noWorker = (model: string): Refusal => ({
+  code: 'no_worker',
+  message: `No worker that offers ${JSON.stringify(model)} is connected right now.`,
+  fix: again,
+  retryAfterMs: 5_000,
+})
+
+export const queueFull = (whose: 'key' | 'pool', retryAfterMs: number): Refusal => ({
+  code: 'queue_full',
+  message: whose === 'key' ? 'This API key has too many requests waiting.' : 'Too many requests are waiting.',
+  fix: again,
+  retryAfterMs,
+})
+
+export const bodiesFull = (retryAfterMs: number): Refusal => ({
+  code: 'overloaded',
+  message: 'The requests being worked on fill the memory set aside for them.',
+  fix: again,
+  retryAfterMs,
+})
+
+export const waitedTooLong = (retryAfterMs: number): Refusal => ({
+  code: 'overloaded',
+  message: 'No worker became free in time.',
+  fix: again,
+  retryAfterMs,
+})
+
+export const workerLost = (reason: string): Refusal => ({
+  code: 'worker_lost',
+  message: `The worker that computed this was lost (${reason}) and no other could take over.`,
+  fix: 'Try again: the pool chooses another worker.',
+  retryAfterMs: 1_000,
+})
+
+export const deadlineExceeded: Refusal = {
+  code: 'deadline_exceeded',
+  message: 'The answer was not finished within its time.',
+  fix: 'Ask for fewer tokens, or try again when the pool is less busy.',
+}
+
+export const shuttingDown: Refusal = {
+  code: 'shutting_down',
+  message: 'The pool is shutting down.',
+  fix: 'Try again in a moment, when it is back.',
+  retryAfterMs: 2_000,
+}
+
+export const wrongVectors: Refusal = {
+  code: 'upstream_error',
+  message: 'The worker did not answer with one vector for each input.',
+  fix: 'Try again: the pool chooses another worker.',
+}
+
+export const broken: Refusal = {
+  code: 'internal_error',
+  message: 'The pool made a mistake with this request.',
+  fix: 'Try again, and report it with the request id if it lasts.',
+}

@@ -1,0 +1,73 @@
+import { expect, test } from 'vitest'
+import type { ModelOffer, WorkerId } from '#protocol'
+import { featureBits, WorkerIndex } from '#scheduler'
+import { Roster, type RosterWorker } from './roster.ts'
+
+const chat = featureBits(['chat'])
+const offer: ModelOffer = { name: 'moss', digest: null, engine: 'llama', contextTokens: 2_048, features: ['chat'] }
+const worker = (name: string, more: Partial<RosterWorker> = {}): RosterWorker => ({
+  id: name.padEnd(64, '0') as WorkerId,
+  offers: [offer],
+  slots: 4,
+  tokensPerSecond: 0,
+  draining: false,
+  ...more,
+})
+
+const rosterOf = (...workers: RosterWorker[]) => {
+  const index = new WorkerIndex()
+  const roster = new Roster(index)
+  for (const one of workers) roster.put(one)
+  const weights = () => workers.map((one) => index.get(one.id)?.weight ?? 0)
+  return { index, roster, weights }
+}
+
+test('a faster worker weighs more, by the speed of one slot', () => {
+  const { weights } = rosterOf(
+    worker('slow', { tokensPerSecond: 40 }),
+    worker('fast', { tokensPerSecond: 400 }),
+    worker('wide', { tokensPerSecond: 400, slots: 40 }),
+  )
+  expect(weights()).toEqual([0.01, 0.1, 0.01])
+})
+
+test('a worker that nothing is known of is taken for a typical one', () => {
+  const { weights } = rosterOf(
+    ...Array.from({ length: 200 }, (_, n) => worker(`w${n}`, { tokensPerSecond: 800 })),
+    worker('new'),
+  )
+  const [known, unknown] = [weights()[0], weights().at(-1)]
+  expect(unknown).toBeCloseTo(known ?? 0, 2)
+})
+
+test('each failure in a row halves a worker’s weight, down to a floor; one success restores it', () => {
+  const one = worker('one', { tokensPerSecond: 400 })
+  const { roster, weights } = rosterOf(one)
+  roster.ranWell(one.id, false)
+  roster.ranWell(one.id, false)
+  expect(weights()).toEqual([0.025])
+  for (let i = 0; i < 50; i++) roster.ranWell(one.id, false)
+  expect(weights()).toEqual([0.1 / 64])
+  roster.ranWell(one.id, true)
+  expect(weights()).toEqual([0.1])
+})
+
+test('what is known of a worker’s failures survives a change of its offers, not its leaving', () => {
+  const one = worker('one', { tokensPerSecond: 400 })
+  const { roster, weights } = rosterOf(one)
+  roster.ranWell(one.id, false)
+  roster.put(one)
+  expect(weights()).toEqual([0.05])
+  roster.remove(one.id)
+  expect(weights()).toEqual([0])
+  roster.put(one)
+  expect(weights()).toEqual([0.1])
+})
+
+test('of two offers with one name the one that can do it is used', () => {
+  const rich: ModelOffer = { ...offer, digest: 'd1'.repeat(32), features: ['chat', 'logprobs'] }
+  const { index, roster } = rosterOf(worker('one', { offers: [offer, rich] }))
+  const id = 'one'.padEnd(64, '0')
+  expect(roster.offerFor(id, index.lane('moss', featureBits(['chat', 'logprobs'])))?.offer).toBe(rich)
+  expect(roster.offerFor(id, index.lane('moss', chat))?.offer).toBe(offer)
+})

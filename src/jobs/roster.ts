@@ -1,0 +1,85 @@
+import type { ModelOffer, WorkerId } from '#protocol'
+import type { Lane, WorkerIndex } from '#scheduler'
+import { suits } from '#scheduler'
+import type { ConnectedWorker } from '#workers'
+
+/** What the roster reads of a worker: the live object of the workers' room, always up to date. */
+export type RosterWorker = Pick<ConnectedWorker, 'id' | 'offers' | 'slots' | 'tokensPerSecond' | 'draining'>
+
+/** Tokens per second of one slot that count as full weight; faster ones are treated as equal. */
+const fastTokensPerSecond = 1_000
+/** A worker that nothing is known of is taken for a typical one; before any was measured, for this. */
+const typicalAtFirst = 30
+/** Each failure in a row halves a worker's weight, down to 1/64: a broken idle worker must not swallow every request. */
+const failuresCountedMax = 6
+/** A speed that changed by less is not worth telling the index. */
+const noticeableChange = 0.1
+
+interface Member {
+  worker: RosterWorker
+  failures: number
+  weight: number
+}
+
+/** Keeps the scheduler's index true: who is here, with which models, how fast, how reliable of late. */
+export class Roster {
+  readonly #index: WorkerIndex
+  readonly #members = new Map<string, Member>()
+  #typical = typicalAtFirst
+
+  constructor(index: WorkerIndex) {
+    this.#index = index
+  }
+
+  get size(): number {
+    return this.#members.size
+  }
+
+  get(id: string): RosterWorker | undefined {
+    return this.#members.get(id)?.worker
+  }
+
+  /** It may be given work, or something about it changed. */
+  put(worker: RosterWorker): void {
+    const failures = this.#members.get(worker.id)?.failures ?? 0
+    const member = { worker, failures, weight: 0 }
+    member.weight = this.#weightOf(member)
+    this.#members.set(worker.id, member)
+    this.#tell(member)
+  }
+
+  remove(id: string): void {
+    this.#members.delete(id)
+    this.#index.remove(id)
+  }
+
+  /** A run ended there. Failures count until one succeeds. */
+  ranWell(id: string, well: boolean): void {
+    const member = this.#members.get(id)
+    if (!member) return
+    member.failures = well ? 0 : Math.min(failuresCountedMax, member.failures + 1)
+    const weight = this.#weightOf(member)
+    if (Math.abs(weight - member.weight) <= noticeableChange * member.weight) return
+    member.weight = weight
+    this.#tell(member)
+  }
+
+  /** A worker and the offer that put it into this lane. */
+  offerFor(id: string, lane: Lane): { worker: RosterWorker; offer: ModelOffer } | undefined {
+    const worker = this.#members.get(id)?.worker
+    const offer = worker?.offers.find((one) => suits(one, lane))
+    return worker && offer && { worker, offer }
+  }
+
+  #weightOf({ worker, failures }: Member): number {
+    const measured = worker.tokensPerSecond / worker.slots
+    if (measured > 0) this.#typical += (measured - this.#typical) / 16
+    const speed = measured > 0 ? measured : this.#typical
+    return Math.min(1, Math.max(0.001, speed / fastTokensPerSecond)) / 2 ** failures
+  }
+
+  #tell({ worker, weight }: Member): void {
+    const { id, slots, draining, offers } = worker
+    this.#index.upsert({ id: id satisfies WorkerId, slots, draining, offers, weight })
+  }
+}

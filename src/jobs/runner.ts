@@ -1,0 +1,289 @@
+import { type FinishReason, PoolError, type Refusal, type Token } from '#protocol'
+import type { RunSink } from '#workers'
+import type { Attempt } from './attempt.ts'
+import type { Choice } from './choice.ts'
+import type { Job, JobRunner } from './job.ts'
+import type { FinalState } from './job-states.ts'
+import { jobsLimits } from './limits.ts'
+import { namesOf, Placement, type PlacementOptions } from './placement.ts'
+import { broken, deadlineExceeded, workerLost, wrongVectors } from './refusals.ts'
+import type { AttemptListener } from './run-relay.ts'
+import { type Patience, whyGiveUp, whyNotAgain } from './why-give-up.ts'
+
+export interface RunnerOptions extends PlacementOptions {
+  readonly patience: Patience
+}
+
+/** Runs accepted jobs to their end: relays, counts, retries, takes over. One sweep looks after all waits. */
+export class Runner implements JobRunner, AttemptListener {
+  /** Jobs on disk and not over. */
+  readonly jobs = new Set<Job>()
+  readonly #o: RunnerOptions
+  readonly #placement: Placement
+  readonly #onIdle: (() => void)[] = []
+
+  constructor(options: RunnerOptions) {
+    this.#o = options
+    this.#placement = new Placement(options, this)
+  }
+
+  /** The job's row is on disk and its owner listens. */
+  begin(job: Job): void {
+    if (job.over) return
+    const [first] = job.choices
+    if (first) this.#placement.submit(first)
+  }
+
+  /** A worker came, or gained room. */
+  refill(workerId: string): void {
+    this.#placement.refill(workerId)
+  }
+
+  /** The client is gone. */
+  cancel(job: Job): void {
+    if (job.over) return
+    this.#stop(job)
+    this.#close(job, 'cancelled')
+  }
+
+  /** The job cannot go on; its client is told why. */
+  fail(job: Job, refusal: Refusal, state: Exclude<FinalState, 'completed' | 'cancelled'> = 'failed'): void {
+    if (job.over) return
+    job.code = refusal.code
+    this.#stop(job)
+    this.#close(job, state)
+    try {
+      job.sink.failed(refusal)
+    } catch (error) {
+      this.#o.events.jobBroke?.({ jobId: job.id, error })
+    }
+  }
+
+  /** Nobody waits for {@link idle} any longer. */
+  hurry(): void {
+    for (const tell of this.#onIdle.splice(0)) tell()
+  }
+
+  /** Resolves when no job is left, or after `ms`. */
+  async idle(ms: number): Promise<void> {
+    if (this.jobs.size === 0) return
+    await new Promise<void>((resolve) => {
+      const timer = this.#o.runtime.after(ms, resolve, { keepAlive: true })
+      this.#onIdle.push(() => {
+        timer.cancel()
+        resolve()
+      })
+    })
+  }
+
+  /** Everything that depends on time; called every {@link jobsLimits.sweepMs}. */
+  sweep(): void {
+    const now = this.#o.runtime.monotonic()
+    for (const job of this.jobs) {
+      try {
+        if (now >= job.deadlineMonotonic) this.fail(job, deadlineExceeded, 'expired')
+        else for (const choice of job.choices) if (!job.over) this.#sweepChoice(choice, now)
+      } catch (error) {
+        this.#broke(job, error)
+      }
+    }
+    this.#o.writer.flush()
+    this.#o.scheduler.tidy()
+    this.#o.estimate.tick(now)
+  }
+
+  // ── what an attempt says ─────────────────────────────────────────────────────────────────────────────────────────
+
+  tokens(choice: Choice, attempt: Attempt, tokens: readonly Token[]): void {
+    attempt.received += tokens.length
+    if (choice.complete) return
+    const { relay, job } = choice
+    const before = relay.pieces
+    const shown = relay.take(tokens)
+    attempt.pieces += relay.pieces - before
+    this.#heardFrom(choice, attempt)
+    if (relay.stopped || relay.full) choice.completeSince = this.#o.runtime.monotonic()
+    if (shown) job.sink.text(choice.index, shown.text, shown.tokens)
+    if (!job.request.stream) attempt.handle?.consumed(tokens.reduce((sum, token) => sum + token.piece.length, 0))
+  }
+
+  delta(choice: Choice, attempt: Attempt, delta: Record<string, unknown>): void {
+    attempt.pieces++
+    choice.hasDeltas = true
+    this.#heardFrom(choice, attempt)
+    choice.job.sink.delta(choice.index, delta)
+  }
+
+  vector(choice: Choice, attempt: Attempt, index: number, values: Float32Array): void {
+    this.#heardFrom(choice, attempt)
+    if (index < choice.inputs && !choice.vectors[index]) {
+      choice.vectors[index] = values
+      choice.vectorCount++
+    } else {
+      attempt.handle?.cancel()
+      this.failed(choice, attempt, { retry: true, refusal: wrongVectors })
+    }
+  }
+
+  end(choice: Choice, attempt: Attempt, end: Parameters<RunSink['end']>[0]): void {
+    if (choice.vectorCount < choice.inputs) {
+      this.failed(choice, attempt, { retry: true, refusal: wrongVectors })
+      return
+    }
+    attempt.close('ended', this.#o.runtime.now())
+    attempt.finish = end.finish
+    attempt.claim = { promptTokens: end.promptTokens, completionTokens: end.completionTokens }
+    attempt.fault = choice.faultOf(attempt, attempt.claim)
+    const { fault, claim } = attempt
+    if (fault) this.#o.events.workerFault?.({ ...namesOf(choice, attempt), fault, claim })
+    this.#placement.freed(attempt.workerId, true)
+    this.#finish(choice, choice.relay.stopped ? 'stop' : end.finish)
+  }
+
+  failed(choice: Choice, attempt: Attempt, failed: Parameters<RunSink['failed']>[0]): void {
+    const { refusal, retry } = failed
+    const busy = retry && refusal.code === 'overloaded'
+    // A worker that was only busy computed nothing: no segment, unless its lease is on disk already.
+    if (busy && attempt.unsaved) choice.attempts.pop()
+    attempt.close('failed', this.#o.runtime.now(), refusal.code)
+    this.#placement.freed(attempt.workerId, busy ? undefined : !retry)
+    if (choice.complete) this.#finish(choice)
+    else if (retry) this.#again(choice, attempt, refusal, busy)
+    else this.fail(choice.job, refusal, refusal.code === 'deadline_exceeded' ? 'expired' : 'failed')
+  }
+
+  lost(choice: Choice, attempt: Attempt, reason: string): void {
+    attempt.close('lost', this.#o.runtime.now(), 'worker_lost')
+    this.#placement.freed(attempt.workerId, false)
+    if (choice.complete) this.#finish(choice)
+    else this.#again(choice, attempt, workerLost(reason), false)
+  }
+
+  broke(choice: Choice, error: unknown): void {
+    this.#broke(choice.job, error)
+  }
+
+  // ── what follows ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** The attempt is over and the answer is not: elsewhere, or not at all. */
+  #again(choice: Choice, attempt: Attempt, refusal: Refusal, busy: boolean): void {
+    const { runtime, events } = this.#o
+    choice.lastRefusal = refusal
+    choice.aloneSince = undefined
+    if (busy) choice.busy.push(attempt.workerId)
+    else {
+      choice.excluded.push(attempt.workerId)
+      choice.waitingSince = runtime.monotonic()
+    }
+    const hopeless = whyNotAgain(choice, refusal)
+    if (hopeless) {
+      this.fail(choice.job, hopeless)
+      return
+    }
+    const how = choice.begun ? 'takeover' : 'retry'
+    if (!choice.begun) choice.beginAfresh()
+    if (!busy) {
+      events.runMoved?.({ ...namesOf(choice, attempt), how, code: refusal.code, pieces: choice.relay.pieces })
+    }
+    this.#placement.resubmit(choice)
+  }
+
+  #heardFrom(choice: Choice, attempt: Attempt): void {
+    const { job } = choice
+    if (job.state === 'leased') {
+      job.move('streaming')
+      this.#o.writer.moved(job)
+    }
+    if (attempt.heard) return
+    attempt.heard = true
+    const now = this.#o.runtime.now()
+    job.firstTokenAt ??= now
+    const { model } = job.request
+    this.#o.events.firstToken?.({ ...namesOf(choice, attempt), model, ms: now - attempt.startedAt })
+  }
+
+  /** Without a reason from the worker: its text is complete by what the pool knows. */
+  #finish(choice: Choice, finish: FinishReason = choice.relay.stopped ? 'stop' : 'length'): void {
+    const { job } = choice
+    const rest = choice.relay.finish()
+    choice.finish = finish
+    if (rest) job.sink.text(choice.index, rest.text, rest.tokens)
+    job.sink.choiceEnd(choice.index, finish)
+    if (job.choices.every((other) => other.finish)) this.#complete(job)
+  }
+
+  #complete(job: Job): void {
+    for (const { vectors } of job.choices) {
+      vectors.forEach((values, index) => {
+        if (values) job.sink.vector(index, values)
+      })
+    }
+    if (job.state === 'leased') job.move('streaming')
+    this.#close(job, 'completed')
+    job.sink.end(job.usage())
+  }
+
+  /** No choice goes on. */
+  #stop(job: Job): void {
+    const stopped: Attempt[] = []
+    for (const choice of job.choices) {
+      this.#placement.withdraw(choice)
+      if (!choice.attempt) continue
+      stopped.push(choice.attempt)
+      choice.attempt.close('cancelled', this.#o.runtime.now())
+    }
+    for (const attempt of stopped) {
+      attempt.handle?.cancel()
+      this.#placement.freed(attempt.workerId, undefined)
+    }
+  }
+
+  #close(job: Job, state: FinalState): void {
+    const { runtime, writer, events, scheduler, estimate } = this.#o
+    job.move(state)
+    job.endedAt = runtime.now()
+    this.jobs.delete(job)
+    const usage = job.usage()
+    writer.ended(job)
+    const charged = job.choices.reduce((sum, choice) => sum + choice.charged, 0)
+    if (charged > 0) scheduler.charge(job.request.key.id, estimate.spent(usage) - charged)
+    estimate.ended(job.choices.length, usage, state === 'completed')
+    events.jobEnded?.({ ...job.outcome(state, usage), ms: runtime.monotonic() - job.acceptedMonotonic })
+    job.onClose()
+    if (this.jobs.size === 0) this.hurry()
+  }
+
+  // ── time ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #sweepChoice(choice: Choice, now: number): void {
+    if (choice.waiting) this.#sweepWaiting(choice, now)
+    else if (choice.attempt && now - (choice.completeSince ?? now) >= jobsLimits.endGraceMs) {
+      this.#cutOff(choice, choice.attempt)
+    }
+  }
+
+  #sweepWaiting(choice: Choice, now: number): void {
+    const { patience, scheduler, estimate } = this.#o
+    choice.aloneSince = this.#placement.isHopeful(choice) ? undefined : (choice.aloneSince ?? now)
+    const hopeless = whyGiveUp(choice, patience, now, estimate.waitMs(scheduler.admitted))
+    if (hopeless) this.fail(choice.job, hopeless)
+    else if (choice.busy.length > 0) {
+      this.#placement.withdraw(choice)
+      choice.busy = []
+      this.#placement.resubmit(choice)
+    }
+  }
+
+  /** It has sent the whole answer and does not say so. */
+  #cutOff(choice: Choice, attempt: Attempt): void {
+    attempt.close('cancelled', this.#o.runtime.now())
+    attempt.handle?.cancel()
+    this.#placement.freed(attempt.workerId, undefined)
+    this.#finish(choice)
+  }
+
+  #broke(job: Job, error: unknown): void {
+    this.#o.events.jobBroke?.({ jobId: job.id, error })
+    this.fail(job, error instanceof PoolError ? error.refusal : broken)
+  }
+}

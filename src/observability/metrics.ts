@@ -1,0 +1,139 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+
+interface Row {
+  readonly type: 'counter' | 'gauge' | 'histogram'
+  readonly labels: readonly string[]
+  readonly help: string
+  readonly buckets?: readonly number[]
+}
+
+/** Seconds, from a hit in memory to a long answer. */
+const seconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300] as const
+
+/**
+ * Every metric of a pool. Labels are few and bounded: no key, worker or model names, which clients could multiply.
+ * docs/reference/metrics.md is written from this table, kept by a test.
+ */
+export const metricsTable = {
+  lichen_http_requests_total: {
+    type: 'counter',
+    labels: ['route', 'status'],
+    help: 'HTTP requests that ended, by documented route and status (499: the client left).',
+  },
+  lichen_http_request_seconds: {
+    type: 'histogram',
+    labels: ['route'],
+    help: 'From the last byte of a request’s head to the last byte of its answer.',
+    buckets: seconds,
+  },
+  lichen_jobs_total: {
+    type: 'counter',
+    labels: ['kind', 'state'],
+    help: 'Jobs that ended, by kind (chat, completion, embedding) and final state.',
+  },
+  lichen_jobs_refused_total: {
+    type: 'counter',
+    labels: ['code'],
+    help: 'Requests refused before they became a job, by refusal code.',
+  },
+  lichen_job_seconds: {
+    type: 'histogram',
+    labels: ['kind'],
+    help: 'From acceptance to the end of a job.',
+    buckets: seconds,
+  },
+  lichen_job_wait_seconds: {
+    type: 'histogram',
+    labels: [],
+    help: 'Wait of a run for a worker.',
+    buckets: seconds,
+  },
+  lichen_first_token_seconds: {
+    type: 'histogram',
+    labels: [],
+    help: 'From dispatch to the first piece of an attempt.',
+    buckets: seconds,
+  },
+  lichen_tokens_total: {
+    type: 'counter',
+    labels: ['direction'],
+    help: 'Tokens counted, prompt and completion.',
+  },
+  lichen_runs_moved_total: {
+    type: 'counter',
+    labels: ['how'],
+    help: 'Runs that went to another worker: retry (nothing was relayed yet) or takeover (mid-stream).',
+  },
+  lichen_worker_faults_total: {
+    type: 'counter',
+    labels: ['fault'],
+    help: 'Claims and messages of workers that cannot be right.',
+  },
+  lichen_jobs_waiting: { type: 'gauge', labels: [], help: 'Runs waiting for a worker now.' },
+  lichen_workers_connected: { type: 'gauge', labels: ['standing'], help: 'Workers with a session now.' },
+  lichen_worker_slots: { type: 'gauge', labels: ['state'], help: 'Slots of approved workers now, busy and free.' },
+  lichen_worker_sessions_total: {
+    type: 'counter',
+    labels: ['outcome'],
+    help: 'Worker sessions: opened, ended, contested_refused, contested_replaced.',
+  },
+  lichen_door_refusals_total: {
+    type: 'counter',
+    labels: ['code'],
+    help: 'Worker sockets that did not become a session, by refusal code.',
+  },
+  lichen_database_flush_seconds: {
+    type: 'histogram',
+    labels: [],
+    help: 'One group commit: a transaction for many operations.',
+    buckets: seconds,
+  },
+  lichen_database_flush_operations_total: { type: 'counter', labels: [], help: 'Operations in group commits.' },
+  lichen_database_flush_retries_total: { type: 'counter', labels: [], help: 'Group commits sent again.' },
+  lichen_database_flush_failures_total: { type: 'counter', labels: [], help: 'Group commits given up.' },
+  lichen_database_restarts_total: {
+    type: 'counter',
+    labels: [],
+    help: 'Ends of the embedded PostgreSQL it was not told to.',
+  },
+} as const satisfies Readonly<Record<string, Row>>
+
+type Table = typeof metricsTable
+export type MetricName = keyof Table
+type OfType<T extends Row['type']> = { [K in MetricName]: Table[K]['type'] extends T ? K : never }[MetricName]
+type Labels<K extends MetricName> = Partial<Record<Table[K]['labels'][number], string | number>>
+
+/** The metrics of one pool process. */
+export class Metrics {
+  readonly #registry = new Registry()
+  readonly #counters = new Map<string, Counter>()
+  readonly #gauges = new Map<string, Gauge>()
+  readonly #histograms = new Map<string, Histogram>()
+
+  constructor() {
+    collectDefaultMetrics({ register: this.#registry })
+    for (const [name, row] of Object.entries<Row>(metricsTable)) {
+      const common = { name, help: row.help, labelNames: row.labels, registers: [this.#registry] }
+      if (row.type === 'counter') this.#counters.set(name, new Counter(common))
+      else if (row.type === 'gauge') this.#gauges.set(name, new Gauge(common))
+      else this.#histograms.set(name, new Histogram({ ...common, buckets: [...(row.buckets ?? seconds)] }))
+    }
+  }
+
+  add<K extends OfType<'counter'>>(name: K, labels: Labels<K>, amount = 1): void {
+    this.#counters.get(name)?.inc(labels, amount)
+  }
+
+  set<K extends OfType<'gauge'>>(name: K, labels: Labels<K>, value: number): void {
+    this.#gauges.get(name)?.set(labels, value)
+  }
+
+  observe<K extends OfType<'histogram'>>(name: K, labels: Labels<K>, value: number): void {
+    this.#histograms.get(name)?.observe(labels, value)
+  }
+
+  /** Prometheus' text format, version 0.0.4. */
+  text(): Promise<string> {
+    return this.#registry.metrics()
+  }
+}

@@ -1,0 +1,131 @@
+import type { Log } from './log.ts'
+import type { Metrics } from './metrics.ts'
+
+/** A worker as events name it. */
+interface WorkerNames {
+  readonly id: string
+  readonly operator: string
+  readonly agent: string
+  readonly standing: string
+}
+
+/** Which attempt of which job. */
+interface AttemptNames {
+  readonly jobId: string
+  readonly choice: number
+  readonly attempt: number
+  readonly workerId: string
+}
+
+/**
+ * Everything that happens in a pool, one function for each: the counter and the log line are written together. Rooms
+ * state the shape of their events; this object has them all. What happens for each request is logged at `debug`.
+ */
+export function poolEvents(log: Log, metrics: Metrics) {
+  return {
+    /** An HTTP request ended. */
+    ended(route: string, status: number, ms: number): void {
+      metrics.add('lichen_http_requests_total', { route, status })
+      metrics.observe('lichen_http_request_seconds', { route }, ms / 1_000)
+      log.debug({ route, status, ms: Math.round(ms) }, 'request ended')
+    },
+
+    connected({ id, operator, agent, standing }: WorkerNames): void {
+      metrics.add('lichen_worker_sessions_total', { outcome: 'opened' })
+      log.info({ worker: id, operator, agent, standing }, 'worker connected')
+    },
+    left({ id, operator }: WorkerNames, reason: string): void {
+      metrics.add('lichen_worker_sessions_total', { outcome: 'ended' })
+      log.info({ worker: id, operator, reason }, 'worker left')
+    },
+    /** A second session of a key. */
+    contested(id: string, outcome: 'refused' | 'replaced'): void {
+      metrics.add('lichen_worker_sessions_total', { outcome: `contested_${outcome}` })
+      log.warn({ worker: id, outcome }, 'second session of a worker')
+    },
+    violated(id: string, violation: { readonly message: string }): void {
+      metrics.add('lichen_worker_faults_total', { fault: 'protocol' })
+      log.warn({ worker: id, violation: violation.message }, 'worker broke the protocol')
+    },
+    /** A socket at the workers' door that came to nothing. */
+    turnedAway({ code, source }: { readonly code: string; readonly source: string }): void {
+      metrics.add('lichen_door_refusals_total', { code })
+      log.info({ code, source }, 'turned away at the door')
+    },
+
+    jobAccepted(event: { jobId: string; keyId: string; kind: string; model: string; choices: number }): void {
+      log.debug(event, 'job accepted')
+    },
+    jobRefused(event: { code: string; keyId: string; kind: string }): void {
+      metrics.add('lichen_jobs_refused_total', { code: event.code })
+      log.debug(event, 'job refused')
+    },
+    runLeased(event: AttemptNames & { waitedMs: number; resumed: number }): void {
+      metrics.observe('lichen_job_wait_seconds', {}, event.waitedMs / 1_000)
+      log.debug(event, 'run leased')
+    },
+    firstToken(event: AttemptNames & { model: string; ms: number }): void {
+      metrics.observe('lichen_first_token_seconds', {}, event.ms / 1_000)
+      log.debug(event, 'first token')
+    },
+    runMoved(event: AttemptNames & { how: 'retry' | 'takeover'; code: string; pieces: number }): void {
+      metrics.add('lichen_runs_moved_total', { how: event.how })
+      log.info(event, 'run moves to another worker')
+    },
+    workerFault(
+      event: AttemptNames & { fault: string; claim: { promptTokens: number; completionTokens: number } },
+    ): void {
+      metrics.add('lichen_worker_faults_total', { fault: event.fault })
+      log.warn(event, 'worker claimed what cannot be')
+    },
+    jobEnded(event: {
+      jobId: string
+      kind: string
+      state: string
+      code: string | null
+      promptTokens: number
+      completionTokens: number
+      ms: number
+    }): void {
+      metrics.add('lichen_jobs_total', { kind: event.kind, state: event.state })
+      metrics.observe('lichen_job_seconds', { kind: event.kind }, event.ms / 1_000)
+      metrics.add('lichen_tokens_total', { direction: 'prompt' }, event.promptTokens)
+      metrics.add('lichen_tokens_total', { direction: 'completion' }, event.completionTokens)
+      log[event.state === 'failed' ? 'warn' : 'debug'](event, 'job ended')
+    },
+    jobsInterrupted(event: { jobs: number }): void {
+      metrics.add('lichen_jobs_total', { kind: 'any', state: 'interrupted' }, event.jobs)
+      if (event.jobs > 0) log.warn(event, 'jobs of a pool that died were marked interrupted')
+    },
+    settleDelayed(event: { jobId: string; lost: boolean }): void {
+      log[event.lost ? 'error' : 'warn'](event, 'outcome waits for the database')
+    },
+    settleRefused(event: { jobId: string; state: string }): void {
+      log.warn(event, 'job had ended otherwise')
+    },
+    jobBroke({ jobId, error }: { jobId: string | null; error: unknown }): void {
+      log.error({ jobId, err: error }, 'our own mistake ended a job')
+    },
+
+    flushed(event: { operations: number; ms: number; retries: number; error?: unknown }): void {
+      metrics.observe('lichen_database_flush_seconds', {}, event.ms / 1_000)
+      metrics.add('lichen_database_flush_operations_total', {}, event.operations)
+      metrics.add('lichen_database_flush_retries_total', {}, event.retries)
+      if (event.error === undefined) return
+      metrics.add('lichen_database_flush_failures_total', {})
+      log.error({ err: event.error, operations: event.operations }, 'group commit given up')
+    },
+    databaseReady(event: { pid: number; ms: number }): void {
+      log.debug({ pid: event.pid, ms: Math.round(event.ms) }, 'PostgreSQL is ready')
+    },
+    databaseDied(event: { how: string; retryInMs: number }): void {
+      metrics.add('lichen_database_restarts_total', {})
+      log.error(event, 'PostgreSQL ended; starting it again')
+    },
+    databaseSaid(line: string): void {
+      log.debug({ line }, 'postgres')
+    },
+  }
+}
+
+export type PoolEvents = ReturnType<typeof poolEvents>

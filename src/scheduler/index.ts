@@ -1,0 +1,12 @@
+/**
+ * Scheduler: which worker computes the next run, and whose run is next.
+ *
+ * Owns    the index of workers by model and load, prefix affinity, the fair queue. No table.
+ * Imports protocol. No clock, no dice, no socket, no disk.
+ * Always  a decision costs O(log n), no worker gets more runs than it has slots, and no key waits for ever.
+ */
+export type { Ticket } from './fair-queue.ts'
+export type { Lane } from './lane.ts'
+export { prefixKeys } from './prefix-affinity.ts'
+export { Scheduler, type Urgent } from './scheduler.ts'
+export { featureBits, suits, type WorkerCapacity, WorkerIndex } from './worker-index.ts'

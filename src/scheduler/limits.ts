@@ -1,0 +1,15 @@
+/** Limits of choosing and queueing. Repeated in docs/reference/limits.md, kept by a test. */
+export const schedulerLimits = {
+  /** Conversation prefixes remembered with the worker that computed them: about 10 MiB; the oldest is forgotten. */
+  affinityEntriesMax: 65_536,
+  /** Bytes of a conversation that are hashed to recognise it. More would cost a large prompt milliseconds for a hint. */
+  affinityBytesMax: 65_536,
+  /** Lanes (model × needed features) kept ready; beyond it those without waiting runs are rebuilt when next asked for. */
+  lanesMax: 4_096,
+  /** Runs waiting in the whole pool, beyond those that free slots will take at once (setting). */
+  queuedRunsMax: 1_024,
+  /** The share of the queue that one API key may fill, so that it is never full for the others. */
+  queuedRunsPerKeyShare: 0.75,
+  /** Keys together may be ahead of their shares by this part of what all slots compute at once: a newcomer waits a quarter of an answer longer, and honest bursts are not punished. */
+  aheadShare: 0.25,
+} as const

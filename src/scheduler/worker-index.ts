@@ -1,0 +1,244 @@
+import assert from 'node:assert/strict'
+import { type ModelFeature, type ModelOffer, modelFeatures } from '#protocol'
+import { Lane, type LaneMember } from './lane.ts'
+import { schedulerLimits } from './limits.ts'
+import { PrefixAffinity } from './prefix-affinity.ts'
+
+/** What the scheduler must know of a connected worker. */
+export interface WorkerCapacity {
+  readonly id: string
+  /** Runs it computes at once, ≥ 1. */
+  readonly slots: number
+  /** How much work it deserves compared with others, in (0, 1]: measured speed, later reputation. */
+  readonly weight: number
+  /** Finishes what runs; is never chosen. */
+  readonly draining: boolean
+  readonly offers: readonly Pick<ModelOffer, 'name' | 'digest' | 'features'>[]
+}
+
+export interface Wish {
+  /** Names of the conversation's beginnings ({@link prefixKeys}); their worker is chosen while it has room. */
+  readonly prefix?: readonly string[] | undefined
+  /** Workers that already failed this run. */
+  readonly excluded?: readonly string[] | undefined
+}
+
+interface Entry {
+  worker: WorkerCapacity
+  active: number
+  /** What it adds to the index's slots, and to those that are free. */
+  slots: number
+  free: number
+  members: LaneMember[]
+}
+
+/** The set of features as bits, in the order of `modelFeatures`. */
+export function featureBits(features: readonly ModelFeature[]): number {
+  let bits = 0
+  for (const feature of features) bits |= 1 << modelFeatures.indexOf(feature)
+  return bits
+}
+
+/** The three names under which an offer is found: the model, the model with its file, the file alone. */
+function modelKeys(offer: Pick<ModelOffer, 'name' | 'digest'>): readonly string[] {
+  return offer.digest === null ? [offer.name] : [offer.name, `${offer.name}@${offer.digest}`, `@${offer.digest}`]
+}
+
+/** Whether an offer is what a lane asks for. */
+export function suits(offer: Pick<ModelOffer, 'name' | 'digest' | 'features'>, lane: Lane): boolean {
+  return modelKeys(offer).includes(lane.modelKey) && (featureBits(offer.features) & lane.features) === lane.features
+}
+
+/** Load after one more run, relative to what the worker is good for; `Infinity` when it has no room. */
+export function costOf(worker: Pick<WorkerCapacity, 'slots' | 'weight'>, active: number): number {
+  return active < worker.slots ? (active + 1) / (worker.slots * worker.weight) : Number.POSITIVE_INFINITY
+}
+
+/**
+ * Which worker should compute the next run: the one whose relative load would be lowest, or the one that still holds
+ * the conversation. A decision and its bookkeeping cost O(log workers); no clock, no dice.
+ */
+export class WorkerIndex {
+  readonly #entries = new Map<string, Entry>()
+  readonly #byModel = new Map<string, Set<Entry>>()
+  /** By model key, then by features. */
+  readonly #lanes = new Map<string, Map<number, Lane>>()
+  #laneCount = 0
+  #slots = 0
+  #freeSlots = 0
+  readonly #affinity: PrefixAffinity
+
+  constructor(affinity = new PrefixAffinity()) {
+    this.#affinity = affinity
+  }
+
+  get size(): number {
+    return this.#entries.size
+  }
+
+  /** Runs that all workers together compute at once, draining ones left out. */
+  get slots(): number {
+    return this.#slots
+  }
+
+  /** Runs that could start right now, all workers and models together. */
+  get freeSlots(): number {
+    return this.#freeSlots
+  }
+
+  /** Adds a worker or takes over what changed about it. Runs it already has stay counted. */
+  upsert(worker: WorkerCapacity): void {
+    assert(worker.slots >= 1 && worker.weight > 0 && worker.weight <= 1, 'slots ≥ 1, weight in (0, 1]')
+    const entry = this.#entries.get(worker.id)
+    if (entry === undefined) {
+      const added: Entry = { worker, active: 0, slots: 0, free: 0, members: [] }
+      this.#entries.set(worker.id, added)
+      this.#list(added)
+    } else if (entry.worker.offers === worker.offers && entry.worker.draining === worker.draining) {
+      entry.worker = worker
+      this.#reprice(entry)
+    } else {
+      this.#unlist(entry)
+      entry.worker = worker
+      this.#list(entry)
+    }
+  }
+
+  remove(id: string): void {
+    const entry = this.#entries.get(id)
+    if (entry === undefined) return
+    this.#unlist(entry)
+    this.#entries.delete(id)
+  }
+
+  get(id: string): WorkerCapacity | undefined {
+    return this.#entries.get(id)?.worker
+  }
+
+  /** Runs taken and not released. */
+  activeOf(id: string): number {
+    return this.#entries.get(id)?.active ?? 0
+  }
+
+  hasRoom(id: string): boolean {
+    const entry = this.#entries.get(id)
+    return entry !== undefined && !entry.worker.draining && entry.active < entry.worker.slots
+  }
+
+  /** One run more. */
+  take(id: string): void {
+    const entry = this.#entries.get(id)
+    assert(entry !== undefined && entry.active < entry.worker.slots, 'a run needs a worker with room')
+    entry.active++
+    this.#reprice(entry)
+  }
+
+  /** One run less. A worker that left in between has nothing to release. */
+  release(id: string): void {
+    const entry = this.#entries.get(id)
+    if (entry === undefined || entry.active === 0) return
+    entry.active--
+    this.#reprice(entry)
+  }
+
+  /** The workers for a model key that offer at least `features` (bits). The same object until it is pruned. */
+  lane(modelKey: string, features: number): Lane {
+    const lanes = this.#lanes.get(modelKey) ?? new Map<number, Lane>()
+    const known = lanes.get(features)
+    if (known !== undefined) return known
+    const lane = new Lane(modelKey, features)
+    this.#lanes.set(modelKey, lanes.set(features, lane))
+    this.#laneCount++
+    for (const entry of this.#byModel.get(modelKey) ?? []) this.#join(entry, lane)
+    return lane
+  }
+
+  /** Lanes a worker stands in. */
+  *lanesOf(id: string): Generator<Lane> {
+    for (const member of this.#entries.get(id)?.members ?? []) yield member.lane
+  }
+
+  /** Whether any worker offers the model, whatever else is asked of it. */
+  offers(modelKey: string): boolean {
+    return this.#byModel.has(modelKey)
+  }
+
+  isIn(lane: Lane, id: string): boolean {
+    return this.#entries.get(id)?.members.some((member) => member.lane === lane) ?? false
+  }
+
+  /** The worker for one run in this lane, or `undefined` when none has room. Changes nothing; {@link take} does. */
+  choose(lane: Lane, wish: Wish = {}): string | undefined {
+    for (const prefix of wish.prefix ?? []) {
+      const id = this.#affinity.workerOf(prefix)
+      if (id === undefined || wish.excluded?.includes(id)) continue
+      if (this.hasRoom(id) && this.isIn(lane, id)) return id
+    }
+    return lane.cheapest(wish.excluded)
+  }
+
+  /** The worker now holds these prefixes. */
+  remember(prefix: readonly string[], id: string): void {
+    this.#affinity.remember(prefix, id)
+  }
+
+  /** Forgets lanes beyond the limit that `keep` does not need. */
+  prune(keep: (lane: Lane) => boolean, lanesMax: number = schedulerLimits.lanesMax): void {
+    if (this.#laneCount <= lanesMax) return
+    const dropped = new Set<Lane>()
+    for (const [modelKey, lanes] of this.#lanes) {
+      for (const [features, lane] of lanes) {
+        if (keep(lane)) continue
+        dropped.add(lane)
+        lanes.delete(features)
+      }
+      if (lanes.size === 0) this.#lanes.delete(modelKey)
+    }
+    this.#laneCount -= dropped.size
+    for (const entry of this.#entries.values()) {
+      entry.members = entry.members.filter((member) => !dropped.has(member.lane))
+    }
+  }
+
+  #list(entry: Entry): void {
+    this.#countSlots(entry)
+    if (entry.worker.draining) return
+    for (const key of new Set(entry.worker.offers.flatMap(modelKeys))) {
+      const entries = this.#byModel.get(key)
+      if (entries) entries.add(entry)
+      else this.#byModel.set(key, new Set([entry]))
+      for (const lane of this.#lanes.get(key)?.values() ?? []) this.#join(entry, lane)
+    }
+  }
+
+  #unlist(entry: Entry): void {
+    this.#countSlots(entry, true)
+    for (const member of entry.members) member.lane.remove(member)
+    entry.members = []
+    for (const key of new Set(entry.worker.offers.flatMap(modelKeys))) {
+      const entries = this.#byModel.get(key)
+      entries?.delete(entry)
+      if (entries?.size === 0) this.#byModel.delete(key)
+    }
+  }
+
+  #join(entry: Entry, lane: Lane): void {
+    if (!entry.worker.offers.some((offer) => suits(offer, lane))) return
+    entry.members.push(lane.add(entry.worker.id, costOf(entry.worker, entry.active)))
+  }
+
+  #countSlots(entry: Entry, gone = entry.worker.draining): void {
+    this.#slots -= entry.slots
+    this.#freeSlots -= entry.free
+    entry.slots = gone ? 0 : entry.worker.slots
+    entry.free = Math.max(0, entry.slots - entry.active)
+    this.#slots += entry.slots
+    this.#freeSlots += entry.free
+  }
+
+  #reprice(entry: Entry): void {
+    this.#countSlots(entry)
+    const cost = costOf(entry.worker, entry.active)
+    for (const member of entry.members) member.lane.update(member, cost)
+  }
+}

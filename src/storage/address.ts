@@ -1,0 +1,72 @@
+import { readFileSync } from 'node:fs'
+import { PoolError } from '#protocol'
+
+/** Where the database is: the embedded server's socket folder, or `postgres://user:password@host:port/database?sslmode=…`. */
+export type DatabaseTarget =
+  | { readonly url: string }
+  | { readonly socketDir: string; readonly port: number; readonly user: string; readonly database: string }
+
+const tlsModes = ['disable', 'prefer', 'require', 'verify-ca', 'verify-full'] as const
+type TlsMode = (typeof tlsModes)[number]
+
+/** A target, parsed once. */
+export interface Address {
+  /** Folder of a Unix socket when it begins with `/`. */
+  readonly host: string
+  readonly port: number
+  readonly user: string
+  readonly password: string
+  readonly database: string
+  /** libpq's modes (PostgreSQL documentation §32.19): `require` encrypts, only `verify-*` authenticate. */
+  readonly tls: TlsMode
+  /** PEM of the authorities trusted by `verify-*`; the system's when absent. */
+  readonly ca?: string
+}
+
+const refuse = (what: string) =>
+  new PoolError(
+    'config_invalid',
+    `The database URL ${what}.`,
+    'Write it as postgres://user:password@host:5432/database, with ?sslmode=verify-full for a server elsewhere.',
+  )
+
+function readAuthority(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    throw refuse(`names a certificate that cannot be read (sslrootcert=${path})`)
+  }
+}
+
+function parseUrl(text: string): URL {
+  try {
+    return new URL(text)
+  } catch {
+    throw refuse('is not a URL')
+  }
+}
+
+/** @throws PoolError config_invalid; the sentence never repeats the URL, it may hold a password. */
+export function parseAddress(target: DatabaseTarget): Address {
+  if (!('url' in target)) return { ...target, host: target.socketDir, password: '', tls: 'disable' }
+  const url = parseUrl(target.url)
+  if (url.protocol !== 'postgres:' && url.protocol !== 'postgresql:') throw refuse('does not begin with postgres://')
+  const known = new Set(['sslmode', 'sslrootcert', 'host', 'port'])
+  const unknown = [...url.searchParams.keys()].find((name) => !known.has(name))
+  if (unknown) throw refuse(`has a parameter nobody here knows: ${unknown}`)
+  const host = url.searchParams.get('host') ?? decodeURIComponent(url.hostname).replace(/^\[|\]$/g, '')
+  const database = decodeURIComponent(url.pathname.slice(1))
+  if (!url.username || !database) throw refuse('names no user or no database')
+  const tls = (url.searchParams.get('sslmode') ?? 'prefer') as TlsMode
+  if (!tlsModes.includes(tls)) throw refuse(`has an sslmode that is none of ${tlsModes.join(', ')}`)
+  const authority = url.searchParams.get('sslrootcert')
+  return {
+    host: host || 'localhost',
+    port: Number(url.searchParams.get('port') ?? (url.port || 5432)),
+    user: decodeURIComponent(url.username),
+    password: decodeURIComponent(url.password),
+    database,
+    tls: host.startsWith('/') ? 'disable' : tls,
+    ...(authority ? { ca: readAuthority(authority) } : {}),
+  }
+}

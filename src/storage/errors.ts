@@ -1,0 +1,54 @@
+import { PoolError } from '#protocol'
+
+/** The code of a PostgreSQL, postgres.js or socket error; '' when it has none. */
+export function codeOf(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? error.code : ''
+  return typeof code === 'string' ? code : ''
+}
+
+const socketCodes = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ENOENT',
+  'EPIPE',
+  'ETIMEDOUT',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+])
+const resolverCodes = new Set(['ENOTFOUND', 'EAI_AGAIN', 'EACCES', 'EPERM'])
+
+/** Whether the connection is gone, so that nobody knows if the statement was applied. */
+export function isConnectionLoss(error: unknown): boolean {
+  const code = codeOf(error)
+  // 08 connection exception, 57P01–57P05 the server is stopping, crashed, starting or dropped us (PostgreSQL appendix A)
+  return code.startsWith('CONNECT') || code.startsWith('08') || code.startsWith('57P') || socketCodes.has(code)
+}
+
+/** Whether the same transaction may well succeed a little later. */
+export function isTransient(error: unknown): boolean {
+  const code = codeOf(error)
+  // 40001/40P01 lost to another writer · 53 out of disk, memory or connections · 57014 statement timeout · 58 I/O error
+  // 55P03 lock timeout · 25006 read-only: a replica before its promotion
+  return isConnectionLoss(error) || resolverCodes.has(code) || /^(?:40001|40P01|53|57014|58|55P03|25006)/.test(code)
+}
+
+/** What a caller may be told: `database_unavailable` for what passes, the error itself for our own mistakes. */
+export function databaseError(error: unknown): unknown {
+  if (!isTransient(error)) return error
+  return new PoolError(
+    'database_unavailable',
+    `The database does not answer (${codeOf(error)}).`,
+    'Try again in a moment. If it lasts, look at the log of the pool and the disk it runs on.',
+    { retryAfterMs: 1_000 },
+  )
+}
+
+/** `database_unavailable` because of time. */
+export function databaseLate(what: string): PoolError {
+  return new PoolError(
+    'database_unavailable',
+    `The database did not ${what} in time.`,
+    'Try again in a moment. If it lasts, look at the log of the pool and the disk it runs on.',
+    { retryAfterMs: 1_000 },
+  )
+}

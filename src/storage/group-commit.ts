@@ -1,0 +1,321 @@
+import { PoolError } from '#protocol'
+import type { Runtime } from '#runtime'
+import { withDeadline } from '#runtime'
+import type { Tx } from './client.ts'
+import type { Connection, Statement } from './connection.ts'
+import type { Database } from './database.ts'
+import { databaseError, databaseLate, isTransient } from './errors.ts'
+import { storageLimits } from './limits.ts'
+
+/**
+ * One kind of write, applied for a whole batch at once.
+ *
+ * `apply` gets the elements in the order they were submitted and answers one code for each: 0 applied, anything else
+ * refused (the numbers are the stage's own). It must be idempotent: an element that was applied before, unchanged, is
+ * 0 again, because a flush whose outcome is unknown is sent again with the same elements. It never throws for what one
+ * element says; what it throws is a broken database or our bug.
+ */
+export interface Stage<E> {
+  readonly name: string
+  /**
+   * It refuses nothing and is one statement, sent before anything is awaited (arguments included). Such stages at the
+   * end of a flush travel in one packet with the commit: a round trip less each.
+   */
+  readonly alwaysApplies?: true
+  apply(tx: Tx, elements: readonly E[]): Promise<ArrayLike<number>>
+}
+
+/** One element for one stage. Made by {@link part}. */
+export interface Part {
+  readonly stage: Stage<never>
+  readonly element: unknown
+}
+
+export function part<E>(stage: Stage<E>, element: E): Part {
+  return { stage, element }
+}
+
+/** What must happen together: all parts are applied, or none. */
+export type Operation = readonly Part[]
+
+/** Refused: by which stage, with its code. Nothing of the operation was applied. */
+export type Outcome =
+  | { readonly applied: true }
+  | { readonly applied: false; readonly stage: string; readonly code: number }
+
+/** What a flush did, for metrics. */
+export interface FlushEvent {
+  readonly operations: number
+  readonly ms: number
+  /** Attempts beyond the first. */
+  readonly retries: number
+  /** Why it was given up, when it was. */
+  readonly error?: unknown
+}
+
+interface Entry {
+  readonly operation: Operation
+  readonly dueAt: number
+  readonly resolve: (outcome: Outcome) => void
+  readonly reject: (error: unknown) => void
+  outcome: Outcome
+  /** A statement this operation broke by itself. */
+  failure?: unknown
+}
+
+const applied: Outcome = { applied: true }
+
+/** Taking out the guilty may make others guilty; after so many rounds everybody goes alone. */
+const attemptsTogetherMax = 3
+
+/** Some operations were refused after an earlier stage had applied part of them: the flush must be undone. */
+class LateRefusal extends Error {
+  readonly entries: ReadonlySet<Entry>
+  constructor(entries: ReadonlySet<Entry>) {
+    super('refused after a part was applied')
+    this.entries = entries
+  }
+}
+
+/**
+ * The hot path's way to write: operations submitted while a flush is on its way make up the next one, so one commit
+ * (one fsync) serves many. A flush is one transaction: the stages in their fixed order, each with one set-based call.
+ *
+ * Outcomes are those of some order in which the operations ran one after the other.
+ */
+export class GroupCommit implements AsyncDisposable {
+  readonly #database: Pick<Database, 'connect'>
+  readonly #runtime: Runtime
+  readonly #stages: readonly Stage<never>[]
+  readonly #onFlush: ((event: FlushEvent) => void) | undefined
+  #connection: Connection | undefined
+  #waiting: Entry[] = []
+  #flushing: Promise<void> | undefined
+  #stopped = false
+
+  /** `stages` in the order every flush applies them (contracts: ledger, orders, jobs, receipts, log). */
+  constructor(options: {
+    readonly database: Pick<Database, 'connect'>
+    readonly runtime: Runtime
+    readonly stages: readonly Stage<never>[]
+    readonly onFlush?: (event: FlushEvent) => void
+  }) {
+    this.#database = options.database
+    this.#runtime = options.runtime
+    this.#stages = options.stages
+    this.#onFlush = options.onFlush
+  }
+
+  /** Operations not yet on their way. */
+  get waiting(): number {
+    return this.#waiting.length
+  }
+
+  /**
+   * Resolves after the commit. Rejects with PoolError `database_unavailable` when the database stayed away for
+   * {@link storageLimits.operationDeadlineMs}: then the operation may or may not have been applied.
+   * @throws PoolError overloaded, shutting_down: nothing was applied.
+   */
+  submit(operation: Operation): Promise<Outcome> {
+    if (this.#stopped)
+      return Promise.reject(new PoolError('shutting_down', 'The pool is stopping.', 'Try again later.'))
+    if (this.#waiting.length >= storageLimits.waitingOperationsMax) {
+      return Promise.reject(
+        new PoolError('overloaded', 'Too many writes wait for the database.', 'Try again in a moment.', {
+          retryAfterMs: 1_000,
+        }),
+      )
+    }
+    return new Promise((resolve, reject) => {
+      const dueAt = this.#runtime.monotonic() + storageLimits.operationDeadlineMs
+      this.#waiting.push({ operation, dueAt, resolve, reject, outcome: applied })
+      this.#flushing ??= this.#flushAll()
+    })
+  }
+
+  /** Takes nothing more; resolves when what was submitted has its outcome. */
+  async stop(): Promise<void> {
+    this.#stopped = true
+    await this.#flushing
+    await this.#connection?.close()
+    this.#connection = undefined
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop()
+  }
+
+  async #flushAll(): Promise<void> {
+    // what the same turn submits belongs to the same flush
+    await Promise.resolve()
+    while (this.#waiting.length > 0) {
+      const batch = this.#waiting.splice(0, storageLimits.flushOperationsMax)
+      await this.#flush(batch)
+    }
+    this.#flushing = undefined
+  }
+
+  async #flush(batch: readonly Entry[]): Promise<void> {
+    const startedAt = this.#runtime.monotonic()
+    let lastError: unknown
+    let retries = 0
+    let open = this.#stillInTime(batch, undefined)
+    for (; open.length > 0; retries++) {
+      try {
+        await this.#attempt(open)
+        for (const entry of open) answer(entry)
+        break
+      } catch (error) {
+        lastError = error
+        open = this.#stillInTime(open, error)
+        if (open.length > 0) await this.#runtime.sleep(Math.min(500, 10 * 2 ** retries))
+      }
+    }
+    const event = { operations: batch.length, ms: this.#runtime.monotonic() - startedAt, retries }
+    this.#onFlush?.(open.length > 0 ? event : { ...event, error: lastError })
+  }
+
+  /** Rejects what is out of time, or everything when trying again is pointless; returns what to try again. */
+  #stillInTime(entries: readonly Entry[], error: unknown): Entry[] {
+    const now = this.#runtime.monotonic()
+    const hopeless = error !== undefined && !isPassing(error)
+    return entries.filter((entry) => {
+      if (!hopeless && now < entry.dueAt) return true
+      entry.reject(error === undefined ? databaseLate('commit') : databaseError(error))
+      return false
+    })
+  }
+
+  /** One try, bounded in time: a server that neither answers nor dies is cut off. */
+  async #attempt(entries: readonly Entry[]): Promise<void> {
+    const leftMs = Math.max(1, (entries[0]?.dueAt ?? 0) - this.#runtime.monotonic())
+    const attempt = { over: false }
+    try {
+      await withDeadline(this.#runtime, leftMs, databaseLate('commit'), this.#apply(entries, attempt))
+    } catch (error) {
+      if (error instanceof PoolError) this.#connection?.destroy()
+      throw error
+    } finally {
+      attempt.over = true
+    }
+  }
+
+  async #apply(entries: readonly Entry[], attempt: { readonly over: boolean }): Promise<void> {
+    const connection = await this.#connected()
+    if (attempt.over) return
+    try {
+      await connection.flush((tx) => this.#applyRefusing(tx, entries))
+    } catch (error) {
+      if (connection.lost || isPassing(error)) throw error
+      // A late refusal, or a statement that one element broke: find who it was.
+      const suspects = error instanceof LateRefusal ? error.entries : new Set(entries)
+      await connection.transaction((tx) => this.#applyApart(tx, entries, suspects))
+    }
+  }
+
+  async #connected(): Promise<Connection> {
+    if (this.#connection && !this.#connection.lost) return this.#connection
+    const connection = await this.#database.connect()
+    this.#connection?.destroy()
+    this.#connection = connection
+    return connection
+  }
+
+  /** Every stage once, for all operations that are still unrefused. */
+  async #applyTogether(tx: Tx, entries: readonly Entry[]): Promise<void> {
+    for (const statement of await this.#applyRefusing(tx, entries)) await statement(tx)
+  }
+
+  /** The stages up to the last one that may refuse; answers what remains to be sent. */
+  async #applyRefusing(tx: Tx, entries: readonly Entry[]): Promise<Statement[]> {
+    for (const entry of entries) entry.outcome = applied
+    const present = new Set(entries.flatMap((entry) => entry.operation.map((item) => item.stage)))
+    const stages = this.#stages.filter((stage) => present.has(stage))
+    const refusing = stages.slice(0, stages.findLastIndex((stage) => !stage.alwaysApplies) + 1)
+    const refusals = new Refusals()
+    for (const stage of refusing) {
+      const { owners, elements } = elementsOf(stage, entries)
+      if (elements.length === 0) continue
+      const codes = await stage.apply(tx, elements)
+      if (codes.length !== elements.length) {
+        throw new Error(`stage ${stage.name} answered ${codes.length} codes for ${elements.length} elements`)
+      }
+      refusals.note(stage, owners, codes)
+    }
+    if (refusals.late.size > 0) throw new LateRefusal(refusals.late)
+    return stages.slice(refusing.length).flatMap((stage) => {
+      const { elements } = elementsOf(stage, entries)
+      return elements.length === 0 ? [] : [(to: Tx) => stage.apply(to, elements)]
+    })
+  }
+
+  /** The innocent together, then the suspects one by one, each undone alone when it is refused. */
+  async #applyApart(tx: Tx, entries: readonly Entry[], suspects: ReadonlySet<Entry>): Promise<void> {
+    const alone = new Set(suspects)
+    for (let attempt = 1; ; attempt++) {
+      const together = entries.filter((entry) => !alone.has(entry))
+      if (together.length === 0) break
+      const error = await inSavepoint(tx, () => this.#applyTogether(tx, together))
+      if (error === undefined) break
+      const guilty = error instanceof LateRefusal && attempt < attemptsTogetherMax ? error.entries : together
+      for (const entry of guilty) alone.add(entry)
+    }
+    for (const entry of alone) {
+      const error = await inSavepoint(tx, () => this.#applyTogether(tx, [entry]))
+      if (error !== undefined && !(error instanceof LateRefusal)) entry.failure = error
+    }
+  }
+}
+
+function answer(entry: Entry): void {
+  if (entry.failure === undefined) entry.resolve(entry.outcome)
+  else entry.reject(entry.failure)
+}
+
+const isPassing = (error: unknown) =>
+  error instanceof PoolError ? error.code === 'database_unavailable' : isTransient(error)
+
+/** A stage's elements of all operations not refused so far, in order, and whose they are. */
+function elementsOf(stage: Stage<never>, entries: readonly Entry[]): { owners: Entry[]; elements: never[] } {
+  const owners: Entry[] = []
+  const elements: unknown[] = []
+  for (const entry of entries) {
+    if (!entry.outcome.applied) continue
+    for (const item of entry.operation) {
+      if (item.stage !== stage) continue
+      owners.push(entry)
+      elements.push(item.element)
+    }
+  }
+  // a part is only made by `part`, which ties the element's type to its stage's
+  return { owners, elements: elements as never[] }
+}
+
+/** Who was refused, and who was refused too late: after an element of theirs had been applied. */
+class Refusals {
+  readonly #touched = new Set<Entry>()
+  readonly late = new Set<Entry>()
+
+  note(stage: Stage<never>, owners: readonly Entry[], codes: ArrayLike<number>): void {
+    owners.forEach((entry, index) => {
+      const code = codes[index] ?? 0
+      if (code === 0) this.#touched.add(entry)
+      else if (entry.outcome.applied) entry.outcome = { applied: false, stage: stage.name, code }
+    })
+    for (const entry of owners) if (!entry.outcome.applied && this.#touched.has(entry)) this.late.add(entry)
+  }
+}
+
+/** Runs in a savepoint; the error that undid it, or undefined. Only a broken connection or server is thrown. */
+async function inSavepoint(tx: Tx, work: () => Promise<void>): Promise<unknown> {
+  await tx.unsafe('savepoint apart')
+  try {
+    await work()
+    await tx.unsafe('release savepoint apart')
+    return undefined
+  } catch (error) {
+    if (isPassing(error)) throw error
+    await tx.unsafe('rollback to savepoint apart; release savepoint apart')
+    return error
+  }
+}

@@ -1,0 +1,104 @@
+import { createHash } from 'node:crypto'
+import { readdir, readFile } from 'node:fs/promises'
+import path from 'node:path'
+import { PoolError } from '#protocol'
+import type { Connection } from './connection.ts'
+import type { Database } from './database.ts'
+import { codeOf, databaseError } from './errors.ts'
+import { storageLimits } from './limits.ts'
+
+/** One step of the schema, forward only. */
+export interface Migration {
+  readonly number: number
+  readonly name: string
+  readonly sql: string
+  /** sha256 of the file, hex. */
+  readonly checksum: string
+}
+
+const fileName = /^(\d{4})_([a-z0-9_]+)\.sql$/
+
+/** Reads `NNNN_name.sql` of a folder in order. Throws when a number is missing, twice there, or a name is odd. */
+export async function readMigrations(directory: string): Promise<Migration[]> {
+  const files = (await readdir(directory)).filter((file) => file.endsWith('.sql')).sort()
+  return Promise.all(
+    files.map(async (file, index) => {
+      const [, digits, name] = fileName.exec(file) ?? []
+      if (Number(digits) !== index + 1 || !name) {
+        throw new Error(`${path.join(directory, file)} should be number ${index + 1}, named NNNN_name.sql`)
+      }
+      const sql = await readFile(path.join(directory, file), 'utf8')
+      return { number: index + 1, name, sql, checksum: createHash('sha256').update(sql).digest('hex') }
+    }),
+  )
+}
+
+/** Any 64-bit number nobody else uses: "lichen" in ASCII. */
+const lockKey = '119178148046190'
+
+/**
+ * Brings the schema up to date and says which migrations were applied now. Processes that start together wait for each
+ * other; each migration is one transaction with its row.
+ * @throws PoolError schema_too_new when a newer Lichen has been here; database_unavailable.
+ */
+export async function migrate(
+  database: Pick<Database, 'connect'>,
+  migrations: readonly Migration[],
+): Promise<string[]> {
+  let connection: Connection | undefined
+  try {
+    connection = await database.connect()
+    await connection.tx.unsafe(`set statement_timeout = 0; set lock_timeout = '${storageLimits.migrationLockMs}ms'`)
+    await connection.tx.unsafe(`select pg_advisory_lock(${lockKey})`)
+    return await applyMissing(connection, migrations)
+  } catch (error) {
+    throw codeOf(error) === '42501' ? noRight(error) : databaseError(error)
+  } finally {
+    await connection?.close()
+  }
+}
+
+async function applyMissing(connection: Connection, migrations: readonly Migration[]): Promise<string[]> {
+  await connection.tx.unsafe(`create table if not exists schema_migrations (
+    number int primary key, name text not null, checksum text not null, applied_at timestamptz not null default now())`)
+  const rows = await connection.tx<Applied[]>`select number, name, checksum from schema_migrations order by number`
+  for (const row of rows) compare(row, migrations[row.number - 1])
+  const missing = migrations.slice(rows.length)
+  for (const { number, name, sql, checksum } of missing) {
+    await connection.transaction(async (tx) => {
+      await tx.unsafe(sql)
+      await tx`insert into schema_migrations (number, name, checksum) values (${number}, ${name}, ${checksum})`
+    })
+  }
+  return missing.map((migration) => migration.name)
+}
+
+interface Applied {
+  readonly number: number
+  readonly name: string
+  readonly checksum: string
+}
+
+function compare(row: Applied, ours: Migration | undefined): void {
+  if (!ours) {
+    throw new PoolError(
+      'schema_too_new',
+      `The database was used by a newer Lichen (migration ${row.number}, ${row.name}), which this one does not know.`,
+      'Start that version again, or restore a backup that is older than the upgrade.',
+    )
+  }
+  if (row.checksum === ours.checksum) return
+  throw new PoolError(
+    'config_invalid',
+    `Migration ${row.number} (${row.name}) was applied to the database with another text.`,
+    'Use the released package: its applied migrations never change.',
+  )
+}
+
+function noRight(error: unknown): PoolError {
+  return new PoolError(
+    'config_invalid',
+    `The database user may not create tables: ${error instanceof Error ? error.message : ''}.`,
+    'Make the user the owner of its database: alter database … owner to ….',
+  )
+}

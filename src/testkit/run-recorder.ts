@@ -1,0 +1,54 @@
+import type { Refusal, Token } from '#protocol'
+import type { RunSink } from '#workers'
+
+/** A run's reader that keeps everything it was told. */
+export class RunRecorder implements RunSink {
+  text = ''
+  readonly ids: number[] = []
+  readonly deltas: Record<string, unknown>[] = []
+  readonly vectors: { index: number; values: Float32Array }[] = []
+  /** Final words, in order: a correct run has exactly one. */
+  readonly last: string[] = []
+  ended: { finish: string; promptTokens: number; completionTokens: number } | undefined
+  refusal: Refusal | undefined
+  readonly #over = Promise.withResolvers<string>()
+
+  /** The first final word. */
+  get over(): Promise<string> {
+    return this.#over.promise
+  }
+
+  tokens(tokens: Token[]): void {
+    for (const token of tokens) {
+      this.ids.push(token.id)
+      this.text += token.piece.toString()
+    }
+  }
+
+  delta(delta: Record<string, unknown>): void {
+    this.deltas.push(delta)
+  }
+
+  vector(index: number, values: Float32Array): void {
+    this.vectors.push({ index, values })
+  }
+
+  end(end: { finish: string; promptTokens: number; completionTokens: number }): void {
+    this.ended = end
+    this.#say(`end ${end.finish}`)
+  }
+
+  failed(failed: { retry: boolean; refusal: Refusal }): void {
+    this.refusal = failed.refusal
+    this.#say(`failed ${failed.refusal.code}${failed.retry ? ', retry' : ''}`)
+  }
+
+  lost(reason: string): void {
+    this.#say(`lost: ${reason}`)
+  }
+
+  #say(word: string): void {
+    this.last.push(word)
+    this.#over.resolve(word)
+  }
+}

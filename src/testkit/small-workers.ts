@@ -1,0 +1,280 @@
+import type { AcceptedRequest, JobHandle, JobSink, Jobs } from '#jobs'
+import type { FinishReason, ModelOffer, Refusal, Token, UsageClaim, WorkerId } from '#protocol'
+import type { RunHandle, RunOrder, RunSink } from '#workers'
+
+/** The digest of the model that small workers have unless told otherwise. */
+export const smallDigest = 'd1'.repeat(32)
+
+/** What a small worker does with a run. It may throw nothing and end nothing: a worker that hangs. */
+export type Plan = (run: SmallRun) => void | Promise<void>
+
+export interface SmallWorkerOptions {
+  readonly slots?: number
+  readonly offers?: readonly Partial<ModelOffer>[]
+  readonly plan?: Plan
+}
+
+const turn = () => new Promise<void>((resolve) => setImmediate(resolve))
+
+/** The answer every small worker gives: position n of it is the same on all of them, as with a position-indexed sampler. */
+export const smallAnswer = (tokens: number) => Array.from({ length: tokens }, (_, n) => `w${n} `)
+
+/** One run at a small worker. */
+export class SmallRun implements RunHandle {
+  readonly order: RunOrder
+  readonly worker: SmallWorker
+  cancelled = false
+  consumedBytes = 0
+  said = 0
+  over = false
+  readonly #sink: RunSink
+
+  constructor(worker: SmallWorker, order: RunOrder, sink: RunSink) {
+    this.worker = worker
+    this.order = order
+    this.#sink = sink
+  }
+
+  cancel(): void {
+    this.cancelled = true
+    this.worker.runs.delete(this)
+  }
+
+  consumed(bytes: number): void {
+    this.consumedBytes += bytes
+  }
+
+  /** One message of tokens whose ids are their positions in the answer. */
+  say(...texts: (string | Token)[]): void {
+    const first = this.order.resume.length + this.said
+    this.said += texts.length
+    const tokens = texts.map((text, n) =>
+      typeof text === 'string' ? { id: first + n, piece: Buffer.from(text) } : text,
+    )
+    this.#tell((sink) => sink.tokens(tokens))
+  }
+
+  delta(delta: Record<string, unknown>): void {
+    this.#tell((sink) => sink.delta(delta))
+  }
+
+  vector(index: number, values: number[]): void {
+    this.#tell((sink) => sink.vector(index, Float32Array.from(values)))
+  }
+
+  /** The whole answer from where earlier segments left off, one token a message, until `until` tokens or `max_tokens`. */
+  async answer(until = this.order.maxTokens): Promise<void> {
+    const all = smallAnswer(Math.min(until, this.order.maxTokens))
+    for (const text of all.slice(this.order.resume.length + this.said)) {
+      await turn()
+      if (this.cancelled || this.over) return
+      this.say(text)
+    }
+  }
+
+  end(finish: FinishReason = 'stop', claim: Partial<UsageClaim> = {}): void {
+    const { promptTokens = 3, completionTokens = this.said } = claim
+    this.#last((sink) => sink.end({ finish, promptTokens, completionTokens }))
+  }
+
+  fail(refusal: Partial<Refusal> = {}, retry = true): void {
+    this.#last((sink) =>
+      sink.failed({ retry, refusal: { code: 'upstream_error', message: 'No.', fix: 'Try again.', ...refusal } }),
+    )
+  }
+
+  lost(reason: string): void {
+    this.#last((sink) => sink.lost(reason))
+  }
+
+  #tell(tell: (sink: RunSink) => void): void {
+    if (!this.cancelled && !this.over) tell(this.#sink)
+  }
+
+  #last(tell: (sink: RunSink) => void): void {
+    this.worker.runs.delete(this)
+    const silent = this.cancelled || this.over
+    this.over = true
+    if (!silent) tell(this.#sink)
+  }
+}
+
+/** A worker in memory: as real as the jobs' room can tell. */
+export class SmallWorker {
+  readonly id: WorkerId
+  readonly offers: readonly ModelOffer[]
+  readonly slots: number
+  readonly tokensPerSecond = 0
+  draining = false
+  plan: Plan
+  /** Runs it has now, and how many it ever had. */
+  readonly runs = new Set<SmallRun>()
+  readonly had: SmallRun[] = []
+  readonly #home: SmallWorkers
+
+  constructor(home: SmallWorkers, name: string, options: SmallWorkerOptions) {
+    this.#home = home
+    this.id = Buffer.from(name.padEnd(32, '.')).subarray(0, 32).toString('hex') as WorkerId
+    this.slots = options.slots ?? 4
+    this.plan = options.plan ?? answersIn(10)
+    this.offers = (options.offers ?? [{}]).map((offer) => ({
+      name: 'moss',
+      digest: smallDigest,
+      engine: 'llama',
+      contextTokens: 4_096,
+      features: ['chat', 'completion', 'embedding', 'resume'],
+      ...offer,
+    }))
+  }
+
+  /** Its connection is cut. */
+  die(): void {
+    this.#home.leave(this)
+  }
+}
+
+export const answersIn =
+  (tokens: number): Plan =>
+  async (run) => {
+    await run.answer(tokens)
+    run.end()
+  }
+
+export const diesAfter =
+  (tokens: number): Plan =>
+  async (run) => {
+    await run.answer(tokens)
+    run.worker.die()
+  }
+
+/** Says so many tokens and then nothing any more. */
+export const hangsAfter =
+  (tokens: number): Plan =>
+  (run) =>
+    run.answer(tokens)
+
+/** Stands in for the workers' room: sessions and sockets left out, the contract of `dispatch` kept. */
+export class SmallWorkers {
+  readonly #workers = new Map<string, SmallWorker>()
+  jobs: Pick<Jobs, 'workerAvailable' | 'workerGone'> | undefined
+
+  join(name: string, options: SmallWorkerOptions = {}): SmallWorker {
+    const worker = new SmallWorker(this, name, options)
+    this.#workers.set(worker.id, worker)
+    this.jobs?.workerAvailable(worker)
+    return worker
+  }
+
+  leave(worker: SmallWorker): void {
+    this.#workers.delete(worker.id)
+    this.jobs?.workerGone(worker.id)
+    for (const run of [...worker.runs]) run.lost('connection closed')
+  }
+
+  /** Never more runs than slots; the sink hears nothing before this returns. */
+  dispatch(id: WorkerId, order: RunOrder, sink: RunSink): RunHandle {
+    const worker = this.#workers.get(id)
+    if (!worker) throw new Error(`the pool chose ${id}, which left`)
+    if (worker.runs.size >= worker.slots) throw new Error(`the pool overfilled ${id}`)
+    const run = new SmallRun(worker, order, sink)
+    worker.runs.add(run)
+    worker.had.push(run)
+    setImmediate(() => void worker.plan(run))
+    return run
+  }
+}
+
+/** A request for a chat answer of `moss`. */
+export function smallRequest(more: Partial<AcceptedRequest> = {}): AcceptedRequest {
+  return {
+    kind: 'chat',
+    model: 'moss',
+    body: Buffer.from('{"messages":[{"role":"user","content":"tell me about lichen"}]}'),
+    key: { id: 'key-alice', weight: 1 },
+    needs: ['chat'],
+    choices: 1,
+    maxTokens: 100,
+    stops: [],
+    messages: 1,
+    promptBytes: 20,
+    resumable: true,
+    stream: true,
+    ...more,
+  }
+}
+
+/** What a client got. */
+export interface SmallReply {
+  readonly texts: string[]
+  readonly tokens: Token[]
+  readonly deltas: Record<string, unknown>[]
+  readonly vectors: Float32Array[]
+  readonly finishes: (FinishReason | undefined)[]
+  readonly usage: UsageClaim | undefined
+  readonly refusal: Refusal | undefined
+}
+
+/** A client that keeps everything. `ended` resolves with the last word of the job. */
+export class SmallClient implements JobSink {
+  readonly texts: string[] = []
+  readonly tokenList: Token[] = []
+  readonly deltas: Record<string, unknown>[] = []
+  readonly vectors: Float32Array[] = []
+  readonly finishes: (FinishReason | undefined)[] = []
+  handle: JobHandle | undefined
+  /** Called with every text. */
+  onText: ((client: SmallClient) => void) | undefined
+  readonly ended: Promise<SmallReply>
+  #resolve: (reply: SmallReply) => void = () => {}
+  #over = false
+
+  constructor() {
+    this.ended = new Promise((resolve) => {
+      this.#resolve = resolve
+    })
+  }
+
+  text(choice: number, text: string, tokens: readonly Token[]): void {
+    this.#alive()
+    this.texts[choice] = (this.texts[choice] ?? '') + text
+    this.tokenList.push(...tokens)
+    this.onText?.(this)
+  }
+
+  delta(_choice: number, delta: Record<string, unknown>): void {
+    this.#alive()
+    this.deltas.push(delta)
+  }
+
+  vector(index: number, values: Float32Array): void {
+    this.#alive()
+    if (this.vectors[index]) throw new Error(`vector ${index} came twice`)
+    this.vectors[index] = values
+  }
+
+  choiceEnd(choice: number, finish: FinishReason): void {
+    this.#alive()
+    if (this.finishes[choice]) throw new Error(`choice ${choice} ended twice`)
+    this.finishes[choice] = finish
+  }
+
+  end(usage: UsageClaim): void {
+    this.#last(usage, undefined)
+  }
+
+  failed(refusal: Refusal): void {
+    this.#last(undefined, refusal)
+  }
+
+  #alive(): void {
+    if (!this.handle) throw new Error('the job spoke before its owner had the handle')
+    if (this.#over) throw new Error('the job spoke after its last word')
+  }
+
+  #last(usage: UsageClaim | undefined, refusal: Refusal | undefined): void {
+    this.#alive()
+    this.#over = true
+    const { texts, tokenList, deltas, vectors, finishes } = this
+    this.#resolve({ texts, tokens: tokenList, deltas, vectors, finishes, usage, refusal })
+  }
+}

@@ -1,0 +1,117 @@
+import type { z } from 'zod'
+import {
+  deltaSchema,
+  endSchema,
+  failedSchema,
+  heartbeatSchema,
+  helloSchema,
+  messageType,
+  protocolLimits,
+  type Token,
+  tokenDetailsSchema,
+} from '#protocol'
+import { decodeJson } from './decode-json.ts'
+import { workersLimits } from './limits.ts'
+import { type Decoded, malformed, type WorkerMessage } from './messages.ts'
+import { decodeTokens } from './tokens-codec.ts'
+
+const { controlMessageBytesMax, streamMessageBytesMax } = workersLimits
+
+/** Reads what a worker sent: type byte and body. Pieces and vectors may be views of `body`. */
+export function decodeWorkerMessage(type: number, body: Buffer): Decoded<WorkerMessage> {
+  switch (type) {
+    case messageType.tokens:
+      return decodePlainTokens(body)
+    case messageType.tokenDetails:
+      return decodeTokenDetails(body)
+    case messageType.end: {
+      const end = decodeJson('end', endSchema, body, controlMessageBytesMax)
+      return end.ok ? { ok: true, message: { say: 'end', ...end.message } } : end
+    }
+    case messageType.heartbeat: {
+      const beat = decodeJson('heartbeat', heartbeatSchema, body, controlMessageBytesMax)
+      return beat.ok ? { ok: true, message: { say: 'heartbeat', ...beat.message } } : beat
+    }
+    case messageType.hello:
+      return decodeHello('hello', body)
+    case messageType.offer:
+      return decodeHello('offer', body)
+    case messageType.drain:
+      return body.length === 0 ? { ok: true, message: { say: 'drain' } } : malformed('drain', 'is not empty')
+    case messageType.delta: {
+      const delta = decodeJson('delta', deltaSchema, body, streamMessageBytesMax)
+      return delta.ok ? { ok: true, message: { say: 'delta', ...delta.message } } : delta
+    }
+    case messageType.vector:
+      return decodeVector(body)
+    case messageType.failed: {
+      const failed = decodeJson('failed', failedSchema, body, controlMessageBytesMax)
+      return failed.ok ? { ok: true, message: { say: 'failed', ...failed.message } } : failed
+    }
+    default:
+      return malformed('worker', `has the unknown type ${type}`)
+  }
+}
+
+function decodePlainTokens(body: Buffer): Decoded<WorkerMessage> {
+  if (body.length > streamMessageBytesMax) return malformed('tokens', `is longer than ${streamMessageBytesMax} bytes`)
+  const decoded = decodeTokens(body)
+  if (!decoded) return malformed('tokens', 'is cut short or holds no token')
+  return { ok: true, message: { say: 'tokens', stream: decoded.stream, tokens: decoded.tokens } }
+}
+
+function decodeHello(say: 'hello' | 'offer', body: Buffer): Decoded<WorkerMessage> {
+  const hello = decodeJson(say, helloSchema, body, controlMessageBytesMax)
+  if (!hello.ok) return hello
+  const names = new Set(hello.message.models.map((model) => model.name))
+  if (names.size < hello.message.models.length) return malformed(say, 'offers one model name twice')
+  return { ok: true, message: { say, hello: hello.message } }
+}
+
+function decodeTokenDetails(body: Buffer): Decoded<WorkerMessage> {
+  const details = decodeJson('tokenDetails', tokenDetailsSchema, body, streamMessageBytesMax)
+  if (!details.ok) return details
+  const { stream, tokens } = details.message
+  if (tokens.length === 0) return malformed('tokenDetails', 'holds no token')
+  const read: Token[] = []
+  for (const token of tokens) {
+    const detailed = toToken(token)
+    if (!detailed) return malformed('tokenDetails', 'has a piece that is not canonical base64')
+    read.push(detailed)
+  }
+  return { ok: true, message: { say: 'tokens', stream, tokens: read } }
+}
+
+function toToken(wire: z.infer<typeof tokenDetailsSchema>['tokens'][number]): Token | undefined {
+  const piece = fromBase64(wire.piece)
+  if (!piece) return undefined
+  const top = []
+  for (const other of wire.top) {
+    const otherPiece = fromBase64(other.piece)
+    if (!otherPiece) return undefined
+    top.push({ piece: otherPiece, logprob: other.logprob })
+  }
+  return { id: wire.id, piece, logprob: wire.logprob, top }
+}
+
+/** Node accepts line breaks, missing padding and the URL alphabet; RFC 4648 §3.5 canonical form is required here. */
+function fromBase64(text: string): Buffer | undefined {
+  const bytes = Buffer.from(text, 'base64')
+  return bytes.toString('base64') === text ? bytes : undefined
+}
+
+function decodeVector(body: Buffer): Decoded<WorkerMessage> {
+  const count = (body.length - 8) / 4
+  if (body.length > streamMessageBytesMax) return malformed('vector', `is longer than ${streamMessageBytesMax} bytes`)
+  if (!Number.isInteger(count) || count < 1) return malformed('vector', 'is cut short or empty')
+  const stream = body.readUInt32BE(0)
+  const index = body.readUInt32BE(4)
+  if (index >= protocolLimits.embeddingInputsMax) return malformed('vector', 'has an index no request can have')
+  const values = new Float32Array(count)
+  for (let i = 0; i < count; i++) {
+    const value = body.readFloatLE(8 + 4 * i)
+    if (!Number.isFinite(value)) return malformed('vector', 'holds a value that is not a finite number')
+    values[i] = value
+  }
+  return { ok: true, message: { say: 'vector', stream, index, values } }
+}

@@ -1,0 +1,85 @@
+import type { z } from 'zod'
+import type { DispatchHeader, endSchema, failedSchema, Hello, Refusal, Token, Welcome } from '#protocol'
+
+const json = (value: unknown) => Buffer.from(JSON.stringify(value))
+
+/** Body of `hello` and `offer`. */
+export const encodeHello = (hello: Hello): Buffer => json(hello)
+export const encodeHeartbeat = (active: number): Buffer => json({ active })
+export const encodeEnd = (end: z.infer<typeof endSchema>): Buffer => json(end)
+export const encodeWelcome = (welcome: Welcome): Buffer => json(welcome)
+
+/** Cut to what the schema allows, without half a surrogate pair: a long sentence must not become a violation. */
+const cut = (text: string, charsMax: number) => text.slice(0, charsMax).toWellFormed()
+
+export function encodeFailed(failed: z.infer<typeof failedSchema>): Buffer {
+  const { stream, retry, code, message, fix, param } = failed
+  return json({
+    stream,
+    retry,
+    code: cut(code, 60),
+    message: cut(message, 1_000),
+    fix: cut(fix, 1_000),
+    param: param === null ? null : cut(param, 200),
+  })
+}
+
+export function encodeRefused(refusal: Refusal): Buffer {
+  return json({ code: refusal.code, message: cut(refusal.message, 1_000), fix: cut(refusal.fix, 1_000) })
+}
+
+/** Upstreams may cut a letter in two; the strict parser on the other side takes whole ones only. */
+export function encodeDelta(stream: number, delta: Record<string, unknown>): Buffer {
+  const wellFormed = (_key: string, value: unknown) => (typeof value === 'string' ? value.toWellFormed() : value)
+  return Buffer.from(JSON.stringify({ stream, delta }, wellFormed))
+}
+
+/** JSON knows no infinity; −9,999 is what OpenAI's API gives for "practically never". */
+const finite = (logprob: number) => (Number.isNaN(logprob) ? -9_999 : Math.min(0, Math.max(-9_999, logprob)))
+
+/** Tokens with log probabilities; a token without one counts as certain. */
+export function encodeTokenDetails(stream: number, tokens: readonly Token[]): Buffer {
+  return json({
+    stream,
+    tokens: tokens.map((token) => ({
+      id: token.id,
+      piece: token.piece.toString('base64'),
+      logprob: finite(token.logprob ?? 0),
+      top: (token.top ?? []).map((other) => ({
+        piece: other.piece.toString('base64'),
+        logprob: finite(other.logprob),
+      })),
+    })),
+  })
+}
+
+/** One embedding: `u32 stream ‖ u32 index`, then f32 little-endian. */
+export function encodeVector(stream: number, index: number, values: Float32Array): Buffer {
+  const body = Buffer.allocUnsafe(8 + 4 * values.length)
+  body.writeUInt32BE(stream, 0)
+  body.writeUInt32BE(index, 4)
+  for (let i = 0; i < values.length; i++) body.writeFloatLE(values[i] ?? 0, 8 + 4 * i)
+  return body
+}
+
+/** `u32 header length ‖ header ‖ raw HTTP body`, in parts so that the body is not copied. */
+export function encodeDispatch(header: DispatchHeader, body: Buffer): Buffer[] {
+  const text = json(header)
+  const length = Buffer.allocUnsafe(4)
+  length.writeUInt32BE(text.length, 0)
+  return [length, text, body]
+}
+
+export function encodeCancel(stream: number): Buffer {
+  const body = Buffer.allocUnsafe(4)
+  body.writeUInt32BE(stream, 0)
+  return body
+}
+
+/** `bytes` is at most 2^32 − 1. */
+export function encodeCredit(stream: number, bytes: number): Buffer {
+  const body = Buffer.allocUnsafe(8)
+  body.writeUInt32BE(stream, 0)
+  body.writeUInt32BE(bytes, 4)
+  return body
+}

@@ -1,0 +1,26 @@
+/**
+ * Workers: who is connected, and the runs they hold.
+ *
+ * Owns    worker sessions after the handshake: hello, heartbeats, leases, streams, credit, measured speed; the codec of
+ *         every message inside a session, for both sides.
+ * Imports transport, protocol, runtime. Who may come is decided by identity and handed in.
+ * Always  one session per key, never more runs on a worker than its slots, and each run ends exactly once.
+ */
+export { decodePoolMessage } from './decode-pool-message.ts'
+export {
+  encodeDelta,
+  encodeDispatch,
+  encodeEnd,
+  encodeFailed,
+  encodeHeartbeat,
+  encodeHello,
+  encodeTokenDetails,
+  encodeVector,
+} from './encode-message.ts'
+export { workersLimits } from './limits.ts'
+export type { PoolMessage } from './messages.ts'
+export type { RunHandle, RunOrder, RunSink } from './run.ts'
+export { encodeTokens } from './tokens-codec.ts'
+export type { Violation } from './violations.ts'
+export type { Admission, ConnectedWorker } from './worker-session.ts'
+export { type WorkerDetails, Workers, type WorkersListener } from './workers.ts'

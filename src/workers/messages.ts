@@ -1,0 +1,42 @@
+import type { z } from 'zod'
+import type {
+  DispatchHeader,
+  deltaSchema,
+  endSchema,
+  failedSchema,
+  Hello,
+  Refusal,
+  refusedSchema,
+  Token,
+  Welcome,
+} from '#protocol'
+import { violation } from './refusals.ts'
+
+/** What a worker says, decoded. `tokens` stands for both wire forms, with and without log probabilities. */
+export type WorkerMessage =
+  | { readonly say: 'hello'; readonly hello: Hello }
+  | { readonly say: 'offer'; readonly hello: Hello }
+  | { readonly say: 'heartbeat'; readonly active: number }
+  | { readonly say: 'drain' }
+  | { readonly say: 'tokens'; readonly stream: number; readonly tokens: Token[] }
+  | ({ readonly say: 'delta' } & z.infer<typeof deltaSchema>)
+  | { readonly say: 'vector'; readonly stream: number; readonly index: number; readonly values: Float32Array }
+  | ({ readonly say: 'end' } & z.infer<typeof endSchema>)
+  | ({ readonly say: 'failed' } & z.infer<typeof failedSchema>)
+
+/** What a pool says, decoded. */
+export type PoolMessage =
+  | { readonly say: 'welcome'; readonly welcome: Welcome }
+  | { readonly say: 'ping' }
+  | { readonly say: 'refused'; readonly refused: z.infer<typeof refusedSchema> }
+  | { readonly say: 'dispatch'; readonly header: DispatchHeader; readonly body: Buffer }
+  | { readonly say: 'cancel'; readonly stream: number }
+  | { readonly say: 'credit'; readonly stream: number; readonly bytes: number }
+
+/** A message, or why these bytes are none. Decoding never throws. */
+export type Decoded<T> = { readonly ok: true; readonly message: T } | { readonly ok: false; readonly refusal: Refusal }
+
+/** Bytes that are no message of this protocol; the refusal names the kind of message and quotes nothing of it. */
+export function malformed(what: string, why: string): { readonly ok: false; readonly refusal: Refusal } {
+  return { ok: false, refusal: violation(`The ${what} message ${why}.`) }
+}

@@ -1,0 +1,205 @@
+import type { Refusal, WorkerId } from '#protocol'
+import type { Runtime, Timer } from '#runtime'
+import type { SecureSession } from '#transport'
+import { Contest } from './contest.ts'
+import { workersLimits } from './limits.ts'
+import { RecentStandings } from './recent-standings.ts'
+import { replaced, sessionExists, shuttingDown } from './refusals.ts'
+import type { RunHandle, RunOrder, RunSink } from './run.ts'
+import { type Violation, Violations } from './violations.ts'
+import { type Admission, type ConnectedWorker, WorkerSession } from './worker-session.ts'
+
+/** What the room reports, for logs, counters and the scheduler. All are called synchronously and must not throw. */
+export interface WorkersListener {
+  /** May be given work from now on: greeted and approved. */
+  onAvailable?(worker: ConnectedWorker): void
+  /** An available worker's offers, slots, draining or expiry changed. */
+  onChanged?(worker: ConnectedWorker): void
+  /** A worker that was available is gone. Called before its runs hear `lost`. */
+  onGone?(id: WorkerId, reason: string): void
+  /** It said hello, pending or approved. */
+  connected?(worker: ConnectedWorker): void
+  /** Its session ended, greeted or not. */
+  left?(worker: ConnectedWorker, reason: string): void
+  violated?(id: WorkerId, violation: Violation): void
+  /** A second session of a key: refused because the first answered, or taking its place. */
+  contested?(id: WorkerId, outcome: 'refused' | 'replaced'): void
+}
+
+/** A connected worker and what it did against the protocol. */
+export interface WorkerDetails {
+  readonly worker: ConnectedWorker | undefined
+  readonly violations: readonly Violation[]
+}
+
+/** All workers connected to this pool process. One session per key; nothing here is durable. */
+export class Workers implements Disposable {
+  readonly #runtime: Runtime
+  readonly #listener: WorkersListener
+  readonly #sessions = new Map<WorkerId, WorkerSession>()
+  readonly #contests = new Map<WorkerId, Contest>()
+  readonly #available = new Set<WorkerSession>()
+  readonly #violations = new Violations()
+  readonly #recent: RecentStandings
+  readonly #sweeper: Timer
+  #sweptAt: number
+  #closed = false
+
+  constructor(options: { runtime: Runtime } & WorkersListener) {
+    this.#runtime = options.runtime
+    this.#listener = options
+    this.#recent = new RecentStandings(options.runtime)
+    this.#sweptAt = options.runtime.monotonic()
+    this.#sweeper = options.runtime.every(workersLimits.sweepMs, () => this.#sweep())
+  }
+
+  /** Sessions open, greeted or not. */
+  get size(): number {
+    return this.#sessions.size
+  }
+
+  /** Takes over a session whose handshake identity has admitted. */
+  attach(session: SecureSession, admitted: Admission): void {
+    const id = session.peer.id as WorkerId
+    const latest = this.#closed ? shuttingDown : this.#recent.latest(id, admitted)
+    const first = this.#sessions.get(id)
+    if ('code' in latest) Contest.refuse(session, latest)
+    else if (!first) this.#open(session, latest)
+    else if (this.#contests.has(id)) this.#refuseSecond(session)
+    else this.#contest(first, session, latest)
+  }
+
+  /** Gives a run to a worker. The sink is never called before this returns. */
+  dispatch(id: WorkerId, order: RunOrder, sink: RunSink): RunHandle {
+    const session = this.#sessions.get(id)
+    if (session?.serving) return session.dispatch(order, sink)
+    let cancelled = false
+    queueMicrotask(() => {
+      if (!cancelled) sink.lost('it is not connected')
+    })
+    return {
+      cancel() {
+        cancelled = true
+      },
+      consumed() {},
+    }
+  }
+
+  /** An operator approved or renewed the worker: it is told at once if it is here. Hearing it twice changes nothing. */
+  standingChanged(id: WorkerId, admission: Admission): void {
+    this.#recent.admitted(id, admission)
+    this.#contests.get(id)?.admit(admission)
+    const session = this.#sessions.get(id)
+    if (session?.admit(admission)) this.#offer(session)
+  }
+
+  /** Ends a worker's session now (revoked, expired, removed). False when it has none. */
+  disconnect(id: WorkerId, refusal: Refusal): boolean {
+    this.#recent.refused(id, refusal)
+    this.#contests.get(id)?.refuse(refusal)
+    const session = this.#sessions.get(id)
+    session?.refuse(refusal)
+    return session !== undefined
+  }
+
+  /** No new work for it, or new work again. False when it is not connected. */
+  drain(id: WorkerId, on = true): boolean {
+    const session = this.#sessions.get(id)
+    session?.drain(on)
+    if (session && this.#available.has(session)) this.#listener.onChanged?.(session)
+    return session !== undefined
+  }
+
+  /** Every worker that said hello. */
+  list(): ConnectedWorker[] {
+    return [...this.#sessions.values()].filter((session) => session.greeted)
+  }
+
+  show(id: WorkerId): WorkerDetails {
+    const session = this.#sessions.get(id)
+    return { worker: session?.greeted ? session : undefined, violations: this.#violations.of(id) }
+  }
+
+  /** Every session is told that the pool goes away; runs are lost. Workers come back by themselves. */
+  close(): void {
+    this.#closed = true
+    this.#sweeper.cancel()
+    for (const contest of this.#contests.values()) contest.refuse(shuttingDown)
+    for (const session of [...this.#sessions.values()]) session.refuse(shuttingDown)
+  }
+
+  [Symbol.dispose](): void {
+    this.close()
+  }
+
+  #open(session: SecureSession, admission: Admission): void {
+    const opened = new WorkerSession(session, admission, this.#runtime, {
+      greeted: (worker) => {
+        this.#listener.connected?.(worker)
+        this.#offer(worker)
+      },
+      changed: (worker) => {
+        if (this.#available.has(worker)) this.#listener.onChanged?.(worker)
+      },
+      ended: (worker, reason) => this.#ended(worker, reason),
+      violated: (worker, message) => this.#violated(worker, message),
+    })
+    this.#sessions.set(opened.id, opened)
+    opened.open()
+  }
+
+  /** Tells the scheduler once it may use the worker, and of every change after that. */
+  #offer(worker: WorkerSession): void {
+    if (!worker.serving) return
+    if (this.#available.has(worker)) this.#listener.onChanged?.(worker)
+    else {
+      this.#available.add(worker)
+      this.#listener.onAvailable?.(worker)
+    }
+  }
+
+  #ended(worker: WorkerSession, reason: string): void {
+    if (this.#sessions.get(worker.id) === worker) this.#sessions.delete(worker.id)
+    if (this.#available.delete(worker)) this.#listener.onGone?.(worker.id, reason)
+    this.#listener.left?.(worker, reason)
+    this.#contests.get(worker.id)?.firstGone()
+  }
+
+  #violated(worker: WorkerSession, message: string): void {
+    const violation = { at: this.#runtime.now(), message }
+    this.#violations.record(worker.id, violation)
+    this.#listener.violated?.(worker.id, violation)
+  }
+
+  /** Contracts: the pool pings the first; answered, the second is refused, else it takes its place. */
+  #contest(first: WorkerSession, second: SecureSession, admission: Admission): void {
+    const contest = new Contest(second, admission, this.#runtime, {
+      dropped: () => this.#contests.delete(first.id),
+      firstAnswered: () => this.#refuseSecond(second),
+      firstSilent: () => {
+        this.#listener.contested?.(first.id, 'replaced')
+        first.refuse(replaced)
+      },
+      firstEnded: () => this.#open(second, contest.admission),
+    })
+    this.#contests.set(first.id, contest)
+    first.ask(() => contest.answered())
+  }
+
+  #refuseSecond(session: SecureSession): void {
+    this.#listener.contested?.(session.peer.id as WorkerId, 'refused')
+    Contest.refuse(session, sessionExists)
+  }
+
+  #sweep(): void {
+    const now = this.#runtime.monotonic()
+    const wall = this.#runtime.now()
+    const sleptMs = now - this.#sweptAt - workersLimits.sweepMs
+    this.#sweptAt = now
+    this.#recent.sweep()
+    for (const session of this.#sessions.values()) {
+      if (sleptMs > 2 * workersLimits.sweepMs) session.forgive(sleptMs)
+      session.sweep(now, wall)
+    }
+  }
+}

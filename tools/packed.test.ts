@@ -1,0 +1,53 @@
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import readline from 'node:readline'
+import OpenAI from 'openai'
+import { afterAll, expect, test } from 'vitest'
+
+const root = path.join(import.meta.dirname, '..')
+const folder = mkdtempSync(path.join(os.tmpdir(), 'lichen-packed-'))
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+const environment = Object.fromEntries(
+  Object.entries(process.env).filter(([name]) => !/^(npm_|LICHEN_|DATABASE_URL|NODE_|VITEST)/.test(name)),
+)
+const npm = (cwd: string, ...args: string[]) => execFileSync('npm', args, { cwd, env: environment, encoding: 'utf8' })
+
+/** Packs this clone and installs the tarball into a project of its own, with our overrides: no GPU builds. */
+function installPacked(): string {
+  const [packed] = JSON.parse(npm(root, 'pack', '--json', '--pack-destination', folder)) as { filename: string }[]
+  const { overrides } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'))
+  writeFileSync(path.join(folder, 'package.json'), JSON.stringify({ name: 'consumer', private: true, overrides }))
+  const quiet = ['--no-audit', '--no-fund', '--prefer-offline', '--ignore-scripts', '--loglevel=error']
+  npm(folder, 'install', ...quiet, path.join(folder, packed?.filename ?? ''))
+  return path.join(folder, 'node_modules/.bin/lichen')
+}
+
+test('the packed tarball, installed elsewhere, starts, answers and stops', { timeout: 600_000 }, async () => {
+  const lichen = installPacked()
+  const installed = path.join(folder, 'node_modules/lichen')
+  expect(() => readFileSync(path.join(installed, 'src/bin/lichen.ts'))).toThrow(/ENOENT/)
+  const version = execFileSync(lichen, ['--version'], { encoding: 'utf8', env: environment })
+  expect(version.trim()).toBe(JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')).version)
+
+  const args = ['up', '--json', '--port', '0', '--data', path.join(folder, 'data')]
+  const pool = spawn(lichen, args, { env: environment, stdio: ['ignore', 'pipe', 'ignore'] })
+  const ended = once(pool, 'exit')
+  try {
+    const [line] = await once(readline.createInterface({ input: pool.stdout }), 'line')
+    const { url, api_key: apiKey } = JSON.parse(String(line))
+    const client = new OpenAI({ baseURL: `${url}/v1`, apiKey })
+    const answer = await client.chat.completions.create({
+      model: 'lichen-demo',
+      messages: [{ role: 'user', content: '3+4=?' }],
+      temperature: 0,
+    })
+    expect(answer.choices[0]?.message.content).toBe('7')
+  } finally {
+    pool.kill('SIGTERM')
+  }
+  expect(await ended).toEqual([0, null])
+})
