@@ -170,8 +170,10 @@ describe('the end', () => {
     const everyone = processTree(program.pid)
     let said = ''
     for await (const chunk of stream) {
-      if (said === '') program.signal('SIGTERM')
-      said += chunk.choices[0]?.delta.content ?? ''
+      const piece = chunk.choices[0]?.delta.content ?? ''
+      // Once: a second signal would end it at once.
+      if (said === '' && piece !== '') program.signal('SIGTERM')
+      said += piece
     }
     expect(said.length).toBeGreaterThan(60)
     expect(await program.ended).toBe(0)
@@ -257,12 +259,9 @@ describe('lichen chat', () => {
     const town = newTown()
     await town.start('up', ['--upstream', upstream.url])
     const args = ['chat', '--system', 'be brief', '--data', town.dataDir]
-    const env = childEnvironment()
-    const chat = execFileSync(path.join(packageRoot, 'bin/lichen'), args, {
-      input: 'hello\nand now?\n/reset\nhello\n',
-      env,
-    })
-    expect(chat.toString()).toBe('2 messages\n4 messages\n2 messages\n')
+    const chat = spawn(path.join(packageRoot, 'bin/lichen'), args, { env: childEnvironment() })
+    chat.stdin.end('hello\nand now?\n/reset\nhello\n')
+    expect(await text(chat.stdout)).toBe('2 messages\n4 messages\n2 messages\n')
     const whole = await town.cli('chat', '--json', 'hello')
     expect(whole.json).toMatchObject({ object: 'chat.completion', choices: [{ message: { content: '1 messages' } }] })
   })

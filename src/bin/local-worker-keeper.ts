@@ -59,13 +59,14 @@ export class LocalWorkerKeeper {
     if (!child || child.exitCode !== null || child.signalCode !== null) return
     const ended = new Promise((resolve) => child.once('exit', resolve))
     const kill = () => child.kill('SIGKILL')
-    const hurry = () => child.kill('SIGTERM')
-    child.kill('SIGTERM')
-    if (atOnce.aborted) hurry()
-    else atOnce.addEventListener('abort', hurry, { once: true })
+    // Not a second SIGTERM: two that arrive together are one. Its engine ends with it.
+    if (atOnce.aborted) kill()
+    else child.kill('SIGTERM')
+    atOnce.addEventListener('abort', kill, { once: true })
     const timer = this.#options.runtime.after(drainMs + binLimits.killAfterMs, kill)
     await ended
     timer.cancel()
+    atOnce.removeEventListener('abort', kill)
   }
 
   async #run(): Promise<void> {

@@ -87,9 +87,9 @@ async function takeDataFolder(
 
 /** Takes nothing new and lets what runs end, for a while; at once when told a second time. */
 async function drain(jobs: Jobs, life: Lifetime, graceMs: number): Promise<void> {
-  const hurried = new Promise<void>((resolve) => {
-    if (life.atOnce.aborted) resolve()
-    else life.atOnce.addEventListener('abort', () => resolve(), { once: true })
-  })
-  await Promise.race([jobs.close(graceMs), hurried])
+  const hurry = () => void jobs.close()
+  const closed = jobs.close(life.atOnce.aborted ? 0 : graceMs)
+  life.atOnce.addEventListener('abort', hurry, { once: true })
+  await closed
+  life.atOnce.removeEventListener('abort', hurry)
 }

@@ -5,16 +5,8 @@
  * Imports nothing. No clock, no dice of its own, no disk.
  * Always  a key from outside is accepted once, by one policy, before a signature under it means anything.
  */
-export { acceptPublicKey, type KeyRefusal } from './accept-public-key.ts'
+export { acceptPublicKey } from './accept-public-key.ts'
 export { canonicalize } from './canonicalize.ts'
-export {
-  generateIdentity,
-  type Identity,
-  identityFromSeed,
-  importPublicKey,
-  type PublicKeyHandle,
-  verifySignature,
-} from './identity.ts'
-export { cryptoLimits } from './limits.ts'
+export { generateIdentity, type Identity, identityFromSeed, type PublicKeyHandle, verifySignature } from './identity.ts'
 export { sha256 } from './sha256.ts'
 export { type DhKey, dhKeyFromSeed, diffieHellman, generateDhKey, importDhPublicKey } from './x25519.ts'

@@ -69,6 +69,7 @@ function lastOfEach<E>(elements: readonly E[], nameOf: (element: E) => string): 
 /** New jobs, in state `queued`. Inserting one twice is inserting it once. */
 export const jobInsertStage: Stage<JobRow> = {
   name: 'jobs',
+  alwaysApplies: true,
   async apply(tx, rows) {
     await tx`
       insert into jobs (id, instance, kind, key_id, model, digest, choices, max_tokens, streamed, accepted_at, deadline_at)
@@ -114,6 +115,7 @@ async function moveJobs(tx: Tx, rows: readonly MoveRow[]): Promise<number[]> {
 /** Attempts, when they begin and again when they end; what has ended stays as it is. */
 export const segmentStage: Stage<SegmentRow> = {
   name: 'segments',
+  alwaysApplies: true,
   async apply(tx, elements) {
     const rows = lastOfEach(elements, (row) => `${row.jobId} ${row.choice} ${row.attempt}`)
     await tx`

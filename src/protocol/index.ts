@@ -11,7 +11,7 @@ export { type PoolId, parsePoolId, parseWorkerId, type WorkerId } from './ids.ts
 export { protocolLimits } from './limits.ts'
 export { type ModelFeature, type ModelOffer, modelFeatures, modelOfferSchema } from './model-offer.ts'
 export * from './openai/index.ts'
-export { type JsonLimits, type ParsedJson, parseJson } from './parse-json.ts'
+export { parseJson } from './parse-json.ts'
 export { PoolError, type Refusal, toOpenAiError } from './pool-error.ts'
 export { TextAssembler } from './text-assembler.ts'
 export { type FinishReason, noTokenId, type Token, type TopToken, type UsageClaim } from './token.ts'

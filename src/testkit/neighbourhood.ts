@@ -223,11 +223,10 @@ export class Neighbourhood implements AsyncDisposable {
       return (await this.workers()).find((worker) => !before.has(worker.id))
     })
     await this.admin('POST', `/workers/${fresh.id}/approve`)
-    await eventually(`${operator}'s worker to be ready`, async () =>
-      (await this.workers()).some(
-        (worker) => worker.id === fresh.id && worker.standing === 'approved' && worker.connected,
-      ),
-    )
+    await eventually(`${operator}'s worker to be ready`, async () => {
+      const worker = (await this.workers()).find((one) => one.id === fresh.id)
+      return worker?.standing === 'approved' && worker.connected && (await fetch(`${this.url}/readyz`)).ok
+    })
     return { program, id: fresh.id, dataDir }
   }
 

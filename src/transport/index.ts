@@ -5,11 +5,9 @@
  * Imports crypto, runtime, protocol.
  * Always  nothing of a message leaves unencrypted; a peer's identity is proven before its first message is delivered.
  */
-export { type Admission, acceptSession, type Peer } from './accept-session.ts'
-export { clientAddress, parseTrustedProxies, sourceGroup } from './client-address.ts'
+export type { Admission, Peer } from './accept-session.ts'
 export { closeCode } from './close-code.ts'
 export { transportOps } from './conformance.ts'
 export { type DialOptions, dialSession } from './dial-session.ts'
-export { transportLimits } from './limits.ts'
 export type { SecureSession, SessionPeer } from './secure-session.ts'
-export { type DoorRefusal, WorkerDoor, type WorkerDoorOptions } from './worker-door.ts'
+export { WorkerDoor, type WorkerDoorOptions } from './worker-door.ts'
