@@ -1,4 +1,4 @@
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
 import { durationMs, settingsOf, withExamples, withSettings } from './options.ts'
 import { print } from './output.ts'
 import { PoolClient } from './pool-client.ts'
@@ -13,11 +13,10 @@ interface Invite {
 export function inviteCommand(): Command {
   const command = new Command()
     .requiredOption('--operator <name>', 'whose worker it will be')
-    .option(
-      '--expires <time>',
-      'how long the worker may serve before it must be renewed',
-      durationMs,
-      durationMs('30d'),
+    .addOption(
+      new Option('--expires <time>', 'how long the worker may serve before it must be renewed')
+        .argParser(durationMs)
+        .default(durationMs('30d'), '30d'),
     )
     .action(async (options: { operator: string; expires: number; json?: boolean }, self: Command) => {
       const body = { operator: options.operator, expires_in_ms: options.expires }
