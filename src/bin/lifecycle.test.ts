@@ -169,7 +169,6 @@ describe('the end', () => {
     const stream = await town.client().chat.completions.create(long)
     const everyone = processTree(program.pid)
     let said = ''
-    let told = false
     for await (const chunk of stream) {
       const piece = chunk.choices[0]?.delta.content ?? ''
       // Once: a second signal would end it at once.

@@ -12,7 +12,8 @@ function row(name: (typeof settingNames)[number]): string {
   const fallback = defaultTextOf(name)
   const shown = fallback === undefined ? '' : fallback.includes(' ') ? fallback : `\`${fallback}\``
   const kind = setting.kind.placeholder?.replaceAll('|', ', ') ?? 'true, false'
-  const programs = [...new Set(setting.programs.map((program) => whose[program]))].join(', ')
+  const named = setting.programs.flatMap((program) => whose[program].split(', '))
+  const programs = [...new Set(named)].join(', ')
   return `| ${key} | ${flag} | \`${variableOf(name)}\` | ${kind} | ${shown} | ${setting.doc} Read by ${programs}. |`
 }
 

@@ -187,5 +187,9 @@ async function findWorker(tx: Tx, idOrPrefix: string): Promise<WorkerRow> {
   const [worker] = rows
   if (worker && rows.length === 1) return worker
   if (worker) throw new PoolError('conflict', `Several workers begin with ${idOrPrefix}.`, 'Give more of the id.')
-  throw new PoolError('not_found', `There is no worker ${idOrPrefix}.`, 'See `lichen workers ls`.')
+  throw new PoolError(
+    'not_found',
+    `There is no worker ${idOrPrefix}.`,
+    `See \`lichen workers ls\`; give the whole id or at least its first ${identityLimits.workerPrefixCharsMin} digits.`,
+  )
 }

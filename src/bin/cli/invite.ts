@@ -1,4 +1,6 @@
 import { Command, Option } from 'commander'
+import { isLoopback } from '#config'
+import { parseInvite } from '#identity'
 import { durationMs, settingsOf, withExamples, withSettings } from './options.ts'
 import { print } from './output.ts'
 import { PoolClient } from './pool-client.ts'
@@ -28,6 +30,7 @@ export function inviteCommand(): Command {
           `  lichen worker join ${made.invite}`,
           '',
           'When it has joined, approve it: `lichen workers ls`, then `lichen workers approve ID`.',
+          ...reachOf(made.invite),
         ].join('\n'),
       )
     })
@@ -36,4 +39,11 @@ export function inviteCommand(): Command {
     ['lichen invite --operator alice', 'one worker of Alice, for 30 days'],
     ['lichen invite --operator alice --expires 12h --json', 'for a script'],
   ])
+}
+
+/** A warning when the invite leads nowhere from another machine. */
+function reachOf(text: string): string[] {
+  const parsed = parseInvite(text)
+  if (!parsed.ok || !isLoopback(new URL(parsed.invite.url).hostname)) return []
+  return ['', 'It leads to this machine only. For a worker elsewhere: docs/operating/tls.md and `--public-url`.']
 }
