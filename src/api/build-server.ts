@@ -1,8 +1,10 @@
+import type { IncomingMessage } from 'node:http'
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { type OpenAiKind, PoolError, protocolLimits } from '#protocol'
 import { adminRoutes } from './admin/admin-routes.ts'
 import type { ApiDeps, Client } from './deps.ts'
 import { Doorkeeper } from './doorkeeper.ts'
+import { limitPipelining } from './limit-pipelining.ts'
 import { type ApiLimits, apiLimits } from './limits.ts'
 import type { AnswerHouse } from './openai/answer.ts'
 import type { AnswerRoute } from './openai/answer-route.ts'
@@ -80,6 +82,8 @@ function newServer(deps: ApiDeps, limits: ApiLimits, doorkeeper: Doorkeeper): Fa
     connectionsCheckingInterval: limits.slowCheckMs,
     keepAlive: true,
     keepAliveInitialDelay: limits.tcpProbeMs,
+    // Another upgrade (h2c) is an offer a server may ignore (RFC 9110 §7.8); the request is answered as it is.
+    shouldUpgradeCallback: (request: IncomingMessage) => request.headers.upgrade?.toLowerCase() === 'websocket',
   }
   const common = {
     logger: false,
@@ -102,6 +106,7 @@ function newServer(deps: ApiDeps, limits: ApiLimits, doorkeeper: Doorkeeper): Fa
     ? fastify({ ...common, https: { ...node, ...deps.tls } })
     : fastify({ ...common, http: node })) as unknown as FastifyInstance
   app.server.maxConnections = limits.connectionsMax
+  limitPipelining(app.server, limits.pipelinedRequestsMax)
   app.decorateRequest('entry', null)
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))

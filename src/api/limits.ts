@@ -26,6 +26,10 @@ export const apiLimits = {
   requestIdCharsMax: 128,
   /** Keys with a rate limit whose bucket is remembered; a full bucket is forgotten first. */
   rateBucketsMax: 100_000,
+  /** Requests of one connection that wait behind an unanswered one. Nobody but a flood sends more (RFC 9112 §9.3.2). */
+  pipelinedRequestsMax: 16,
+  /** The metrics page is made anew at most so often: it is open to all, and making it costs milliseconds. */
+  metricsAgeMs: 1_000,
   /** Bodies of administration: names, durations, lists of models. */
   adminBodyBytesMax: 65_536,
   /** Rows of one page of a list, and how many without `limit`. */

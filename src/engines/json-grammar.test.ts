@@ -186,3 +186,16 @@ test('a range without an end goes on', () => {
   expect(['-5', '-17'].every((text) => to.test(text))).toBe(true)
   expect(['-4', '0', '5'].some((text) => to.test(text))).toBe(false)
 })
+
+test('a small schema that nests alternatives into millions of ways is refused at once', () => {
+  const $defs: Record<string, unknown> = { a28: { type: 'string' } }
+  for (let i = 0; i < 28; i++)
+    $defs[`a${i}`] = { anyOf: [{ $ref: `#/$defs/a${i + 1}` }, { $ref: `#/$defs/a${i + 1}` }] }
+  expect(() => jsonGrammar({ $ref: '#/$defs/a0', $defs })).toThrow(/too large/)
+})
+
+test('an enum of a hundred thousand values is refused, one of a thousand is not', () => {
+  const values = (n: number) => ({ enum: Array.from({ length: n }, (_, i) => `v${i}`) })
+  expect(() => jsonGrammar(values(100_000))).toThrow(/1000 values/)
+  expect(jsonGrammar(values(1_000))).toContain('v999')
+})

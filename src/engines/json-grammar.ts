@@ -42,7 +42,33 @@ class GrammarWriter {
 
   write(): string {
     const start = this.#value(this.#root, '')
-    return [`root ::= ${start}`, ...[...this.#rules].map(([name, body]) => `${name} ::= ${body}`)].join('\n')
+    const text = [`root ::= ${start}`, ...[...this.#rules].map(([name, body]) => `${name} ::= ${body}`)].join('\n')
+    const tooLarge = text.length > engineLimits.grammarCharsMax || this.#waysInto(start) > engineLimits.grammarWaysMax
+    if (tooLarge) throw refuse('', 'is too large for this engine')
+    return text
+  }
+
+  /**
+   * In how many ways a value of this rule may begin, counted as llama.cpp expands them: every alternative, and every
+   * alternative of the rule it begins with. Small schemas can nest alternatives into 2^n ways, and the engine that
+   * expands them answers nobody else meanwhile.
+   */
+  #waysInto(start: string): number {
+    const known = new Map<string, number>()
+    const ways = (rule: string): number => {
+      const found = known.get(rule)
+      if (found !== undefined) return found
+      known.set(rule, 1) // a rule that begins with itself
+      let sum = 0
+      for (const alternative of (this.#rules.get(rule) ?? '').split(' | ')) {
+        const first = /^[\s(]*([a-z][\w-]*)/.exec(alternative)?.[1]
+        sum += first !== undefined && this.#rules.has(first) ? ways(first) : 1
+        if (sum > engineLimits.grammarWaysMax) break
+      }
+      known.set(rule, sum)
+      return sum
+    }
+    return ways(start)
   }
 
   /** The name of a rule for any value the schema allows. */
@@ -94,6 +120,8 @@ class GrammarWriter {
     const types = schema.type === undefined ? kinds : [schema.type].flat()
     const allowed = values.filter((value) => types.some((type) => isOfType(value, type)))
     if (allowed.length === 0) throw refuse(at, 'allows nothing of its own type')
+    if (allowed.length > engineLimits.grammarChoicesMax)
+      throw refuse(at, `has more than ${engineLimits.grammarChoicesMax} values`)
     return this.#rule(allowed.map((value) => literal(JSON.stringify(value))).join(' | '))
   }
 

@@ -25,6 +25,10 @@ export const engineLimits = {
   modelFilesMax: 64,
   /** Rules of one JSON schema's grammar; a schema of a thousand members makes about that many. */
   grammarRulesMax: 4_000,
+  /** Its text, the values of one `enum` (OpenAI allows 1,000 in all), and the ways a value may begin: each is expanded at once. */
+  grammarCharsMax: 131_072,
+  grammarChoicesMax: 1_000,
+  grammarWaysMax: 4_000,
   /** llama.cpp silently takes a repetition above 2,000 for "any number". */
   grammarRepeatsMax: 1_000,
   /** Requests sent to one upstream at once unless told otherwise. */

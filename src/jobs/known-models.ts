@@ -48,6 +48,8 @@ export class KnownModels {
    * @throws what the database throws.
    */
   async featuresOf(name: string): Promise<ReadonlySet<ModelFeature> | undefined> {
+    // PostgreSQL has no such character; no worker may offer such a name either.
+    if (name.includes('\0')) return undefined
     const known = this.#models.get(name)
     if (known && this.#runtime.now() - known.toldAt < jobsLimits.knownModelMs) return known.features
     const [row] = await this.#sql<{ features: ModelFeature[] }[]>`

@@ -34,6 +34,9 @@ export function isTransient(error: unknown): boolean {
 
 /** What a caller may be told: `database_unavailable` for what passes, the error itself for our own mistakes. */
 export function databaseError(error: unknown): unknown {
+  // 22021 character_not_in_repertoire: U+0000, which PostgreSQL's text cannot hold
+  if (codeOf(error) === '22021')
+    return new PoolError('invalid_request', 'A text holds the character U+0000.', 'Leave it out.')
   if (!isTransient(error)) return error
   return new PoolError(
     'database_unavailable',

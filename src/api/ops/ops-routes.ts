@@ -2,11 +2,12 @@ import { createHash } from 'node:crypto'
 import { z } from 'zod'
 import type { ApiDeps } from '../deps.ts'
 import { homePage, homePagePolicy, homeStyle } from '../home-page.ts'
+import { apiLimits } from '../limits.ts'
 import { toModel } from '../openai/models.ts'
 import { type Route, route, TextReply } from '../route.ts'
 import { readiness } from './readiness.ts'
 
-type Needs = Pick<ApiDeps, 'databaseAnswers' | 'metrics' | 'version' | 'poolId' | 'publicUrl' | 'models'>
+type Needs = Pick<ApiDeps, 'runtime' | 'databaseAnswers' | 'metrics' | 'version' | 'poolId' | 'publicUrl' | 'models'>
 
 const json = 'application/json; charset=utf-8'
 const versionSchema = z.strictObject({ name: z.literal('lichen'), version: z.string(), pool: z.string() })
@@ -14,6 +15,7 @@ const readySchema = z.strictObject({ ready: z.boolean(), reason: z.string().null
 
 /** Doors for machines that watch the pool, and the page for a person who opens it in a browser. */
 export function opsRoutes(deps: Needs): readonly Route[] {
+  const metrics = atMostOften(() => deps.metrics(), deps.runtime, apiLimits.metricsAgeMs)
   const version = { name: 'lichen' as const, version: deps.version, pool: deps.poolId }
   return [
     route({
@@ -40,7 +42,7 @@ export function opsRoutes(deps: Needs): readonly Route[] {
       path: '/metrics',
       caller: 'anyone',
       summary: "Metrics in Prometheus' text format.",
-      handle: async () => new TextReply('text/plain; version=0.0.4; charset=utf-8', await deps.metrics()),
+      handle: async () => new TextReply('text/plain; version=0.0.4; charset=utf-8', await metrics()),
     }),
     route({
       method: 'GET',
@@ -72,4 +74,14 @@ function homeRoute(deps: Needs, version: z.infer<typeof versionSchema>): Route {
       return new TextReply('text/html; charset=utf-8', page, 200, ['content-security-policy', policy, 'vary', 'accept'])
     },
   })
+}
+
+/** Makes a page anew at most every `ageMs`; whoever asks meanwhile gets the same one. */
+function atMostOften(make: () => Promise<string>, runtime: ApiDeps['runtime'], ageMs: number): () => Promise<string> {
+  let made: { readonly at: number; readonly page: Promise<string> } | undefined
+  return () => {
+    const now = runtime.monotonic()
+    if (!made || now - made.at >= ageMs) made = { at: now, page: make() }
+    return made.page
+  }
 }
