@@ -15,11 +15,11 @@ async function serve(max: number) {
 const ask = 'GET / HTTP/1.1\r\nhost: a\r\n\r\n'
 
 test('a client that sends requests and never waits for an answer is cut off', async () => {
-  const { server, socket, waiting } = await serve(4)
+  const { server, socket } = await serve(4)
   socket.on('error', () => {})
   socket.write(ask.repeat(100))
   await once(socket, 'close')
-  expect(waiting.length).toBeLessThanOrEqual(100)
+  expect(socket.bytesRead).toBe(0)
   server.close()
 })
 
