@@ -1,6 +1,6 @@
 /**
  * Asks the demo model everything it claims to know, through node-llama-cpp and the file's own chat template.
- * Prints a table; exits 1 when a required class is below 95 %.
+ * Prints a table; exits 1 when any class is below 95 %.
  *
  *   node tools/demo-model/evaluate.ts [path.gguf]
  */
