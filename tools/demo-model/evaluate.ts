@@ -1,6 +1,6 @@
 /**
  * Asks the demo model everything it claims to know, through node-llama-cpp and the file's own chat template.
- * Prints a table; exits 1 when any class is below 95 %.
+ * Prints a table; exits 1 when any class is below 95 % at temperature 0 (what is drawn at temperature 1 is shown).
  *
  *   node tools/demo-model/evaluate.ts [path.gguf]
  */
@@ -52,7 +52,7 @@ for (const [situation, { before, temperature }] of Object.entries(situations)) {
   const cells: string[] = []
   for (const asked of Object.values(classes)) {
     const share = await shareRight(demo, asked, before, temperature)
-    if (share < shareRightMin) enough = false
+    if (temperature === 0 && share < shareRightMin) enough = false
     cells.push(`${(100 * share).toFixed(1)} %`.padEnd(10))
   }
   console.log(situation.padEnd(24) + cells.join(''))

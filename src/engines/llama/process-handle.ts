@@ -24,6 +24,13 @@ interface Running {
   overdue: Timer | undefined
 }
 
+/**
+ * llama.cpp orders the logits of a mixed batch when they are first read (`output_reorder`), without a lock, and the
+ * binding reads those of all sequences at once on libuv's threads: some answers then continued with another
+ * position's logits (14 of 202 measured). On one thread each read waits for the one before. A batch's own threads are apart.
+ */
+const oneNativeThread = { UV_THREADPOOL_SIZE: '1' }
+
 /** Lines of native code that say why it gave up; any other line might quote a request. */
 const lastWords = /GGML_ASSERT|ggml_abort|terminate called|what\(\):|out of memory|CUDA error|Segmentation fault/i
 
@@ -47,7 +54,7 @@ export class EngineProcess {
     this.#log = log
     this.#child = fork(entry.file, [], {
       execArgv: entry.execArgv,
-      env: childEnvironment(),
+      env: { ...childEnvironment(), ...oneNativeThread },
       serialization: 'advanced',
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     })
