@@ -17,6 +17,6 @@ export const floors: readonly (readonly string[])[] = [
 
 /** Rooms beside the house: what each may import. `undefined` = anything (never shipped). */
 export const annexes: Readonly<Record<string, readonly string[] | undefined>> = {
-  client: ['protocol', 'crypto'],
+  client: ['protocol', 'crypto', 'runtime'],
   testkit: undefined,
 }

@@ -33,6 +33,14 @@ test('the packed tarball, installed elsewhere, starts, answers and stops', { tim
   const version = execFileSync(lichen, ['--version'], { encoding: 'utf8', env: environment })
   expect(version.trim()).toBe(JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')).version)
 
+  const imported =
+    "import { createClient, verifyReceipt } from 'lichen/client'; console.log(typeof createClient, typeof verifyReceipt)"
+  const types = execFileSync(process.execPath, ['--input-type=module', '-e', imported], {
+    cwd: folder,
+    encoding: 'utf8',
+  })
+  expect(types.trim()).toBe('function function')
+
   const args = ['up', '--json', '--port', '0', '--data', path.join(folder, 'data')]
   const pool = spawn(lichen, args, { env: environment, stdio: ['ignore', 'pipe', 'ignore'] })
   const ended = once(pool, 'exit')

@@ -1,17 +1,29 @@
 import type { Engine, EngineSink, EngineTask } from '#engines'
-import { type DispatchHeader, messageType, PoolError, parseOpenAiRequest, type Refusal, refusalCodes } from '#protocol'
+import {
+  type DispatchHeader,
+  type FinishReason,
+  messageType,
+  PoolError,
+  parseOpenAiRequest,
+  type Refusal,
+  refusalCodes,
+  type Signed,
+  type UsageClaim,
+} from '#protocol'
 import type { Runtime } from '#runtime'
 import { encodeEnd, encodeFailed } from '#workers'
 import type { AgentLog } from './engine-set.ts'
 import type { Flusher } from './flusher.ts'
 import { agentLimits } from './limits.ts'
 import { Outbox } from './outbox.ts'
+import type { PaperDesk } from './papers.ts'
 
 /** What a run needs of its session. */
 export interface AgentRunLink {
   readonly runtime: Runtime
   readonly log: AgentLog
   readonly flusher: Flusher
+  readonly desk: PaperDesk
   send(type: number, body: Buffer): void
   /** The run's last message has been sent. */
   ended(run: AgentRun): void
@@ -28,16 +40,20 @@ export class AgentRun {
   readonly stream: number
   readonly #header: DispatchHeader
   readonly #link: AgentRunLink
+  readonly #assignment: Signed<'assignment/1'>
   readonly #outbox: Outbox
   readonly #abort = new AbortController()
   readonly #stuck = Promise.withResolvers<never>()
   readonly #deadlineAt: number
   #stopReason: StopReason | undefined
   #stopBy = Number.POSITIVE_INFINITY
+  /** How its tokens were chosen, as far as anyone could repeat it. */
+  #sampler: 'sampler/1' | 'native' | 'upstream' = 'sampler/1'
 
-  constructor(header: DispatchHeader, link: AgentRunLink) {
+  constructor(header: DispatchHeader, assignment: Signed<'assignment/1'>, link: AgentRunLink) {
     this.stream = header.stream
     this.#header = header
+    this.#assignment = assignment
     this.#link = link
     this.#deadlineAt = link.runtime.monotonic() + header.deadlineMs
     this.#outbox = new Outbox(header.stream, header.credit, link.flusher, (type, body) => link.send(type, body))
@@ -76,14 +92,25 @@ export class AgentRun {
   async #compute(engine: Engine | undefined, body: Buffer): Promise<LastWord> {
     try {
       if (!engine) throw new PoolError('model_not_found', 'The worker no longer has this model.', 'Ask another worker.')
-      const work = engine.run(this.#task(body), this.#sink(), this.#abort.signal)
+      const task = this.#task(body)
+      this.#sampler = samplerOf(engine, task)
+      const work = engine.run(task, this.#sink(), this.#abort.signal)
       const { finish, usage } = await Promise.race([work, this.#stuck.promise])
       await this.#outbox.drained()
       if (this.#stopReason) return this.#stopped(this.#stopReason)
-      return { type: messageType.end, body: encodeEnd({ stream: this.stream, finish, ...usage }) }
+      return await this.#end(finish, usage)
     } catch (error) {
       return this.#stopReason ? this.#stopped(this.#stopReason) : this.#failed(error)
     }
+  }
+
+  /** The end, with a statement over what was sent. */
+  async #end(finish: FinishReason, claim: UsageClaim): Promise<LastWord> {
+    const { tree } = this.#outbox
+    const usage = { prompt: claim.promptTokens, completion: claim.completionTokens }
+    const computed = { root: tree.root(), tokens: tree.tokens, usage, sampler: this.#sampler, finish }
+    const statement = await this.#link.desk.attest(this.#assignment, computed)
+    return { type: messageType.end, body: encodeEnd({ stream: this.stream, finish, ...claim, statement }) }
   }
 
   #task(body: Buffer): EngineTask {
@@ -117,11 +144,10 @@ export class AgentRun {
     }
   }
 
-  #stopped(reason: StopReason): LastWord {
+  #stopped(reason: StopReason): LastWord | Promise<LastWord> {
     if (reason === 'deadline') return this.#refused(tooLate, false)
     if (reason === 'broken') return this.#refused(engineFailed, true)
-    const usage = { promptTokens: 0, completionTokens: this.#outbox.sentTokens }
-    return { type: messageType.end, body: encodeEnd({ stream: this.stream, finish: 'stop', ...usage }) }
+    return this.#end('stop', { promptTokens: 0, completionTokens: this.#outbox.sentTokens })
   }
 
   /** Tokens that were computed before the failure still go out: a takeover continues after them. */
@@ -139,6 +165,13 @@ export class AgentRun {
     const failed = { stream: this.stream, retry, code, message, fix, param: param ?? null }
     return { type: messageType.failed, body: encodeFailed(failed) }
   }
+}
+
+/** Which sampler an engine uses for a task: a grammar needs llama.cpp's own, an upstream does not tell. */
+function samplerOf({ kind }: Engine, task: EngineTask): 'sampler/1' | 'native' | 'upstream' {
+  if (kind === 'openai') return 'upstream'
+  const constrained = task.kind === 'chat' && (task.request.response_format?.type ?? 'text') !== 'text'
+  return constrained ? 'native' : 'sampler/1'
 }
 
 function accepted<T>(parsed: { ok: true; request: T } | { ok: false; refusal: Refusal }): T {

@@ -14,13 +14,16 @@ export class EngineSet {
   readonly #engines: readonly Engine[]
   readonly #agent: string
   readonly #log: AgentLog
+  readonly #demands: readonly string[]
   readonly #refusedNames = new Set<string>()
   #byName: ReadonlyMap<string, { engine: Engine; offer: ModelOffer }>
   /** The offer changed: an engine went down, came up or has other models. */
   onChanged: (() => void) | undefined
 
-  constructor(engines: readonly Engine[], agent: string, log: AgentLog) {
+  /** `demands`: features of the worker itself. */
+  constructor(engines: readonly Engine[], agent: string, log: AgentLog, demands: readonly string[] = []) {
     this.#engines = engines
+    this.#demands = demands
     this.#agent = agent
     this.#log = log
     this.#byName = this.#collect()
@@ -44,7 +47,7 @@ export class EngineSet {
     const slots = working.reduce((sum, engine) => sum + engine.slots, 0)
     return {
       agent: this.#agent,
-      features: [...new Set(this.#engines.map((engine) => engine.kind))],
+      features: [...new Set(this.#engines.map((engine) => engine.kind)), ...this.#demands],
       slots: Math.min(slotsMax, Math.max(1, slots)),
       models: models.slice(0, protocolLimits.modelsPerWorkerMax),
     }

@@ -21,6 +21,8 @@ export const agentLimits = {
   outboxBytesMax: 40 * 2 ** 20,
   /** An engine that does not stop within this time is given up for that run. */
   engineStopMsMax: 30_000,
+  /** Honoured assignments that are remembered: a day of one request a second. The oldest are forgotten first. */
+  assignmentsRememberedMax: 100_000,
   /** After the first signal running requests may finish for so long. */
   drainMsMax: 30_000,
 } as const

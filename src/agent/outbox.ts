@@ -1,7 +1,14 @@
-import { messageType, noTokenId, type Token } from '#protocol'
+import { messageType, noTokenId, type Token, TokenTree } from '#protocol'
 import { encodeDelta, encodeTokenDetails, encodeTokens, encodeVector, workersLimits } from '#workers'
 import type { Flusher } from './flusher.ts'
 import { agentLimits } from './limits.ts'
+
+interface Message {
+  readonly type: number
+  readonly body: Buffer
+  /** Enters what it says into the tree, once it is sent. */
+  readonly note: (tree: TokenTree) => void
+}
 
 /**
  * What one run has to say, in order, as fast as the pool gives credit. A message is charged its length; one may be sent
@@ -14,12 +21,14 @@ export class Outbox {
   #credit: number
   #tokens: Token[] = []
   #tokenBytes = 0
-  #messages: { type: number; body: Buffer }[] = []
+  #messages: Message[] = []
   #messageBytes = 0
   #spoke = false
   #stopped = false
   #empty: PromiseWithResolvers<void> | undefined
   #sentTokens = 0
+  /** Over everything handed to the session: what the worker will sign. */
+  readonly tree = new TokenTree()
 
   constructor(stream: number, credit: number, flusher: Flusher, send: (type: number, body: Buffer) => void) {
     this.#stream = stream
@@ -44,12 +53,16 @@ export class Outbox {
   }
 
   delta(delta: Record<string, unknown>): void {
-    this.#push(messageType.delta, encodeDelta(this.#stream, delta))
+    const body = encodeDelta(this.#stream, delta)
+    // As its reader will see it: half letters were mended on the way into JSON.
+    const read = JSON.parse(body.toString()).delta
+    this.#push({ type: messageType.delta, body, note: (tree) => tree.addDelta(read) })
   }
 
   vector(index: number, values: Float32Array): void {
     if (values.length === 0 || !values.every(Number.isFinite)) throw new RangeError('the engine gave a broken vector')
-    this.#push(messageType.vector, encodeVector(this.#stream, index, values))
+    const body = encodeVector(this.#stream, index, values)
+    this.#push({ type: messageType.vector, body, note: (tree) => tree.addVector(index, body.subarray(8)) })
   }
 
   give(credit: number): void {
@@ -66,6 +79,7 @@ export class Outbox {
       if (this.#credit <= 0) break
       this.#credit -= message.body.length
       this.#messageBytes -= message.body.length
+      message.note(this.tree)
       this.#send(message.type, message.body)
       sent++
     }
@@ -92,11 +106,12 @@ export class Outbox {
     this.#empty = undefined
   }
 
-  #push(type: number, body: Buffer): void {
+  #push(message: Message): void {
+    const { body } = message
     if (this.#stopped) return
     if (body.length > workersLimits.streamMessageBytesMax) throw new RangeError('the engine gave too long a message')
     this.#seal()
-    this.#messages.push({ type, body })
+    this.#messages.push(message)
     this.#messageBytes += body.length
     if (this.#messageBytes > agentLimits.outboxBytesMax) throw new RangeError('the engine runs too far ahead')
     this.flush()
@@ -130,9 +145,12 @@ export class Outbox {
       }
       const part = this.#tokens.slice(from, to)
       const body = detailed ? encodeTokenDetails(this.#stream, part) : encodeTokens(this.#stream, part)
-      this.#messages.push({ type: detailed ? messageType.tokenDetails : messageType.tokens, body })
+      const note = (tree: TokenTree) => {
+        for (const token of part) tree.add(token)
+        this.#sentTokens += part.length
+      }
+      this.#messages.push({ type: detailed ? messageType.tokenDetails : messageType.tokens, body, note })
       this.#messageBytes += body.length
-      this.#sentTokens += part.length
       from = to
     }
     this.#tokens = []

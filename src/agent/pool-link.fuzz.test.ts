@@ -1,12 +1,13 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { parseWorkerId, type WorkerId } from '#protocol'
-import { PacedEngine, RunRecorder, sessionPair, simulatedRuntime } from '#testkit'
+import type { WorkerId } from '#protocol'
+import { PacedEngine, RunRecorder, sessionPair, simulatedRuntime, testWorker, withPapers } from '#testkit'
 import { type RunHandle, Workers } from '#workers'
 import { EngineSet } from './engine-set.ts'
+import { PaperDesk } from './papers.ts'
 import { PoolLink } from './pool-link.ts'
 
-const worker = parseWorkerId('a1'.repeat(32)) as WorkerId
+const worker = testWorker.id as WorkerId
 const pieces = Array.from({ length: 60 }, (_, i) => `${i}`.padStart(3, '.').repeat(1 + (i % 5) * 200))
 const whole = pieces.join('')
 const body = Buffer.from('{"model":"demo","messages":[{"role":"user","content":"hi"}]}')
@@ -45,6 +46,7 @@ test('whatever happens, each run ends once, with the beginning of its answer and
         engines: new EngineSet([engine], 'a', log),
         runtime,
         log,
+        desk: new PaperDesk(testWorker, runtime, { requirePayerSignature: false }),
         onWelcome: () => {},
       })
       const runs: { sink: RunRecorder; handle: RunHandle; cancelled: boolean; maxTokens: number }[] = []
@@ -66,7 +68,11 @@ test('whatever happens, each run ends once, with the beginning of its answer and
           }
           runs.push({
             sink,
-            handle: workers.dispatch(worker, { ...order, maxTokens, deadlineMs }, sink),
+            handle: workers.dispatch(
+              worker,
+              withPapers({ ...order, maxTokens, deadlineMs }, { now: runtime.now() }),
+              sink,
+            ),
             cancelled: false,
             maxTokens,
           })

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { EngineEnd } from '#engines'
-import { type DispatchHeader, messageType, PoolError, parseWorkerId, type WorkerId } from '#protocol'
+import { messageType, PoolError, type WorkerId } from '#protocol'
 import {
   demoOffer,
   PacedEngine,
@@ -10,16 +10,19 @@ import {
   type SimulatedRuntime,
   sessionPair,
   simulatedRuntime,
+  testWorker,
+  withPapers,
 } from '#testkit'
 import { encodeDispatch, type RunOrder, Workers, workersLimits } from '#workers'
 import { type AgentLog, EngineSet } from './engine-set.ts'
 import { agentLimits } from './limits.ts'
+import { PaperDesk } from './papers.ts'
 import { type LinkEnd, PoolLink } from './pool-link.ts'
 
-const worker = parseWorkerId('a1'.repeat(32)) as WorkerId
+const worker = testWorker.id as WorkerId
 const chat = (more: object = {}) =>
   Buffer.from(JSON.stringify({ model: 'demo', messages: [{ role: 'user', content: 'hi' }], ...more }))
-const order: RunOrder = {
+const order: Omit<RunOrder, 'papers'> = {
   kind: 'chat',
   model: 'demo',
   digest: null,
@@ -30,6 +33,8 @@ const order: RunOrder = {
   deadlineMs: 60_000,
   body: chat(),
 }
+
+const deskOf = (runtime: SimulatedRuntime) => new PaperDesk(testWorker, runtime, { requirePayerSignature: false })
 
 let runtime: SimulatedRuntime
 let workers: Workers
@@ -54,7 +59,14 @@ async function connect(...options: Partial<PacedEngineOptions>[]) {
   const engines = options.map((more) => new PacedEngine({ runtime, pieces: ['a', 'b', 'c'], ...more }))
   workers.attach(pair.pool, { standing: 'approved', expiresAt: null, operator: 'op' })
   const set = new EngineSet(engines, 'lichen/0.1.0', log)
-  const link = new PoolLink({ session: pair.worker, engines: set, runtime, log, onWelcome: () => {} })
+  const link = new PoolLink({
+    session: pair.worker,
+    engines: set,
+    runtime,
+    log,
+    desk: deskOf(runtime),
+    onWelcome: () => {},
+  })
   let end: LinkEnd | undefined
   void link.ended.then((last) => {
     end = last
@@ -65,7 +77,8 @@ async function connect(...options: Partial<PacedEngineOptions>[]) {
 
 function dispatch(more: Partial<RunOrder> = {}) {
   const sink = new RunRecorder()
-  return { sink, handle: workers.dispatch(worker, { ...order, ...more }, sink) }
+  const run = withPapers({ ...order, ...more }, { now: runtime.now() })
+  return { sink, handle: workers.dispatch(worker, run, sink) }
 }
 
 const sentTypes = () => pair.worker.sent.map(({ type }) => type)
@@ -322,6 +335,7 @@ describe('a session is given up', () => {
       engines: new EngineSet([], 'lichen/0.1.0', log),
       runtime,
       log,
+      desk: deskOf(runtime),
       onWelcome: () => {},
     })
     let code: string | undefined
@@ -339,12 +353,12 @@ describe('a session is given up', () => {
   })
 
   test('when the pool breaks the protocol', async () => {
-    const header: DispatchHeader = { ...order, stream: 5, lease: 'l', credit: 1 }
-    const { body: _, ...fields } = { body: 0, ...header }
+    const { body, papers, ...fields } = withPapers({ ...order, body: chat() }, { now: runtime.now() })
+    const header = { ...fields, stream: 5, lease: 'l', credit: 1 }
     for (const nonsense of [
       () => pair.pool.send(messageType.credit, Buffer.of(1)),
       () => pair.pool.send(messageType.hello),
-      () => [1, 2].map(() => pair.pool.send(messageType.dispatch, encodeDispatch(fields, chat()))),
+      () => [1, 2].map(() => pair.pool.send(messageType.dispatch, encodeDispatch(header, papers, body))),
     ]) {
       pair = sessionPair(worker)
       const { ended } = await connect({ everyMs: 1_000 })

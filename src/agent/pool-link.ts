@@ -1,17 +1,19 @@
 import { type DispatchHeader, messageType, type Refusal, type RefusalCode, refusalCodes, type Welcome } from '#protocol'
 import type { Runtime, Timer } from '#runtime'
 import { closeCode, type SecureSession } from '#transport'
-import { decodePoolMessage, encodeFailed, encodeHeartbeat, encodeHello, type PoolMessage } from '#workers'
+import { decodePoolMessage, encodeFailed, encodeHeartbeat, encodeHello, type Papers, type PoolMessage } from '#workers'
 import { AgentRun } from './agent-run.ts'
 import type { AgentLog, EngineSet } from './engine-set.ts'
 import { Flusher } from './flusher.ts'
 import { agentLimits } from './limits.ts'
+import type { PaperDesk } from './papers.ts'
 
 export interface PoolLinkOptions {
   readonly session: SecureSession
   readonly engines: EngineSet
   readonly runtime: Runtime
   readonly log: AgentLog
+  readonly desk: PaperDesk
   /** The first welcome, and each later one (approved, renewed). */
   onWelcome(welcome: Welcome): void
 }
@@ -25,6 +27,7 @@ export class PoolLink {
   readonly #engines: EngineSet
   readonly #runtime: Runtime
   readonly #log: AgentLog
+  readonly #desk: PaperDesk
   readonly #onWelcome: (welcome: Welcome) => void
   readonly #runs = new Map<number, AgentRun>()
   readonly #flusher: Flusher
@@ -40,11 +43,12 @@ export class PoolLink {
   #saidAt: number
   #sweptAt: number
 
-  constructor({ session, engines, runtime, log, onWelcome }: PoolLinkOptions) {
+  constructor({ session, engines, runtime, log, desk, onWelcome }: PoolLinkOptions) {
     this.#session = session
     this.#engines = engines
     this.#runtime = runtime
     this.#log = log
+    this.#desk = desk
     this.#onWelcome = onWelcome
     this.#flusher = new Flusher(runtime)
     this.#openedAt = this.#heardAt = this.#saidAt = this.#sweptAt = runtime.monotonic()
@@ -105,7 +109,7 @@ export class PoolLink {
   #handle(message: PoolMessage): void {
     switch (message.say) {
       case 'dispatch':
-        this.#dispatch(message.header, message.body)
+        this.#dispatch(message.header, message.papers, message.body)
         break
       case 'credit':
         this.#runs.get(message.stream)?.give(message.bytes)
@@ -125,18 +129,25 @@ export class PoolLink {
     }
   }
 
-  #dispatch(header: DispatchHeader, body: Buffer): void {
+  #dispatch(header: DispatchHeader, papers: Papers, body: Buffer): void {
     if (this.#runs.has(header.stream)) this.#close(closeCode.protocolViolation, streamTwice)
-    else if (this.#draining) this.#turnAway(header.stream, 'shutting_down')
-    else if (this.#runs.size >= this.#slots) this.#turnAway(header.stream, 'overloaded')
-    else this.#start(header, body)
+    else if (this.#draining) this.#turnAway(header.stream, takesNothing('shutting_down'))
+    else if (this.#runs.size >= this.#slots) this.#turnAway(header.stream, takesNothing('overloaded'))
+    else this.#start(header, papers, body)
   }
 
-  #start(header: DispatchHeader, body: Buffer): void {
-    const run = new AgentRun(header, {
+  #start(header: DispatchHeader, papers: Papers, body: Buffer): void {
+    const verdict = this.#desk.admit(header, papers, body, this.#session.peer.publicKey)
+    if (!verdict.ok) {
+      this.#log.warn({ stream: header.stream, why: verdict.refusal.message }, 'assignment refused')
+      this.#turnAway(header.stream, verdict.refusal)
+      return
+    }
+    const run = new AgentRun(header, verdict.assignment, {
       runtime: this.#runtime,
       log: this.#log,
       flusher: this.#flusher,
+      desk: this.#desk,
       send: (type, bytes) => this.#say(type, bytes),
       ended: (done) => this.#done(done),
     })
@@ -144,9 +155,8 @@ export class PoolLink {
     run.start(this.#engines.choose(header.model, header.digest), body)
   }
 
-  #turnAway(stream: number, code: 'shutting_down' | 'overloaded'): void {
-    const message = 'The worker takes nothing more.'
-    const failed = { stream, retry: true, code, message, fix: 'Ask another worker.', param: null }
+  #turnAway(stream: number, { code, message, fix }: LinkEnd): void {
+    const failed = { stream, retry: true, code, message, fix, param: null }
     this.#say(messageType.failed, encodeFailed(failed))
   }
 
@@ -199,6 +209,12 @@ function refusalOf(refused: { code: string; message: string; fix: string }): Lin
   const known = Object.hasOwn(refusalCodes, refused.code)
   return { ...refused, code: known ? (refused.code as RefusalCode) : 'internal_error' }
 }
+
+const takesNothing = (code: 'shutting_down' | 'overloaded'): LinkEnd => ({
+  code,
+  message: 'The worker takes nothing more.',
+  fix: 'Ask another worker.',
+})
 
 const connectionLost = (reason: string): LinkEnd => ({
   code: 'pool_unreachable',

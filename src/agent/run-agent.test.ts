@@ -4,13 +4,21 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { encodeInvite } from '#identity'
 import type { Refusal, WorkerId } from '#protocol'
 import { systemRuntime } from '#runtime'
-import { type OpenDoor, openDoor, PacedEngine, type PacedEngineOptions, RunRecorder, temporaryFolder } from '#testkit'
+import {
+  type OpenDoor,
+  openDoor,
+  PacedEngine,
+  type PacedEngineOptions,
+  RunRecorder,
+  temporaryFolder,
+  withPapers,
+} from '#testkit'
 import type { Admission, RunOrder } from '#workers'
 import { type AgentEnd, type AgentStatus, runAgent } from './index.ts'
 
 const runtime = systemRuntime
 const token = Buffer.alloc(32, 7)
-const order: RunOrder = {
+const order: Omit<RunOrder, 'papers'> = {
   kind: 'chat',
   model: 'demo',
   digest: null,
@@ -109,7 +117,8 @@ async function join(more: Partial<PacedEngineOptions> = {}) {
 
 function dispatch(id: WorkerId, more: Partial<RunOrder> = {}) {
   const sink = new RunRecorder()
-  return { sink, handle: door.workers.dispatch(id, { ...order, ...more }, sink) }
+  const run = withPapers({ ...order, ...more }, { pool: door.pool, worker: id, now: runtime.now() })
+  return { sink, handle: door.workers.dispatch(id, run, sink) }
 }
 
 test('an invited worker waits for approval, is approved while connected, and answers', async () => {

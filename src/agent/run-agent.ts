@@ -1,13 +1,14 @@
 import type { DhKey, Identity } from '#crypto'
 import type { Engine } from '#engines'
 import { parseInvite } from '#identity'
-import { PoolError, type PoolId, type Refusal, type RefusalCode, type Welcome } from '#protocol'
+import { PoolError, type PoolId, payerSignatureFeature, type Refusal, type RefusalCode, type Welcome } from '#protocol'
 import { type Runtime, withDeadline } from '#runtime'
 import { dialSession, type SecureSession } from '#transport'
 import { Backoff } from './backoff.ts'
 import { type AgentLog, EngineSet } from './engine-set.ts'
 import { agentLimits } from './limits.ts'
 import { loadMembership, loadWorkerKeys, saveMembership } from './membership.ts'
+import { PaperDesk } from './papers.ts'
 import { type LinkEnd, PoolLink } from './pool-link.ts'
 
 /** What the worker is doing, for whoever watches. */
@@ -27,6 +28,8 @@ export interface AgentOptions {
   /** Keys and membership live here; made with mode 0700. */
   readonly dataDir: string
   readonly engines: readonly Engine[]
+  /** Compute only what a payer's own key has ordered. */
+  readonly requirePayerSignature?: boolean | undefined
   /** Name and version shown to the pool's operator, at most 100 characters. */
   readonly agent: string
   readonly runtime: Runtime
@@ -97,6 +100,7 @@ class Agent {
   readonly #keys: { identity: Identity; staticKey: DhKey }
   readonly #door: PoolDoor
   readonly #engines: EngineSet
+  readonly #desk: PaperDesk
   readonly #backoff: Backoff
   /** Either signal: begin nothing new. */
   readonly #stopping: AbortSignal
@@ -106,7 +110,10 @@ class Agent {
     this.#options = options
     this.#keys = keys
     this.#door = door
-    this.#engines = new EngineSet(options.engines, options.agent, options.log)
+    const requirePayerSignature = options.requirePayerSignature === true
+    const demands = requirePayerSignature ? [payerSignatureFeature] : []
+    this.#engines = new EngineSet(options.engines, options.agent, options.log, demands)
+    this.#desk = new PaperDesk(keys.identity, options.runtime, { requirePayerSignature })
     this.#backoff = new Backoff(options.runtime)
     const { signal, stopNow } = options
     this.#stopping = stopNow ? AbortSignal.any([signal, stopNow]) : signal
@@ -150,7 +157,7 @@ class Agent {
   async #serve(session: SecureSession): Promise<LinkEnd> {
     const { log, runtime, signal, stopNow } = this.#options
     const onWelcome = (welcome: Welcome) => this.#welcomed(welcome)
-    const link = new PoolLink({ session, engines: this.#engines, runtime, log, onWelcome })
+    const link = new PoolLink({ session, engines: this.#engines, runtime, log, desk: this.#desk, onWelcome })
     const drain = () => void this.#drain(link)
     const leave = () => link.leave()
     if (signal.aborted) drain()

@@ -1,11 +1,15 @@
 import type { IncomingMessage } from 'node:http'
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
-import { type OpenAiKind, PoolError, protocolLimits } from '#protocol'
+import { type OpenAiKind, orderHeader, PoolError, protocolLimits, type Refusal } from '#protocol'
+import { hangUp } from '#transport'
 import { adminRoutes } from './admin/admin-routes.ts'
 import type { ApiDeps, Client } from './deps.ts'
 import { Doorkeeper } from './doorkeeper.ts'
+import { openGate } from './gate.ts'
 import { limitPipelining } from './limit-pipelining.ts'
 import { type ApiLimits, apiLimits } from './limits.ts'
+import { logRoutes } from './log/log-routes.ts'
+import { clientMoneyRoutes } from './money/client-money.ts'
 import type { AnswerHouse } from './openai/answer.ts'
 import type { AnswerRoute } from './openai/answer-route.ts'
 import { chatCompletions } from './openai/chat-completions.ts'
@@ -13,6 +17,7 @@ import { completions } from './openai/completions.ts'
 import { embeddings } from './openai/embeddings.ts'
 import { LiveAnswers } from './openai/live-answers.ts'
 import { modelRoutes } from './openai/models.ts'
+import { receiptRoutes } from './openai/receipts.ts'
 import { serveAnswer } from './openai/serve-answer.ts'
 import { openApiRoute } from './ops/openapi.ts'
 import { opsRoutes } from './ops/ops-routes.ts'
@@ -33,7 +38,14 @@ function allRoutes(
   limits: ApiLimits,
   counts: RequestCounts,
 ): { simple: readonly Route[]; notices: readonly Notice[] } {
-  const known = [...modelRoutes(deps.models), ...opsRoutes(deps), ...adminRoutes(deps, limits, counts)]
+  const known = [
+    ...modelRoutes(deps.models),
+    ...receiptRoutes(deps),
+    ...clientMoneyRoutes({ money: deps.money, identity: deps.admin.identity, runtime: deps.runtime }),
+    ...logRoutes(deps.logReader),
+    ...opsRoutes(deps),
+    ...adminRoutes(deps, limits, counts),
+  ]
   const openApi = openApiRoute(deps.version, [...answerRoutes, ...known])
   const simple = [...known, openApi]
   return { simple, notices: [...answerRoutes, ...simple] }
@@ -45,13 +57,15 @@ function allRoutes(
  */
 export function buildServer(handedIn: ApiDeps): FastifyInstance {
   const counts = new RequestCounts()
-  const deps = { ...handedIn, ended: countedBy(counts, handedIn.ended) }
+  const clientPaths = new Set(['other'])
+  const deps = { ...handedIn, ended: countedBy(counts, clientPaths, handedIn.ended) }
   const limits: ApiLimits = { ...apiLimits, ...deps.limits }
   const doorkeeper = new Doorkeeper(deps, limits)
   const app = newServer(deps, limits, doorkeeper)
   const live = new LiveAnswers(deps.runtime)
   const house: AnswerHouse = { runtime: deps.runtime, limits, live, ended: deps.ended }
   const { simple, notices } = allRoutes(deps, limits, counts)
+  for (const { caller, path } of notices) if (caller === 'client') clientPaths.add(path)
   for (const route of answerRoutes) addAnswerRoute(app, route, deps, house, doorkeeper)
   for (const route of simple) {
     app.route({
@@ -67,10 +81,10 @@ export function buildServer(handedIn: ApiDeps): FastifyInstance {
   return app
 }
 
-/** Every request that ends is counted here, besides what the program does with it. */
-function countedBy(counts: RequestCounts, ended: ApiDeps['ended']): ApiDeps['ended'] {
+/** A client's request that ends is counted here, besides what the program does with every one. */
+function countedBy(counts: RequestCounts, paths: ReadonlySet<string>, ended: ApiDeps['ended']): ApiDeps['ended'] {
   return (route, status, ms) => {
-    counts.add(status)
+    if (paths.has(route)) counts.add(status)
     ended(route, status, ms)
   }
 }
@@ -82,6 +96,7 @@ function newServer(deps: ApiDeps, limits: ApiLimits, doorkeeper: Doorkeeper): Fa
     connectionsCheckingInterval: limits.slowCheckMs,
     keepAlive: true,
     keepAliveInitialDelay: limits.tcpProbeMs,
+    requireHostHeader: false, // the gate refuses in our words
     // Another upgrade (h2c) is an offer a server may ignore (RFC 9110 §7.8); the request is answered as it is.
     shouldUpgradeCallback: (request: IncomingMessage) => request.headers.upgrade?.toLowerCase() === 'websocket',
   }
@@ -107,10 +122,31 @@ function newServer(deps: ApiDeps, limits: ApiLimits, doorkeeper: Doorkeeper): Fa
     : fastify({ ...common, http: node })) as unknown as FastifyInstance
   app.server.maxConnections = limits.connectionsMax
   limitPipelining(app.server, limits.pipelinedRequestsMax)
+  answerForNode(app)
   app.decorateRequest('entry', null)
+  const gate = openGate(deps)
+  app.addHook('onRequest', (request, _reply, done) => {
+    const refusal = gate(request.raw)
+    done(refusal && PoolError.from(refusal))
+  })
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
   return app
+}
+
+/** What node:http would answer, or cut, in its own way: expectations go to the gate, tunnels are told that there are none. */
+function answerForNode({ server }: FastifyInstance): void {
+  server.on('checkExpectation', (request, response) => server.emit('request', request, response))
+  server.on('connect', (_request, socket) => {
+    socket.on('error', () => socket.destroy())
+    hangUp(socket, noTunnel)
+  })
+}
+
+const noTunnel: Refusal = {
+  code: 'method_not_allowed',
+  message: 'A pool is no proxy.',
+  fix: 'Send requests to it, not through it.',
 }
 
 function addAnswerRoute<K extends OpenAiKind>(
@@ -131,7 +167,8 @@ function addAnswerRoute<K extends OpenAiKind>(
       const exchange = { route: route.path, out: reply.raw, headers, since }
       // Node joins repeated headers of this kind into one string.
       const key = request.headers['idempotency-key'] as string | undefined
-      serveAnswer(deps, house, route, { client: knownClient(client), body, key, exchange }).catch((error) =>
+      const order = request.headers[orderHeader] as string | undefined
+      serveAnswer(deps, house, route, { client: knownClient(client), body, key, order, exchange }).catch((error) =>
         doorkeeper.refuse(error, request, reply, route.path),
       )
     },
@@ -149,7 +186,8 @@ const methods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as 
 
 /** Known paths with another method are 405, everything else is 404; both before any body is read. */
 function addRefusals(app: FastifyInstance, notices: readonly Notice[], doorkeeper: Doorkeeper): void {
-  for (const path of new Set(notices.map((notice) => notice.path))) {
+  const paths = new Set(notices.map((notice) => notice.path))
+  for (const path of paths) {
     const known = notices.filter((notice) => notice.path === path).map((notice): Method => notice.method)
     const allow = known.includes('GET') ? [...known, 'HEAD'] : known
     const error = new PoolError('method_not_allowed', 'This path has no such method.', `Use ${allow.join(' or ')}.`)
@@ -164,5 +202,6 @@ function addRefusals(app: FastifyInstance, notices: readonly Notice[], doorkeepe
   const closed = doorkeeper.closed(error, [])
   app.route({ method: [...methods], url: '*', ...closed })
   app.setNotFoundHandler(closed.handler)
-  app.setErrorHandler((thrown, request, reply) => doorkeeper.refuse(thrown, request, reply, 'other'))
+  const routeOf = ({ routeOptions: { url = '' } }: FastifyRequest) => (paths.has(url) ? url : 'other')
+  app.setErrorHandler((thrown, request, reply) => doorkeeper.refuse(thrown, request, reply, routeOf(request)))
 }

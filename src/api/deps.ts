@@ -1,19 +1,20 @@
-import type { Jobs } from '#jobs'
-import type { PoolId, Refusal } from '#protocol'
+import type { Role } from '#identity'
+import type { FoundReceipt, Jobs, Payer } from '#jobs'
+import type { LogReader } from '#log'
+import type { PoolId, PriceListJson, Refusal } from '#protocol'
 import type { Runtime } from '#runtime'
 import type { AdminDeps } from './admin/admin-deps.ts'
 import type { ApiLimits } from './limits.ts'
+import type { MoneyDeps } from './money/money-deps.ts'
 import type { ModelDirectory } from './openai/model-directory.ts'
 
 /** Who holds an API key, and what it may. */
-export interface Client {
-  readonly id: string
+export interface Client extends Payer {
+  readonly userId: string
+  /** What it counts as on routes that need a role. */
+  readonly role: Role
   /** Names of models; null: all. */
   readonly models: readonly string[] | null
-  /** Null: no limit. */
-  readonly requestsPerMinute: number | null
-  /** Its share of the pool compared with other keys; 1 is usual. */
-  readonly weight: number
 }
 
 /** Everything the API needs from the rooms below, handed in by the program. */
@@ -28,19 +29,29 @@ export interface ApiDeps {
   readonly poolId: PoolId
   /** Where clients reach this pool, if the operator said so. */
   readonly publicUrl?: string | undefined
+  /** Served on loopback and through no proxy: who calls it by another name than loopback's or `publicUrl`'s is refused. */
+  readonly loopbackOnly?: boolean | undefined
   /** Whose key this is. Answers at once for a key it has seen. */
   readonly authenticate: (key: string) => Client | Refusal | Promise<Client | Refusal>
   /** Whether this is the owner's key, in constant time. */
   readonly isOwner: (key: string) => boolean
   readonly jobs: Pick<Jobs, 'accept' | 'idempotent' | 'list' | 'show' | 'load'>
   readonly models: ModelDirectory
+  /** A job's receipt; undefined when there is no such job. */
+  readonly receipt: (jobId: string) => Promise<FoundReceipt | undefined>
+  /** What tokens cost, for everybody who signs orders. */
+  readonly prices: () => Promise<Pick<PriceListJson, 'pool_id' | 'pool_key' | 'prices'>>
+  readonly logReader: LogReader
   /** Whether the database answers now. */
   readonly databaseAnswers: () => Promise<boolean>
+  /** Whether the pool was told to stop: it takes no new work. */
+  readonly isStopping: () => boolean
   /** The metrics in Prometheus' text format. */
   readonly metrics: () => Promise<string>
   /** A request ended: the route as documented, the HTTP status (499: the client left), milliseconds. */
   readonly ended: (route: string, status: number, ms: number) => void
   readonly admin: AdminDeps
+  readonly money: MoneyDeps
   readonly tls?: { readonly cert: Buffer; readonly key: Buffer } | undefined
   readonly limits?: Partial<ApiLimits> | undefined
 }

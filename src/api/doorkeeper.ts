@@ -1,4 +1,5 @@
 import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
+import { type Actor, mayActAs, type Role } from '#identity'
 import { PoolError, type Refusal } from '#protocol'
 import { requireBearer } from './bearer.ts'
 import type { ApiDeps, Client } from './deps.ts'
@@ -15,6 +16,8 @@ interface Entry {
   /** Headers of every response to it: name, value, name, value. */
   headers: readonly string[]
   client: Client | undefined
+  /** The owner's key was brought. */
+  owner: boolean
 }
 
 declare module 'fastify' {
@@ -29,7 +32,12 @@ type Refuse = (request: FastifyRequest, reply: FastifyReply) => void
 type Needs = Pick<ApiDeps, 'runtime' | 'authenticate' | 'isOwner' | 'log' | 'ended'>
 
 const clientKeyFix = 'Send `Authorization: Bearer KEY`; `lichen keys create NAME` makes one.'
-const ownerKeyFix = "Send the content of `owner.key` in the pool's data folder as bearer."
+const ownersKey: Actor = { actor: 'owner.key', role: 'owner', userId: null }
+const nobody: Actor = { actor: 'anyone', role: 'user', userId: null }
+
+/** What lets in where a role is needed. */
+const keyFixFor = (least: Role) =>
+  `Send the content of \`owner.key\` in the pool's data folder, or an API key with the role ${least}, as bearer.`
 
 /** Who may come in, how often, and what is said to those who may not. Decides before a body is read. */
 export class Doorkeeper {
@@ -44,9 +52,10 @@ export class Doorkeeper {
   /** The check in front of a route. `counted`: the request uses up the key's requests per minute. */
   hookFor(caller: Caller, counted = false): Hook {
     if (caller === 'client') return (request, _reply, done) => this.#admitClient(request, counted, done)
+    if (caller !== 'anyone') return (request, _reply, done) => this.#admitRole(request, caller, done)
     return (request, _reply, done) => {
       this.#note(request)
-      done(caller === 'owner' ? this.#whyNotOwner(request) : undefined)
+      done()
     }
   }
 
@@ -71,8 +80,10 @@ export class Doorkeeper {
   ): void {
     reply.hijack()
     const { refusal, unexpected } = toRefusal(error)
+    // A client that went away while it was sending made no mistake of ours.
+    const left = reply.raw.destroyed && (error as NodeJS.ErrnoException).code === 'ECONNRESET'
+    if (unexpected && !left) this.#deps.log.error({ err: error, request_id: request.id, route }, 'a request failed')
     if (reply.raw.destroyed || reply.raw.headersSent) return
-    if (unexpected) this.#deps.log.error({ err: error, request_id: request.id, route }, 'a request failed')
     const { since, headers } = this.entryOf(request)
     const status = writeRefusal(reply.raw, refusal, [...headers, ...more])
     this.#deps.ended(route, status, this.#deps.runtime.monotonic() - since)
@@ -80,15 +91,19 @@ export class Doorkeeper {
 
   #note(request: FastifyRequest): Entry {
     const headers = ['x-request-id', request.id]
-    const entry: Entry = { since: this.#deps.runtime.monotonic(), headers, client: undefined }
+    const entry: Entry = { since: this.#deps.runtime.monotonic(), headers, client: undefined, owner: false }
     request.entry = entry
     return entry
   }
 
-  #whyNotOwner(request: FastifyRequest): PoolError | undefined {
-    const key = requireBearer(request.headers, ownerKeyFix)
-    if (key instanceof PoolError || this.#deps.isOwner(key)) return key instanceof PoolError ? key : undefined
-    return new PoolError('admin_only', 'This route is for the owner of the pool.', ownerKeyFix)
+  /** The owner's key may everything; an API key what its role may. */
+  #admitRole(request: FastifyRequest, least: Role, done: HookHandlerDoneFunction): void {
+    const entry = this.#note(request)
+    const key = requireBearer(request.headers, keyFixFor(least))
+    entry.owner = !(key instanceof PoolError) && this.#deps.isOwner(key)
+    const known = key instanceof PoolError ? key.refusal : entry.owner ? true : this.#deps.authenticate(key)
+    if (known instanceof Promise) known.then((client) => done(whyNotRole(entry, client, least)), done)
+    else done(known === true ? undefined : whyNotRole(entry, known, least))
   }
 
   #admitClient(request: FastifyRequest, counted: boolean, done: HookHandlerDoneFunction): void {
@@ -103,6 +118,9 @@ export class Doorkeeper {
   #whyNotClient(entry: Entry, client: Client | Refusal, counted: boolean): PoolError | undefined {
     if ('code' in client) return PoolError.from(client)
     entry.client = client
+    if (counted && client.tokensPerMinute !== null) {
+      entry.headers = [...entry.headers, 'x-ratelimit-limit-tokens', String(client.tokensPerMinute)]
+    }
     return counted && client.requestsPerMinute !== null
       ? this.#count(entry, client, client.requestsPerMinute)
       : undefined
@@ -117,4 +135,20 @@ export class Doorkeeper {
     const fix = `Try again in ${Math.ceil(retryAfterMs / 1_000)} s.`
     return new PoolError('rate_limit_exceeded', message, fix, { retryAfterMs })
   }
+}
+
+/** Who acts. */
+export function actorOf({ client, owner }: Entry): Actor {
+  if (owner) return ownersKey
+  return client ? { actor: `key:${client.id}`, role: client.role, userId: client.userId } : nobody
+}
+
+function whyNotRole(entry: Entry, client: Client | Refusal, least: Role): PoolError | undefined {
+  if ('code' in client) {
+    return PoolError.from(client.code === 'invalid_api_key' ? { ...client, fix: keyFixFor(least) } : client)
+  }
+  entry.client = client
+  if (mayActAs(client.role, least)) return undefined
+  const message = `This route needs the role ${least}; this key counts as ${client.role}.`
+  return new PoolError('role_required', message, keyFixFor(least))
 }

@@ -15,10 +15,10 @@ export const homePagePolicy = (styleHash: string) =>
 export const homeStyle = `:root{color-scheme:light dark;--ink:#1c2420;--paper:#fbfcf9;--soft:#5b6a62;--line:#dde5df;--box:#f1f5f0;--good:#25794d;--bad:#a8452f}
 @media (prefers-color-scheme:dark){:root{--ink:#e4ebe6;--paper:#141916;--soft:#97a79d;--line:#2c3630;--box:#1c2320;--good:#6fcf97;--bad:#f0906f}}
 body{font:16px/1.55 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:44rem;margin:3rem auto;padding:0 1.25rem}
-h1{font-size:1.6rem;margin:0}p{margin:.6rem 0}.soft{color:var(--soft)}.good{color:var(--good)}.bad{color:var(--bad)}
-code,pre{font:14px/1.5 ui-monospace,monospace}pre{background:var(--box);border:1px solid var(--line);border-radius:8px;padding:1rem;overflow-x:auto}
-table{border-collapse:collapse;width:100%;margin:1rem 0}td,th{text-align:left;padding:.4rem .6rem;border-bottom:1px solid var(--line)}
-.id{font-size:12px;overflow-wrap:anywhere}`
+a{color:var(--good)}h1{font-size:1.6rem;margin:0}p{margin:.6rem 0}.soft{color:var(--soft)}.good{color:var(--good)}.bad{color:var(--bad)}
+code,pre{font:14px/1.5 ui-monospace,monospace}pre{background:var(--box);border:1px solid var(--line);border-radius:8px;padding:1rem;white-space:pre-wrap}code,pre{overflow-wrap:anywhere}
+table{border-collapse:collapse;width:100%;margin:1rem 0}td,th{text-align:left;padding:.4rem 0;border-bottom:1px solid var(--line)}td+td,th+th{text-align:right;padding-left:1rem}
+.id,.id code{font-size:12px}`
 
 const entities: Readonly<Record<string, string>> = {
   '&': '&amp;',

@@ -32,6 +32,10 @@ export const apiLimits = {
   metricsAgeMs: 1_000,
   /** Bodies of administration: names, durations, lists of models. */
   adminBodyBytesMax: 65_536,
+  /** Exports of the ledger at once; each holds a few thousand rows while its reader is slow. */
+  exportsMax: 4,
+  /** How far from now a grant may have been signed: time to carry it by hand, and no more. */
+  grantAgeMsMax: 86_400_000,
   /** Rows of one page of a list, and how many without `limit`. */
   pageMax: 500,
   pageDefault: 50,

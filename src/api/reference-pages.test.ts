@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { refusalCodes } from '#protocol'
-import { ApiDouble } from '../testkit/api-double.ts'
+import { ApiDouble, toyDigest } from '../testkit/api-double.ts'
 
 const page = (name: string) => readFileSync(path.join(import.meta.dirname, '../../docs/reference', name), 'utf8')
 const headings = (text: string) => [...text.matchAll(/^### (.+)$/gm)].map(([, heading]) => heading ?? '')
@@ -33,6 +33,16 @@ test('every refusal stands in docs/reference/errors.md with its status and what 
     expect(section.length, code).toBeGreaterThan(60)
     if (type !== 'config_error') expect(section, code).toContain(`Status ${status}`)
   }
+})
+
+test('docs/reference/api.md names what a listed model tells of itself, as the reply has it', async () => {
+  await using api = await ApiDouble.open()
+  const answer = await fetch(`${api.url}/v1/models`, { headers: { authorization: 'Bearer sk-all' } })
+  const { data } = (await answer.json()) as { data: { id: string; lichen: Record<string, unknown> }[] }
+  const section = page('api.md').split('### GET /v1/models\n')[1]?.split('\n#')[0] ?? ''
+  for (const { lichen } of data) for (const name of Object.keys(lichen)) expect(section).toContain(`\`${name}\``)
+  const digests = Object.fromEntries(data.map(({ id, lichen }) => [id, lichen.digests]))
+  expect(digests).toMatchObject({ toy: [toyDigest], 'org/vectors': [] })
 })
 
 test('the description of the API is whole: bodies, answers and the error envelope', async () => {

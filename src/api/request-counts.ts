@@ -1,4 +1,4 @@
-/** How requests ended since this process started. */
+/** How clients' requests ended since this process started. */
 export class RequestCounts {
   #answered = 0
   #refused = 0

@@ -1,8 +1,10 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { z } from 'zod'
+import type { Actor, Role } from '#identity'
+import type { Client } from './deps.ts'
 
-/** Who may come: anyone, a client with an API key, the pool's owner. */
-export type Caller = 'anyone' | 'client' | 'owner'
+/** Who may come: anyone, a client with an API key, or somebody with at least this role. */
+export type Caller = 'anyone' | 'client' | Role
 
 export type Method = 'GET' | 'POST' | 'DELETE'
 
@@ -30,16 +32,22 @@ interface Visit<Query = unknown, Body = unknown> {
   readonly headers: IncomingHttpHeaders
   /** Names of models the caller's key is limited to; `undefined`: all. */
   readonly models: readonly string[] | undefined
+  /** Whose API key was brought; always there on routes for clients. */
+  readonly client: Client | undefined
+  /** Who acts; nobody in particular where anyone may come. */
+  readonly by: Actor
+  /** `by.actor`, for acts: `owner.key` or `key:<id>`. */
+  readonly actor: string
 }
 
-/** A reply that is not JSON. */
+/** A reply that is not JSON: text, or bytes. */
 export class TextReply {
   readonly contentType: string
-  readonly text: string
+  readonly text: string | Buffer
   readonly status: number
   readonly headers: readonly string[]
 
-  constructor(contentType: string, text: string, status = 200, headers: readonly string[] = []) {
+  constructor(contentType: string, text: string | Buffer, status = 200, headers: readonly string[] = []) {
     this.contentType = contentType
     this.text = text
     this.status = status
@@ -47,7 +55,20 @@ export class TextReply {
   }
 }
 
-/** A door whose answer is known when its handler returns: JSON, or a {@link TextReply}. */
+/** A reply that is made while it is sent. What breaks it cuts the connection: no reader takes a part for the whole. */
+export class StreamReply {
+  readonly contentType: string
+  readonly pieces: AsyncGenerator<string | Buffer>
+  readonly headers: readonly string[]
+
+  constructor(contentType: string, pieces: AsyncGenerator<string | Buffer>, headers: readonly string[] = []) {
+    this.contentType = contentType
+    this.pieces = pieces
+    this.headers = headers
+  }
+}
+
+/** A door whose answer is known when its handler returns: JSON, a {@link TextReply} or a {@link StreamReply}. */
 export interface Route extends Notice {
   readonly handle: (visit: Visit) => unknown
 }

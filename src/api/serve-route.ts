@@ -2,9 +2,10 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { z } from 'zod'
 import { explainIssue, PoolError, parseJson } from '#protocol'
 import type { ApiDeps } from './deps.ts'
-import type { Doorkeeper } from './doorkeeper.ts'
-import type { Route } from './route.ts'
+import { actorOf, type Doorkeeper } from './doorkeeper.ts'
+import { type Route, StreamReply } from './route.ts'
 import { writeReply } from './write-reply.ts'
+import { writeStream } from './write-stream.ts'
 
 /** Runs a simple route: parse what they bring, ask the handler, write its value. Never rejects. */
 export async function serveRoute(
@@ -15,7 +16,9 @@ export async function serveRoute(
   reply: FastifyReply,
 ): Promise<void> {
   reply.hijack()
-  const { since, headers, client } = doorkeeper.entryOf(request)
+  const entry = doorkeeper.entryOf(request)
+  const { since, headers, client } = entry
+  const by = actorOf(entry)
   try {
     const value = await route.handle({
       params: request.params as Readonly<Record<string, string>>,
@@ -23,9 +26,15 @@ export async function serveRoute(
       body: parseWith(route.body, route.body && bodyOf(request)),
       headers: request.headers,
       models: client?.models ?? undefined,
+      client,
+      by,
+      actor: by.actor,
     })
     if (reply.raw.destroyed) return
-    const status = writeReply(reply.raw, value, route.status ?? 200, headers)
+    const status =
+      value instanceof StreamReply
+        ? await writeStream(reply.raw, value, headers, deps.runtime)
+        : writeReply(reply.raw, value, route.status ?? 200, headers)
     deps.ended(route.path, status, deps.runtime.monotonic() - since)
   } catch (error) {
     doorkeeper.refuse(error, request, reply, route.path)

@@ -17,7 +17,7 @@ export function writeRefusal(out: ServerResponse, refusal: Refusal, headers: rea
   return status
 }
 
-/** Writes a handler's value as a whole response: JSON, or text as it is. Returns the status. */
+/** Writes a handler's value as a whole response: JSON, or text and bytes as they are. Returns the status. */
 export function writeReply(out: ServerResponse, value: unknown, status: number, headers: readonly string[]): number {
   if (!(value instanceof TextReply)) {
     writeJson(out, status, JSON.stringify(value), headers)
@@ -27,7 +27,13 @@ export function writeReply(out: ServerResponse, value: unknown, status: number, 
   return value.status
 }
 
-function write(out: ServerResponse, status: number, type: string, body: string, headers: readonly string[]): void {
+function write(
+  out: ServerResponse,
+  status: number,
+  type: string,
+  body: string | Buffer,
+  headers: readonly string[],
+): void {
   const length = String(Buffer.byteLength(body))
   out.writeHead(status, [...headers, ...securityHeaders, 'content-type', type, 'content-length', length])
   out.end(body)

@@ -75,8 +75,11 @@ class AcceptedKeys {
 }
 
 /** What was decided about a worker's key, here or by another replica, reaches its live session. */
-export function followWorkerKeys(identity: Identity, workers: Workers): Disposable {
-  return identity.onWorkerKeyChange((record) => tellSession(workers, record))
+export function followWorkerKeys(identity: Identity, workers: Workers, events: PoolEvents): Disposable {
+  return identity.onWorkerKeyChange((record) => {
+    if (record.standing !== 'pending') events.keyDecided(record)
+    tellSession(workers, record)
+  })
 }
 
 function tellSession(workers: Workers, { id, standing, expiresAt, operator }: WorkerRecord): void {

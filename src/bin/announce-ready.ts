@@ -1,5 +1,7 @@
 import path from 'node:path'
 import { packageVersion, type Settings } from '#config'
+import { asTyped } from './as-typed.ts'
+import { clean } from './cli/output.ts'
 import { demoModelName } from './demo-model.ts'
 
 /** What whoever started the pool needs to know. */
@@ -28,7 +30,7 @@ interface Announcement {
 export function announceReady({ pool, settings, json, tookMs }: Announcement): void {
   const { ready, url, apiKey, poolId } = pool
   const line = { ready, url, api_key: apiKey, pid: process.pid, pool_id: poolId }
-  process.stdout.write(json ? `${JSON.stringify(line)}\n` : pageFor(pool, settings, tookMs))
+  process.stdout.write(json ? `${JSON.stringify(line)}\n` : asTyped(pageFor(pool, settings, tookMs)))
 }
 
 function pageFor(
@@ -41,7 +43,7 @@ function pageFor(
   const keyFile = path.join(settings.data, 'first-api-key')
   const shownKey = firstTime ? apiKey : `$(cat ${keyFile})`
   const worker = models
-    ? `this machine, lending ${models.join(', ') || 'nothing yet'}${toy(models)}`
+    ? `this machine, lending ${models.map(clean).join(', ') || 'nothing yet'}${toy(models)}`
     : 'none yet: lichen invite --operator NAME'
   return [
     '',

@@ -1,5 +1,5 @@
 import path from 'node:path'
-import type { Identity } from '#identity'
+import { type Identity, poolItself } from '#identity'
 import type { Runtime } from '#runtime'
 import { readIfThere, writePrivately } from './pool-file.ts'
 
@@ -17,7 +17,7 @@ export async function firstApiKey(data: string, identity: Identity, runtime: Run
   const file = path.join(data, 'first-api-key')
   const kept = (await readIfThere(file))?.trim()
   if (kept && !('code' in (await identity.authenticate(kept)))) return { key: kept, isNew: false }
-  const { key } = await identity.createApiKey({ name: 'first key' })
+  const { key } = await identity.createApiKey({ name: 'first key' }, poolItself)
   await writePrivately(file, `${key}\n`, runtime)
   return { key, isNew: true }
 }

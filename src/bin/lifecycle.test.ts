@@ -1,6 +1,6 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import http from 'node:http'
 import net from 'node:net'
 import os from 'node:os'
@@ -10,7 +10,7 @@ import { text } from 'node:stream/consumers'
 import { afterEach, describe, expect, test } from 'vitest'
 import { childEnvironment, packageRoot } from '#config'
 import { type Invite, parseInvite } from '#identity'
-import { eventually, isAlive, Neighbourhood, processTree } from '#testkit'
+import { demoModelPath, eventually, isAlive, Neighbourhood, processTree } from '#testkit'
 
 const towns: Neighbourhood[] = []
 function newTown(): Neighbourhood {
@@ -99,9 +99,26 @@ describe('a first start', () => {
     server.close()
   })
 
-  test('with a model that is not there says which, exit 1, and leaves nothing running', async () => {
+  test('with a model that is not there, or is none, says which and makes nothing', async () => {
     const town = newTown()
-    const program = town.run(['up', '--json', '--port', '0', '--data', town.dataDir, '--model', '/nowhere.gguf'])
+    const text = path.join(town.folder, 'notes.gguf')
+    writeFileSync(text, 'not a model')
+    for (const model of ['/nowhere.gguf', text]) {
+      const program = town.run(['up', '--json', '--port', '0', '--data', town.dataDir, '--model', model])
+      expect(await program.ended).toBe(1)
+      expect(JSON.parse(program.stderr).error).toMatchObject({
+        code: 'model_unreadable',
+        message: expect.stringContaining(model),
+      })
+      expect(existsSync(town.dataDir)).toBe(false)
+    }
+  })
+
+  test('with a model that ends in the middle says so, exit 1, and leaves nothing running', async () => {
+    const town = newTown()
+    const broken = path.join(town.folder, 'broken.gguf')
+    writeFileSync(broken, readFileSync(demoModelPath).subarray(0, 4_096))
+    const program = town.run(['up', '--json', '--port', '0', '--data', town.dataDir, '--model', broken])
     await eventually('the pool to start its worker', () => program.stderr.includes('Starting the local worker'))
     const everyone = processTree(program.pid)
     expect(await program.ended).toBe(1)
@@ -124,7 +141,8 @@ describe('a later start', () => {
     await second.stop()
     await town.start('up')
     expect(town.apiKey).not.toBe(key)
-    await expect(town.client().chat.completions.create(sum)).resolves.toBeTruthy()
+    const answer = await town.client().chat.completions.create(sum)
+    expect(answer.choices[0]?.message.content).toBe('7')
   })
 
   test('after kill -9 of everything takes the folder over', async () => {
@@ -202,7 +220,8 @@ describe('the end', () => {
     await upstream.asked
     program.signal('SIGTERM')
     await eventually('it to stop', () => program.stderr.includes('stopping'))
-    expect((await fetch(`${town.url}/readyz`)).status).toBe(503)
+    const ready = await fetch(`${town.url}/readyz`)
+    expect([ready.status, await ready.json()]).toEqual([503, { ready: false, reason: 'The pool is stopping.' }])
     program.signal('SIGTERM')
     await program.ended
     await allGone(everyone)

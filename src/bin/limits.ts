@@ -17,6 +17,24 @@ export const binLimits = {
   killAfterMs: 5_000,
   /** Worker keys whose curve check need not be repeated when they connect again: about 10 MB. */
   acceptedKeysMax: 100_000,
+  /** A start waits so long for the audit of what came since the last one; then it goes on beside the running pool. */
+  startAuditMsMax: 5_000,
+  /** A pool that is just starting has its database up by then; so long commands beside it wait. */
+  databaseUpMs: 10_000,
+  /** Rows of a backup's part, bytes as JSON: what is held in memory. */
+  backupPartBytes: 4 * 2 ** 20,
+  /** A member of a backup that is read whole; its manifest has 100 bytes a table. */
+  backupMemberBytesMax: 64 * 2 ** 20,
   /** An answer that a command reads whole: lists and statuses. */
   answerBytesMax: 64 * 2 ** 20,
+  /** `lichen proxy`: a pool that takes longer to be reached, or to say its prices, is not there. */
+  proxyConnectMs: 10_000,
+  /** A request of a program to the proxy must have arrived by then, as at a pool. */
+  proxyRequestMs: 60_000,
+  /** Silence of the pool; its own `request_timeout` ends an answer before (600 s unless set). */
+  proxyAnswerMs: 3_600_000,
+  /** Programs on one machine. */
+  proxyConnectionsMax: 1_024,
+  /** API keys whose prices the proxy remembers. */
+  proxyKeysMax: 64,
 } as const

@@ -1,6 +1,9 @@
 import { readFile } from 'node:fs/promises'
 import { type ApiDeps, buildServer } from '#api'
 import { isLoopback, packageVersion, type Settings } from '#config'
+import { findReceipt } from '#jobs'
+import { type Ledger, ledgerStage, transferLeaf } from '#ledger'
+import { part } from '#storage'
 import { openWorkerDoor } from './admit-workers.ts'
 import { closeServer, inviteUrl, listen, listenForOwnWorker } from './listen.ts'
 import type { Ground, Rooms } from './open-rooms.ts'
@@ -30,7 +33,24 @@ export async function openDoors(all: Ground & Rooms): Promise<Doors> {
 }
 
 async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<ApiDeps> {
-  const { settings, runtime, log, life, pool, identity, workers, jobs, models, database, events } = all
+  const {
+    settings,
+    runtime,
+    log,
+    life,
+    pool,
+    identity,
+    workers,
+    jobs,
+    models,
+    database,
+    events,
+    ledger,
+    transparency,
+    commit,
+  } = all
+  const poolKey = pool.identity.publicKey
+  const prove = (jobId: string) => transparency.prove('receipt', jobId)
   const { tlsCert, tlsKey } = settings
   return {
     runtime,
@@ -38,15 +58,24 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
     version: packageVersion,
     poolId: pool.poolId,
     publicUrl: settings.publicUrl,
+    loopbackOnly: isLoopback(settings.host) && tlsCert === undefined && !settings.behindTlsProxy,
     authenticate: (key) => identity.authenticate(key),
     isOwner: (key) => pool.isOwner(key),
     jobs,
     models,
+    receipt: (jobId) => findReceipt({ sql: database.sql, poolKey, prove }, jobId),
+    prices: async () => ({
+      pool_id: pool.poolId,
+      pool_key: poolKey.toString('base64url'),
+      prices: await tokenPrices(ledger),
+    }),
+    logReader: transparency.reader,
     databaseAnswers: () =>
       database.ping().then(
-        () => !life.stopping.aborted,
+        () => true,
         () => false,
       ),
+    isStopping: () => life.stopping.aborted,
     metrics: () => scrape(all),
     ended: (route, status, ms) => events.ended(route, status, ms),
     admin: {
@@ -57,8 +86,28 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
       queueMax: settings.queueMax,
       warnings: () => warningsOf(settings),
     },
+    money: {
+      ledger,
+      poolKey,
+      apply: (transfer) =>
+        commit.submit([
+          part(ledgerStage, transfer),
+          part(transparency.stage, { kind: 'transfer', ref: transfer.id, data: transferLeaf(transfer) }),
+        ]),
+    },
     tls: tlsCert && tlsKey ? { cert: await readFile(tlsCert), key: await readFile(tlsKey) } : undefined,
   }
+}
+
+/** One row for each model that has a price of its own, `*` for all others. */
+async function tokenPrices(ledger: Ledger) {
+  const models = new Set((await ledger.prices.list()).map(({ model }) => model))
+  return Promise.all(
+    [...models].map(async (model) => {
+      const { prompt, completion } = await ledger.prices.for(model)
+      return { model, prompt_token: String(prompt), completion_token: String(completion) }
+    }),
+  )
 }
 
 /** Gauges are read when somebody asks. */

@@ -3,13 +3,17 @@ import type { Settings } from '#config'
 import { sha256 } from '#crypto'
 import { Identity, type PoolIdentity } from '#identity'
 import { Jobs, jobStages } from '#jobs'
+import { Ledger } from '#ledger'
+import { TransparencyLog } from '#log'
 import type { Log, Metrics, PoolEvents } from '#observability'
 import type { Runtime } from '#runtime'
 import { type Database, GroupCommit } from '#storage'
 import { type ConnectedWorker, Workers } from '#workers'
 import { followWorkerKeys } from './admit-workers.ts'
+import { auditAtStart } from './audit-at-start.ts'
 import type { Closers } from './closers.ts'
 import type { Lifetime } from './lifetime.ts'
+import { openBooks } from './open-books.ts'
 
 /** What the rooms of a pool stand on. */
 export interface Ground {
@@ -29,14 +33,36 @@ export interface Rooms {
   readonly workers: Workers
   readonly jobs: Jobs
   readonly models: OfferedModels
+  readonly ledger: Ledger
+  readonly transparency: TransparencyLog
+  readonly commit: GroupCommit
 }
 
 /** Identity, workers and jobs, and what one must tell the other. */
-export async function openRooms({ settings, runtime, database, pool, events, closers }: Ground): Promise<Rooms> {
+export async function openRooms(ground: Ground): Promise<Rooms> {
+  const { settings, runtime, database, pool, events, closers, log } = ground
+  const transparency = await TransparencyLog.open({
+    database,
+    runtime,
+    poolId: pool.poolId,
+    signer: pool.identity,
+    dataDir: settings.data,
+    onProblem: (error) => log.error({ err: error }, 'the transparency log is in trouble'),
+  })
+  closers.add('transparency log', () => transparency[Symbol.asyncDispose]())
+  await auditBeforeUse(ground)
+  const ledger = new Ledger(database, runtime)
   const identity = new Identity(database, runtime)
   closers.add('identity', () => identity[Symbol.dispose]())
-  const commit = new GroupCommit({ database, runtime, stages: jobStages, onFlush: (event) => events.flushed(event) })
+  const commit = new GroupCommit({
+    database,
+    runtime,
+    stages: jobStages(transparency.stage),
+    onFlush: (event) => events.flushed(event),
+  })
   closers.add('group commit', () => commit[Symbol.asyncDispose]())
+  transparency.follow(commit)
+  await openBooks({ ledger, commit, transparency, identity, pool, runtime })
   const models = new OfferedModels(runtime)
   const available = (worker: ConnectedWorker) => {
     models.put(worker)
@@ -61,10 +87,31 @@ export async function openRooms({ settings, runtime, database, pool, events, clo
     secret: sha256(Buffer.from('lichen/idempotency/1'), pool.identity.seed),
     alone: settings.databaseUrl === undefined,
     events,
+    pool: pool.identity,
+    logStage: transparency.stage,
+    pricesFor: (model) => ledger.prices.for(model),
+    payerSignature: settings.payerSignature,
     settings: { deadlineMs: settings.requestTimeout, queuedRunsMax: settings.queueMax },
   })
   closers.add('jobs', () => jobs.close())
-  const following = followWorkerKeys(identity, workers)
+  const following = followWorkerKeys(identity, workers, events)
   closers.add('workers’ keys', () => following[Symbol.dispose]())
-  return { identity, workers, jobs, models }
+  return { identity, workers, jobs, models, ledger, transparency, commit }
+}
+
+/** What came since the last audit; a history that was changed keeps the pool from starting, or ends it. */
+async function auditBeforeUse({ settings, runtime, database, pool, closers, log, life }: Ground): Promise<void> {
+  const stop = await auditAtStart({
+    database,
+    data: settings.data,
+    poolKey: pool.identity.publicKey,
+    runtime,
+    onLong: () => log.info('the audit of what came since the last start takes long; it goes on beside the pool'),
+    onProblem: ({ refusal: { code, message, fix } }) => {
+      log.fatal({ code, fix }, message)
+      life.stop('the history of the pool was changed', 1)
+    },
+    onBroken: (error) => log.error({ err: error }, 'the audit could not be brought to its end; run `lichen audit`'),
+  })
+  closers.add('audit', stop)
 }

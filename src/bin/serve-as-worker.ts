@@ -3,6 +3,7 @@ import { type Settings, surroundings } from '#config'
 import { createLog } from '#observability'
 import { PoolError } from '#protocol'
 import { systemRuntime } from '#runtime'
+import { clean, counted } from './cli/output.ts'
 import { watchLifetime } from './lifetime.ts'
 import { runWorker } from './worker-program.ts'
 
@@ -18,16 +19,17 @@ interface ServeOptions {
 export async function serveAsWorker({ invite, dataDir, settings, name, json }: ServeOptions): Promise<void> {
   const color = process.stderr.isTTY === true && !surroundings().noColor
   const pretty = settings.logFormat === 'pretty' || (settings.logFormat === 'auto' && process.stderr.isTTY === true)
-  const { log, flush } = createLog({ level: settings.logLevel, pretty, color, program: 'worker' })
-  const { model, upstream, upstreamApiKey, slots, threads, shutdownTimeout } = settings
+  // a person is told in sentences, and only once
+  const level = pretty && !json && settings.logLevel === 'info' ? 'warn' : settings.logLevel
+  const { log, flush } = createLog({ level, pretty, color, program: 'worker' })
+  const onStatus = json ? announceAsJson() : pretty ? announce : () => {}
+  const { model, upstream, upstreamApiKey, slots, threads, payerSignature, shutdownTimeout } = settings
   const watchLauncher = surroundings().launchedByNpm
   const life = watchLifetime({ runtime: systemRuntime, log, flush, watchLauncher, drainMs: shutdownTimeout })
-  const order = { dataDir, invite, models: model, upstreams: upstream, upstreamApiKey, slots, threads, name }
+  const lent = { models: model, upstreams: upstream, upstreamApiKey, slots, threads, payerSignature }
+  const order = { dataDir, invite, name, ...lent }
   try {
-    const end = await runWorker(
-      { ...order, drainMs: shutdownTimeout },
-      { runtime: systemRuntime, log, life, onStatus: json ? announceAsJson() : announce },
-    )
+    const end = await runWorker({ ...order, drainMs: shutdownTimeout }, { runtime: systemRuntime, log, life, onStatus })
     if (end.reason === 'refused') throw new PoolError(end.why.code, end.why.message, end.why.fix)
     process.exitCode = life.exitCode
   } finally {
@@ -35,12 +37,26 @@ export async function serveAsWorker({ invite, dataDir, settings, name, json }: S
   }
 }
 
-/** What the operator of this machine should know or do. */
+/** What the person at this machine should know or do. */
 function announce(status: AgentStatus): void {
-  if (status.state === 'pending') {
-    process.stderr.write(`Joined. The pool's operator must say yes: ${status.approve}\n`)
-  } else if (status.state === 'ready') {
-    process.stderr.write(`Serving ${status.models.join(', ') || 'no model yet'} as ${status.worker}. Ctrl-C stops.\n`)
+  const sentence = sentenceFor(status)
+  if (sentence !== undefined) process.stderr.write(`${clean(sentence)}\n`)
+}
+
+function sentenceFor(status: AgentStatus): string | undefined {
+  switch (status.state) {
+    case 'connecting':
+      return `Connecting to ${status.url} as ${status.worker.slice(0, 12)}…`
+    case 'pending':
+      return `Joined. The pool's operator must say yes: ${status.approve}`
+    case 'ready':
+      return `Serving ${status.models.join(', ') || 'no model yet'}. Ctrl-C stops.`
+    case 'waiting':
+      return `${status.why.message} Trying again in ${Math.ceil(status.retryInMs / 1_000)} s.`
+    case 'draining':
+      return status.running > 0 ? `Ending ${counted(status.running, 'answer', 'answers')} under way…` : undefined
+    default:
+      return undefined // a refusal is said when the command ends
   }
 }
 

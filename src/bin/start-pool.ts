@@ -47,8 +47,9 @@ export async function startPool(options: StartPoolOptions): Promise<RunningPool>
 async function compose(options: StartPoolOptions, closers: Closers): Promise<ReadyPool> {
   const { settings, runtime, log, life, progress } = options
   const metrics = new Metrics()
-  const events = poolEvents(log, metrics)
+  const events = poolEvents(log, metrics, (ms, run) => runtime.after(ms, run))
   await refuseTakenPort(settings)
+  if (options.localWorker) await refuseMissingModels(settings)
   await takeDataFolder(options, closers)
   const pool = await loadPoolIdentity(settings.data, runtime)
   const database = await openPoolDatabase({ settings, runtime, events, closers, progress })
@@ -73,6 +74,13 @@ async function compose(options: StartPoolOptions, closers: Closers): Promise<Rea
     models: options.localWorker ? rooms.models.list().map((model) => model.name) : undefined,
     ready: rooms.models.workers > 0,
   }
+}
+
+/** Before anything is made: a path mistyped. @throws PoolError model_unreadable. */
+async function refuseMissingModels({ model }: Settings): Promise<void> {
+  if (model.length === 0) return
+  const { checkModels } = await import('#engines')
+  await checkModels(model)
 }
 
 /** Ours until we end; whoever starts after us waits a moment when we are about to end. */

@@ -24,6 +24,7 @@ export interface WorkerOrder {
   readonly slots?: number | undefined
   readonly threads?: number | undefined
   readonly name: string
+  readonly payerSignature: 'optional' | 'required'
   /** How long running requests may go on once the worker is told to stop, milliseconds. */
   readonly drainMs: number
 }
@@ -52,6 +53,7 @@ export async function runWorker(
       dataDir: order.dataDir,
       invite: order.invite,
       engines,
+      requirePayerSignature: order.payerSignature === 'required',
       agent: `${order.name} lichen/${packageVersion}`.slice(0, 100),
       runtime,
       log,

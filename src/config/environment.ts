@@ -1,3 +1,6 @@
+import os from 'node:os'
+import path from 'node:path'
+
 /** What the terminal and the launcher tell us, beside settings. */
 interface Surroundings {
   /** https://no-color.org: set and not empty. */
@@ -19,4 +22,11 @@ export function childEnvironment(): Record<string, string> {
     (entry): entry is [string, string] => entry[1] !== undefined && !/^(LICHEN_|DATABASE_URL$|npm_)/.test(entry[0]),
   )
   return Object.fromEntries(kept)
+}
+
+/** Where an admin's private keys lie on the admin's own machine (XDG Base Directory specification). */
+export function adminKeyFolder(environment: Readonly<Record<string, string | undefined>> = process.env): string {
+  const xdg = environment.XDG_CONFIG_HOME
+  const config = xdg && path.isAbsolute(xdg) ? xdg : path.join(os.homedir(), '.config')
+  return path.join(config, 'lichen', 'admin-keys')
 }

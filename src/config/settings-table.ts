@@ -109,6 +109,10 @@ export const settingsTable = {
     programs: ['worker'],
     doc: 'What the pool’s operator sees this worker as.',
   }),
+  payerSignature: withDefault(oneOf(['optional', 'required']), 'optional', {
+    programs: ['pool', 'worker'],
+    doc: '`required`: only requests whose order is signed by the payer’s own key are taken, none that the pool signs as custodian.',
+  }),
   queueMax: withDefault(integer(0, 1_000_000), 1_024, {
     programs: ['pool'],
     doc: 'Requests that may wait for a worker; one more is refused with 429.',
@@ -146,7 +150,7 @@ export const settingsTable = {
     fallbackText: '`owner.key` in the data folder',
     programs: ['client'],
     secret: true,
-    doc: 'The owner’s key for administration.',
+    doc: 'The key for administration: the owner’s, or an API key with a role.',
   }),
   apiKey: optional(text(), {
     fallbackText: '`first-api-key` in the data folder',

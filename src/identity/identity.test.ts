@@ -4,7 +4,7 @@ import { parseWorkerId, type WorkerId } from '#protocol'
 import { type Runtime, systemRuntime } from '#runtime'
 import { openDatabase } from '#storage'
 import { type TestDatabase, testDatabase } from '#testkit'
-import { type ApiKey, Identity } from './index.ts'
+import { type ApiKey, Identity, poolItself } from './index.ts'
 
 let db: TestDatabase
 let pool: Identity
@@ -49,7 +49,10 @@ const day = 24 * 3_600_000
 
 describe('API keys', () => {
   test('a new key is shown once, works at once and is stored as its hash only', async () => {
-    const made = await pool.createApiKey({ name: 'laptop', models: ['demo'], requestsPerMinute: 60, weight: 2 })
+    const made = await pool.createApiKey(
+      { name: 'laptop', models: ['demo'], requestsPerMinute: 60, weight: 2 },
+      poolItself,
+    )
     expect(made.key).toMatch(/^sk-lichen-[\w-]{43}$/)
     const expected: Partial<ApiKey> = { id: made.id, models: ['demo'], requestsPerMinute: 60, weight: 2 }
     expect(await pool.authenticate(made.key)).toMatchObject(expected)
@@ -59,7 +62,7 @@ describe('API keys', () => {
   })
 
   test('a key seen before is answered from memory, without waiting', async () => {
-    const { key } = await pool.createApiKey({ name: 'hot' })
+    const { key } = await pool.createApiKey({ name: 'hot' }, poolItself)
     await pool.authenticate(key)
     expect(pool.authenticate(key)).not.toBeInstanceOf(Promise)
   })
@@ -72,7 +75,7 @@ describe('API keys', () => {
   })
 
   test('an expired key is told that it has expired', async () => {
-    const { key } = await pool.createApiKey({ name: 'short', expiresAt: runtime.now() + 60_000 })
+    const { key } = await pool.createApiKey({ name: 'short', expiresAt: runtime.now() + 60_000 }, poolItself)
     expect(await pool.authenticate(key)).not.toHaveProperty('code')
     await later(60_001, async () => expect(await pool.authenticate(key)).toMatchObject({ code: 'expired_api_key' }))
   })
@@ -80,13 +83,13 @@ describe('API keys', () => {
   test('a key revoked on one replica stops on another within a second', async () => {
     await using elsewhere = await openDatabase({ target: db.target, runtime })
     using replica = new Identity(elsewhere, runtime)
-    const { id, key } = await pool.createApiKey({ name: 'lost' })
+    const { id, key } = await pool.createApiKey({ name: 'lost' }, poolItself)
     for (const at of [pool, replica]) expect(await at.authenticate(key)).not.toHaveProperty('code')
-    await pool.revokeApiKey(id)
+    await pool.revokeApiKey(id, poolItself)
     expect(pool.authenticate(key)).toMatchObject({ code: 'revoked_api_key' })
     await eventually(() => 'code' in (replica.authenticate(key) as object))
     expect(replica.authenticate(key)).toMatchObject({ code: 'revoked_api_key' })
-    await expect(pool.revokeApiKey('not-a-key')).rejects.toMatchObject({ refusal: { code: 'not_found' } })
+    await expect(pool.revokeApiKey('not-a-key', poolItself)).rejects.toMatchObject({ refusal: { code: 'not_found' } })
   })
 
   test('keys are listed page by page', async () => {

@@ -1,8 +1,21 @@
 import type { Refusal } from '#protocol'
 import type { Runtime } from '#runtime'
 import type { Database } from '#storage'
-import { type ApiKey, type ApiKeyRecord, ApiKeys, type NewApiKey } from './api-keys.ts'
-import { makeInvite, type NewInvite } from './invites.ts'
+import { type AdminKeyRecord, AdminKeys } from './admin-keys.ts'
+import type { ApiKey, ApiKeyChange, ApiKeyRecord, NewApiKey } from './api-key-records.ts'
+import { type ApiKeyPage, ApiKeys } from './api-keys.ts'
+import {
+  type InviteRecord,
+  listInvites,
+  listOperators,
+  makeInvite,
+  type NewInvite,
+  type OperatorRecord,
+} from './invites.ts'
+import { type Act, recordAct } from './record-act.ts'
+import type { Actor, Role } from './roles.ts'
+import type { NewUser, UserRecord } from './user-records.ts'
+import { Users } from './users.ts'
 import { type AdmitVerdict, type WorkerAtDoor, WorkerKeys } from './worker-keys.ts'
 import type { WorkerAct, WorkerRecord } from './worker-records.ts'
 
@@ -14,44 +27,121 @@ interface Page {
 }
 
 /**
- * Who may ask and who may work. Every method may reject with PoolError `database_unavailable`.
- * Workers are named by id or by the beginning of it.
+ * Who may ask, who may work, who may decide. Every method may reject with PoolError `database_unavailable`; those that
+ * take an {@link Actor} with `role_required`, when it stands below what it would change. Each change adds its act to the
+ * log in its own transaction. Workers and admin keys are named by id or by the beginning of it, users by id or name.
  */
 export class Identity implements Disposable {
   readonly #database: Database
   readonly #runtime: Runtime
   readonly #apiKeys: ApiKeys
+  readonly #users: Users
+  readonly #adminKeys: AdminKeys
   readonly #workers: WorkerKeys
 
   constructor(database: Database, runtime: Runtime) {
     this.#database = database
     this.#runtime = runtime
     this.#apiKeys = new ApiKeys(database, runtime)
+    this.#users = new Users(database, runtime)
+    this.#adminKeys = new AdminKeys(database, runtime)
     this.#workers = new WorkerKeys(database, runtime)
   }
 
-  /** The key itself is in the answer and nowhere else. */
-  createApiKey(wish: NewApiKey): Promise<ApiKeyRecord & { readonly key: string }> {
-    return this.#apiKeys.create(wish)
+  /** The key itself is in the answer and nowhere else. @throws PoolError not_found, conflict, invalid_request. */
+  createApiKey(wish: NewApiKey, by: Actor): Promise<ApiKeyRecord & { readonly key: string }> {
+    return this.#apiKeys.create(wish, by)
   }
 
-  listApiKeys(page?: Page): Promise<ApiKeyRecord[]> {
+  /** @throws PoolError not_found for a user that is none. */
+  listApiKeys(page?: ApiKeyPage): Promise<ApiKeyRecord[]> {
     return this.#apiKeys.list(page)
   }
 
-  /** @throws PoolError not_found. */
-  revokeApiKey(id: string): Promise<ApiKeyRecord> {
-    return this.#apiKeys.revoke(id)
+  /** Acts at once here, within a second on other replicas. @throws PoolError not_found, conflict. */
+  changeApiKey(id: string, change: ApiKeyChange, by: Actor): Promise<ApiKeyRecord> {
+    return this.#apiKeys.change(id, change, by)
   }
 
-  /** Answers at once for a key seen before. Refusals: invalid_api_key, expired_api_key, revoked_api_key. */
+  /** @throws PoolError not_found. */
+  revokeApiKey(id: string, by: Actor): Promise<ApiKeyRecord> {
+    return this.#apiKeys.revoke(id, by)
+  }
+
+  /** Answers at once for a key seen before. Refusals: invalid_api_key, expired_api_key, revoked_api_key, user_disabled. */
   authenticate(key: string): ApiKey | Refusal | Promise<ApiKey | Refusal> {
     return this.#apiKeys.authenticate(key)
+  }
+
+  /** @throws PoolError conflict for a name or payer key that is taken, invalid_request. */
+  createUser(wish: NewUser, by: Actor): Promise<UserRecord> {
+    return this.#users.create(wish, by)
+  }
+
+  listUsers(page?: Page): Promise<UserRecord[]> {
+    return this.#users.list(page)
+  }
+
+  /** @throws PoolError not_found. */
+  showUser(idOrName: string): Promise<UserRecord> {
+    return this.#users.show(idOrName)
+  }
+
+  /** @throws PoolError not_found, conflict for the last owner. */
+  setUserRole(idOrName: string, role: Role, by: Actor): Promise<UserRecord> {
+    return this.#told(this.#users.setRole(idOrName, role, by))
+  }
+
+  /** Its keys are refused at once here, within a second on every replica. @throws PoolError not_found, conflict for the last owner. */
+  disableUser(idOrName: string, by: Actor): Promise<UserRecord> {
+    return this.#told(this.#users.disable(idOrName, by))
+  }
+
+  /** @throws PoolError not_found. */
+  enableUser(idOrName: string, by: Actor): Promise<UserRecord> {
+    return this.#told(this.#users.enable(idOrName, by))
+  }
+
+  /** Null takes it away. @throws PoolError not_found, conflict when another user has it, invalid_request. */
+  setPayerKey(idOrName: string, payerKey: Buffer | null, by: Actor): Promise<UserRecord> {
+    return this.#told(this.#users.setPayerKey(idOrName, payerKey, by))
+  }
+
+  /** @throws PoolError conflict for a key that is or was on the list, invalid_request. */
+  addAdminKey(wish: { readonly name: string; readonly publicKey: Buffer }, by: Actor): Promise<AdminKeyRecord> {
+    return this.#adminKeys.add(wish, by)
+  }
+
+  listAdminKeys(page?: Page): Promise<AdminKeyRecord[]> {
+    return this.#adminKeys.list(page)
+  }
+
+  /** For good. @throws PoolError not_found, conflict when several begin so. */
+  revokeAdminKey(id: string, by: Actor): Promise<AdminKeyRecord> {
+    return this.#adminKeys.revoke(id, by)
+  }
+
+  /** Whether grants signed with this key count now, by the database. */
+  isAdminKey(publicKey: Buffer): Promise<boolean> {
+    return this.#adminKeys.isGood(publicKey)
+  }
+
+  /** Whether there ever was an admin key: from then on the pool itself grants nothing. */
+  anyAdminKey(): Promise<boolean> {
+    return this.#adminKeys.everAny()
   }
 
   /** The token goes into an invite text (see encodeInvite). @throws PoolError invalid_request. */
   invite(wish: NewInvite): Promise<{ id: string; token: Buffer; validUntil: number; expiresInMs: number }> {
     return makeInvite(this.#database, this.#runtime, wish)
+  }
+
+  listInvites(page: Page = {}): Promise<InviteRecord[]> {
+    return listInvites(this.#database, page)
+  }
+
+  listOperators(page: Page = {}): Promise<OperatorRecord[]> {
+    return listOperators(this.#database, page)
   }
 
   /** Whether a worker may come in; the first time it shows an invite, which is then used. */
@@ -86,6 +176,18 @@ export class Identity implements Disposable {
   /** Told within a second of every change to a worker's key, wherever it was made; perhaps of some twice. */
   onWorkerKeyChange(told: (worker: WorkerRecord) => void): Disposable {
     return this.#workers.onChange(told)
+  }
+
+  /** An act that changes no table, such as draining a worker. */
+  recordAct(actor: string, act: Act): Promise<void> {
+    return this.#database.transaction((tx) => recordAct(tx, actor, act))
+  }
+
+  /** What was changed acts here before anybody hears that it was. */
+  async #told(changing: Promise<UserRecord>): Promise<UserRecord> {
+    const user = await changing
+    await this.#apiKeys.userChanged(user.id)
+    return user
   }
 
   /** Stops following changes. The database stays open. */

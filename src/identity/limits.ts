@@ -6,11 +6,11 @@ export const identityLimits = {
   workerExpiresInMs: 30 * 24 * 3_600_000,
   /** The longest life of a worker's key: a year; then somebody looks at it again. */
   workerExpiresInMsMax: 366 * 24 * 3_600_000,
-  /** Names of operators and API keys, in characters. */
+  /** Names of users, operators and keys, in characters. */
   nameCharsMax: 200,
   /** Address of a pool inside an invite, in bytes. */
   inviteUrlBytesMax: 512,
-  /** API keys remembered: ten thousand active users, about 4 MB. */
+  /** API keys remembered: ten thousand active users, about 6 MB. */
   cachedKeysMax: 10_000,
   /** Changes are asked for this often, beside NOTIFY, which a proxy or a half-open connection may swallow. */
   changesPollMs: 1_000,
@@ -20,6 +20,6 @@ export const identityLimits = {
   changesMax: 10_000,
   /** Rows of one page. */
   pageRowsMax: 1_000,
-  /** A worker may be named by the beginning of its id, this many hex digits at least. */
-  workerPrefixCharsMin: 6,
+  /** A worker or an admin key may be named by the beginning of its id, this many hex digits at least. */
+  idPrefixCharsMin: 6,
 } as const

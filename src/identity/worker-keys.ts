@@ -6,6 +6,7 @@ import { ChangeFeed, changedSince } from './change-feed.ts'
 import { decideWorkerAct, type WorkerWish } from './decide-worker-act.ts'
 import { checkExpiry } from './invites.ts'
 import { identityLimits } from './limits.ts'
+import { recordAct } from './record-act.ts'
 import {
   toWorkerRecord,
   type WorkerAct,
@@ -89,6 +90,8 @@ export class WorkerKeys implements Disposable {
       const act = { approve: 'approved', renew: 'renewed', revoke: 'revoked' }[wish.act]
       await tx`insert into worker_key_acts (act, worker_id, by_whom, at, expires_at)
                values (${act}, ${worker.id}, ${by}, ${now}, ${expiresAt})`
+      const details = { operator: worker.operator, expires_at: expiresAt }
+      await recordAct(tx, by, { action: `worker.${wish.act}`, subject: `worker:${worker.id}`, details })
       return { ...toWorkerRecord(worker), standing, expiresAt }
     })
   }
@@ -178,7 +181,7 @@ function judge(worker: WorkerRow, nowMs: number): AdmitVerdict {
 
 /** @throws PoolError not_found, conflict when several ids begin so. */
 async function findWorker(tx: Tx, idOrPrefix: string): Promise<WorkerRow> {
-  const usable = /^[0-9a-f]+$/.test(idOrPrefix) && idOrPrefix.length >= identityLimits.workerPrefixCharsMin
+  const usable = /^[0-9a-f]+$/.test(idOrPrefix) && idOrPrefix.length >= identityLimits.idPrefixCharsMin
   const rows = usable
     ? await tx<WorkerRow[]>`
         select ${tx.unsafe(workerColumns)} from ${tx.unsafe(workerTables)}
@@ -190,6 +193,6 @@ async function findWorker(tx: Tx, idOrPrefix: string): Promise<WorkerRow> {
   throw new PoolError(
     'not_found',
     `There is no worker ${idOrPrefix}.`,
-    `See \`lichen workers ls\`; give the whole id or at least its first ${identityLimits.workerPrefixCharsMin} digits.`,
+    `See \`lichen workers ls\`; give the whole id or at least its first ${identityLimits.idPrefixCharsMin} digits.`,
   )
 }

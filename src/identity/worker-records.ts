@@ -7,7 +7,7 @@ type WorkerActKind = 'invited' | 'joined' | 'approved' | 'renewed' | 'revoked'
 /** Who did what to a worker's key, and when. */
 export interface WorkerAct {
   readonly act: WorkerActKind
-  /** `owner`, `self`, or `worker` for its own joining. */
+  /** `owner.key`, `key:<id>`, `self`, or `worker` for its own joining. */
   readonly by: string
   readonly at: number
   /** The key's expiry after this act; null for an invitation. */

@@ -1,4 +1,22 @@
-import type { ModelFeature } from '#protocol'
+import type { ModelFeature, OrderHeader } from '#protocol'
+
+/** Who asks, who pays, and within which limits. */
+export interface Payer {
+  /** Of the API key. */
+  readonly id: string
+  /** Its share of a full pool; > 0, 1 is usual. */
+  readonly weight: number
+  /** Ledger account that pays. */
+  readonly account: string
+  /** Registered payer key of the account's user, 32 raw bytes. */
+  readonly payerKey: Buffer | null
+  readonly payerSignature: 'optional' | 'required'
+  /** Micro-credits; null: no limit. */
+  readonly budgetTotal: bigint | null
+  readonly budgetPerDay: bigint | null
+  readonly requestsPerMinute: number | null
+  readonly tokensPerMinute: number | null
+}
 
 /** A parsed and authorised request, as the API hands it in. Nothing of its content reaches the database. */
 export interface AcceptedRequest {
@@ -9,8 +27,9 @@ export interface AcceptedRequest {
   readonly digest?: string | undefined
   /** The raw HTTP body, forwarded untouched. */
   readonly body: Buffer
-  /** Who asks: id of the API key and its share (> 0, 1 is usual). */
-  readonly key: { readonly id: string; readonly weight: number }
+  readonly key: Payer
+  /** What the client's own payer key has signed, if it has one; else the pool signs as custodian. */
+  readonly order?: OrderHeader | undefined
   /** What a worker must offer beside the model: `kind` itself, and logprobs, json_schema, tools, vision where used. */
   readonly needs: readonly ModelFeature[]
   /** Choices, 1 … 16. Each is a run of its own. */

@@ -1,5 +1,5 @@
-import type { FinishReason, RefusalCode, UsageClaim } from '#protocol'
-import type { RunHandle } from '#workers'
+import { type FinishReason, type RefusalCode, type Signed, TokenTree, type UsageClaim } from '#protocol'
+import type { RunHandle, RunOutput } from '#workers'
 import type { Fault } from './count-usage.ts'
 import type { SegmentRow } from './job-stages.ts'
 
@@ -18,6 +18,14 @@ export class Attempt {
   fault: Fault | undefined
   code: RefusalCode | undefined
   handle: RunHandle | undefined
+  /** Everything the worker sent, relayed or not: what it must sign for. */
+  tree = new TokenTree()
+  /** Hash of its assignment, once that is signed. */
+  assignment: Buffer | undefined
+  /** The worker's word for it, checked, and as it was sent. */
+  statement: { readonly signed: Signed<'worker-statement/1'>; readonly wire: Buffer } | undefined
+  /** Cancelled, and the worker has not yet had its last word. */
+  awaited = false
   /** Tokens received, relayed or not. */
   received = 0
   /** Its first output came. */
@@ -32,8 +40,28 @@ export class Attempt {
     this.startedAt = startedAt
   }
 
+  /** The worker vouched for what it sent. */
+  get signed(): boolean {
+    return this.statement !== undefined
+  }
+
+  /** Enters what was received into the tree. */
+  note(output: RunOutput): void {
+    if ('tokens' in output) for (const token of output.tokens) this.tree.add(token)
+    else if ('delta' in output) this.tree.addDelta(output.delta)
+    else this.tree.addVector(output.index, littleEndian(output.values))
+  }
+
   get running(): boolean {
     return this.outcome === 'running'
+  }
+
+  /** Its job is settled: what was relayed and not vouched for is so for good. */
+  giveUp(): void {
+    this.awaited = false
+    if (this.signed || this.pieces === 0 || this.fault !== undefined) return
+    this.fault = 'unsigned'
+    this.unsaved = true
   }
 
   close(outcome: Exclude<SegmentRow['outcome'], 'running'>, endedAt: number, code?: RefusalCode): void {
@@ -60,6 +88,16 @@ export class Attempt {
       finish: this.finish ?? null,
       fault: this.fault ?? null,
       code: this.code ?? null,
+      signed: this.signed,
     }
   }
+}
+
+/** As floats travel. */
+function littleEndian(values: Float32Array): Buffer {
+  const bytes = Buffer.allocUnsafe(4 * values.length)
+  values.forEach((value, n) => {
+    bytes.writeFloatLE(value, 4 * n)
+  })
+  return bytes
 }

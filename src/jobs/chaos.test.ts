@@ -1,7 +1,15 @@
 import { expect, test } from 'vitest'
 import { systemRuntime } from '#runtime'
 import { SmallPool } from '../testkit/small-pool.ts'
-import { answersIn, diesAfter, hangsAfter, type Plan, type SmallClient, smallAnswer } from '../testkit/small-workers.ts'
+import {
+  answersIn,
+  diesAfter,
+  hangsAfter,
+  type Plan,
+  type SmallClient,
+  smallAnswer,
+  smallPayer,
+} from '../testkit/small-workers.ts'
 import { testDatabase } from '../testkit/test-database.ts'
 
 const tokens = 12
@@ -50,7 +58,7 @@ test.each([1, 2, 3])(
     const clients: SmallClient[] = []
     const left = new Set<SmallClient>()
     for (let i = 0; i < 120; i++) {
-      const key = { id: `key-${roll(3)}`, weight: 1 + roll(2) }
+      const key = smallPayer(`key-${roll(3)}`, { weight: 1 + roll(2) })
       const client = await pool.ask({ key, choices: 1 + (roll(5) === 0 ? roll(3) : 0), prefix: [`user: ${roll(9)}`] })
       clients.push(client)
       if (roll(8) === 0) {

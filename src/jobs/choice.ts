@@ -1,4 +1,4 @@
-import type { FinishReason, Refusal, UsageClaim } from '#protocol'
+import type { FinishReason, Refusal, TokenTree, UsageClaim } from '#protocol'
 import type { Lane, Ticket, Urgent } from '#scheduler'
 import type { Attempt } from './attempt.ts'
 import { type Fault, faultOf } from './count-usage.ts'
@@ -40,6 +40,8 @@ export class Choice {
   /** Embeddings, by input; relayed only when all have come. */
   vectors: (Float32Array | undefined)[] = []
   vectorCount = 0
+  /** All pieces relayed before the running segment, once there is one: what a takeover continues. */
+  prefix: TokenTree | undefined
   lastRefusal: Refusal | undefined
   /** What the fair queue charged for it. */
   charged = 0
@@ -87,6 +89,11 @@ export class Choice {
       tokensLeft: this.job.request.maxTokens - (this.relay.pieces - attempt.pieces),
       promptTokensMax: this.job.bounds.promptTokensMax + jobsLimits.templateTokensMax,
     })
+  }
+
+  /** Another worker goes on behind what this attempt sent. */
+  continueBehind(attempt: Attempt): void {
+    this.prefix ??= attempt.tree.clone()
   }
 
   /** Nothing was relayed: what came is forgotten, and another model file will do unless other choices are bound to it. */

@@ -1,7 +1,10 @@
 import type { UsageClaim } from '#protocol'
 
-/** Why a worker's claim is on record as a fault. A claim never raises a bill; it tells something about the worker. */
-export type Fault = 'over_claim'
+/**
+ * Why something a worker did is on record as a fault. `over_claim`: a claim never raises a bill, but it tells something about the worker.
+ * `unsigned`: what it sent was relayed, and it did not vouch for it.
+ */
+export type Fault = 'over_claim' | 'unsigned'
 
 /** What bounds the counts of one job. */
 export interface CountBounds {
@@ -10,6 +13,18 @@ export interface CountBounds {
   readonly promptTokensMax: number
   /** Prompts among which the choices are divided. */
   readonly prompts: number
+}
+
+/** What is billed: the same count over the segments whose workers vouched for them. */
+export function countBilled(bounds: CountBounds, choices: readonly (readonly SignedSegment[])[]): UsageClaim {
+  return countUsage(
+    bounds,
+    choices.map((segments) => segments.filter((segment) => segment.signed)),
+  )
+}
+
+export interface SignedSegment extends CountedSegment {
+  readonly signed: boolean
 }
 
 /** One attempt of a choice: pieces relayed, and the worker's claim if it lived to make one. */

@@ -21,8 +21,14 @@ export interface JobEvents {
   firstToken?(event: AttemptNames & { model: string; ms: number }): void
   /** A run goes elsewhere: nothing was relayed yet (`retry`), or it continues after `pieces` (`takeover`). */
   runMoved?(event: AttemptNames & { how: 'retry' | 'takeover'; code: RefusalCode; pieces: number }): void
-  /** A worker claimed more than it can have used. */
-  workerFault?(event: AttemptNames & { fault: Fault; claim: { promptTokens: number; completionTokens: number } }): void
+  /** A worker claimed more than it can have used, or did not vouch for what it sent (`why`). */
+  workerFault?(
+    event: AttemptNames & {
+      fault: Fault
+      claim: { promptTokens: number; completionTokens: number }
+      why: string | undefined
+    },
+  ): void
   jobEnded?(event: {
     jobId: string
     keyId: string
@@ -37,10 +43,12 @@ export interface JobEvents {
   }): void
   /** Jobs of dead pool processes were marked. */
   jobsInterrupted?(event: { jobs: number }): void
+  /** Holds of jobs that ended without them, or whose time was over, were released. */
+  holdsReleased?(event: { holds: number }): void
   /** An outcome is kept in memory until the database is back; `lost` when there were too many. */
   settleDelayed?(event: { jobId: string; lost: boolean }): void
-  /** The row had ended otherwise: another pool process took this one for dead. */
-  settleRefused?(event: { jobId: string; state: string }): void
+  /** The job had ended otherwise (another pool process took this one for dead), or its hold was gone. */
+  settleRefused?(event: { jobId: string; stage: string; code: string }): void
   /** Our own mistake; the job it belongs to failed. */
   jobBroke?(event: { jobId: string | null; error: unknown }): void
 }

@@ -56,7 +56,7 @@ export async function showJob(sql: Sql, id: string): Promise<JobDetails | undefi
   const segments = await sql<SegmentRow[]>`
     select job_id as "jobId", choice, attempt, lease, worker_id as "workerId", digest, outcome,
            started_at as "startedAt", ended_at as "endedAt", pieces, prompt_claim::float8 as "promptClaim",
-           completion_claim::float8 as "completionClaim", finish, fault, code
+           completion_claim::float8 as "completionClaim", finish, fault, code, signed
       from segments where job_id = ${id}::uuid order by choice, attempt`
   return { ...job, segments }
 }

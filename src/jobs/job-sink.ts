@@ -1,3 +1,4 @@
+import type { BudgetLeft } from '#ledger'
 import type { FinishReason, Refusal, Token } from '#protocol'
 
 /** Where one job's answer goes. Calls arrive in order, never after {@link JobHandle.cancel}, exactly one of `end` and `failed` last. */
@@ -14,12 +15,21 @@ export interface JobSink {
   end(usage: { promptTokens: number; completionTokens: number }): void
   /** Nothing more comes. Before the first text this becomes an HTTP error; afterwards an SSE error event. */
   failed(refusal: Refusal): void
+  /**
+   * sha256 of what was sent as answer: the JSON body, or the lines of the stream that begin with `data:`, each with its line feed. Null
+   * when nothing was. Asked once, after `end`, `failed` or {@link JobHandle.cancel}.
+   */
+  responseHash(): Buffer | null
 }
 
 /** An accepted job, held by whoever asked for it. */
 export interface JobHandle {
   /** UUIDv7; the `x-lichen-receipt` of the response. */
   readonly id: string
+  /** What is left of the key's budget; undefined when nothing limits it. */
+  readonly left: BudgetLeft | undefined
+  /** 32 bytes that open the receipt's commitment to the request body. They are nowhere on disk. */
+  readonly salt: Buffer
   /** The client is gone: every run stops now, what was relayed is what is counted. The sink hears nothing more. */
   cancel(): void
   /** `bytes` of a choice's text (UTF-8) have left the pool; the worker may send as much again. Streaming jobs only need this. */

@@ -8,7 +8,6 @@ import {
   type JobRow,
   jobInsertStage,
   jobMoveStage,
-  jobStages,
   type MoveRow,
   moveCodes,
   type SegmentRow,
@@ -19,7 +18,11 @@ let home: TestDatabase
 let commit: GroupCommit
 beforeAll(async () => {
   home = await testDatabase()
-  commit = new GroupCommit({ database: home.database, runtime: systemRuntime, stages: jobStages })
+  commit = new GroupCommit({
+    database: home.database,
+    runtime: systemRuntime,
+    stages: [jobMoveStage, idempotencyStage, jobInsertStage, segmentStage],
+  })
 })
 afterAll(async () => {
   await commit.stop()
@@ -68,6 +71,7 @@ const segmentRow = (jobId: string, more: Partial<SegmentRow> = {}): SegmentRow =
   finish: null,
   fault: null,
   code: null,
+  signed: false,
   ...more,
 })
 

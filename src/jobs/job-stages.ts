@@ -1,6 +1,9 @@
+import { ledgerStage } from '#ledger'
+import type { Leaf } from '#log'
 import { bigints, booleans, bytes, numbers, type Stage, type Tx, texts, uuids } from '#storage'
 import type { JobState } from './job-states.ts'
 import { jobsLimits } from './limits.ts'
+import { orderStage, payerOrderStage, receiptStage } from './order-stages.ts'
 
 /** A job as it is accepted. Times are milliseconds since 1970. */
 export interface JobRow {
@@ -45,6 +48,8 @@ export interface SegmentRow {
   readonly finish: string | null
   readonly fault: string | null
   readonly code: string | null
+  /** The worker vouched for what it sent. */
+  readonly signed: boolean
 }
 
 export interface IdempotencyRow {
@@ -120,9 +125,9 @@ export const segmentStage: Stage<SegmentRow> = {
     const rows = lastOfEach(elements, (row) => `${row.jobId} ${row.choice} ${row.attempt}`)
     await tx`
       insert into segments (job_id, choice, attempt, lease, worker_id, digest, outcome, started_at, ended_at, pieces,
-                            prompt_claim, completion_claim, finish, fault, code)
+                            prompt_claim, completion_claim, finish, fault, code, signed)
       select job_id, choice, attempt, lease, worker_id, digest, outcome, to_timestamp(started), to_timestamp(ended),
-             pieces, prompt_claim, completion_claim, finish, fault, code
+             pieces, prompt_claim, completion_claim, finish, fault, code, signed
         from unnest(
           ${uuids(rows.map((r) => r.jobId))}::uuid[], ${numbers(rows.map((r) => r.choice))}::smallint[],
           ${numbers(rows.map((r) => r.attempt))}::smallint[], ${uuids(rows.map((r) => r.lease))}::uuid[],
@@ -131,13 +136,13 @@ export const segmentStage: Stage<SegmentRow> = {
           ${numbers(rows.map((r) => seconds(r.endedAt)))}::float8[], ${numbers(rows.map((r) => r.pieces))}::int[],
           ${bigints(rows.map((r) => r.promptClaim))}::bigint[], ${bigints(rows.map((r) => r.completionClaim))}::bigint[],
           ${texts(rows.map((r) => r.finish))}::text[], ${texts(rows.map((r) => r.fault))}::text[],
-          ${texts(rows.map((r) => r.code))}::text[])
+          ${texts(rows.map((r) => r.code))}::text[], ${booleans(rows.map((r) => r.signed))}::bool[])
           as r (job_id, choice, attempt, lease, worker_id, digest, outcome, started, ended, pieces,
-                prompt_claim, completion_claim, finish, fault, code)
+                prompt_claim, completion_claim, finish, fault, code, signed)
       on conflict (job_id, choice, attempt) do update
         set outcome = excluded.outcome, ended_at = excluded.ended_at, pieces = excluded.pieces,
             prompt_claim = excluded.prompt_claim, completion_claim = excluded.completion_claim,
-            finish = excluded.finish, fault = excluded.fault, code = excluded.code
+            finish = excluded.finish, fault = excluded.fault, code = excluded.code, signed = excluded.signed
       where segments.outcome = 'running'`
     return zeros(elements)
   },
@@ -171,5 +176,15 @@ export const idempotencyStage: Stage<IdempotencyRow> = {
   },
 }
 
-/** Every stage of this room, in the order a flush must apply them. */
-export const jobStages: readonly Stage<never>[] = [jobMoveStage, idempotencyStage, jobInsertStage, segmentStage]
+/** Every stage of accepting and settling, in the order a flush must apply them: money first, the log last. */
+export const jobStages = (logStage: Stage<Leaf>): readonly Stage<never>[] => [
+  ledgerStage,
+  payerOrderStage,
+  jobMoveStage,
+  idempotencyStage,
+  orderStage,
+  jobInsertStage,
+  segmentStage,
+  receiptStage,
+  logStage,
+]

@@ -1,10 +1,12 @@
+import type { BudgetLeft } from '#ledger'
 import type { RefusalCode, UsageClaim } from '#protocol'
 import type { AcceptedRequest } from './accepted-request.ts'
 import { Choice } from './choice.ts'
-import { type CountBounds, countUsage, promptTokensMax } from './count-usage.ts'
+import { type CountBounds, countBilled, countUsage, promptTokensMax } from './count-usage.ts'
 import type { JobHandle, JobSink } from './job-sink.ts'
 import type { JobRow, MoveRow, SegmentRow } from './job-stages.ts'
 import { type FinalState, isFinal, type JobState, moved } from './job-states.ts'
+import type { Ordered } from './orders.ts'
 
 /** What a job's owner can ask of whoever runs it. */
 export interface JobRunner {
@@ -33,6 +35,11 @@ export class Job implements JobHandle {
   firstTokenAt: number | null = null
   endedAt: number | null = null
   code: RefusalCode | null = null
+  /** sha256 of the response as it was sent; null when there is none. */
+  response: Buffer | null = null
+  /** What is left of the key's budget, as of its acceptance. */
+  left: BudgetLeft | undefined
+  #ordered: Ordered | undefined
   /** Called once when it is over. */
   onClose: () => void = () => {}
   readonly #runner: JobRunner
@@ -82,6 +89,34 @@ export class Job implements JobHandle {
 
   consumed(choice: number, bytes: number): void {
     this.choices[choice]?.attempt?.handle?.consumed(bytes)
+  }
+
+  /** Its order; there is none before it was written. */
+  get ordered(): Ordered {
+    if (!this.#ordered) throw new Error(`job ${this.id} has no order`)
+    return this.#ordered
+  }
+
+  set ordered(ordered: Ordered) {
+    this.#ordered = ordered
+  }
+
+  /** Whether it got as far as an order. */
+  get hasOrder(): boolean {
+    return this.#ordered !== undefined
+  }
+
+  /** Opens the commitment to the request body that receipt and log carry. 32 bytes. */
+  get salt(): Buffer {
+    return this.ordered.salt
+  }
+
+  /** What is billed: what workers have vouched for. */
+  billed(): UsageClaim {
+    return countBilled(
+      this.bounds,
+      this.choices.map((choice) => choice.attempts),
+    )
   }
 
   /** Counted usage of what was relayed so far. */

@@ -1,25 +1,31 @@
+import type { Identity } from '#crypto'
+import type { Leaf } from '#log'
 import { PoolError, type Refusal, type WorkerId } from '#protocol'
 import type { Runtime, Timer } from '#runtime'
 import { featureBits, prefixKeys, Scheduler } from '#scheduler'
-import { type GroupCommit, type Part, part, type Sql } from '#storage'
+import { type GroupCommit, part, type Sql, type Stage } from '#storage'
 import type { Workers } from '#workers'
 import type { AcceptedRequest } from './accepted-request.ts'
 import type { Choice } from './choice.ts'
 import type { JobEvents } from './events.ts'
 import { type JobDetails, type JobSummary, listJobs, showJob } from './find-jobs.ts'
-import { Idempotency, type IdempotentAnswer, type IdempotentRequest, inProgress } from './idempotency.ts'
+import { Idempotency, type IdempotentAnswer, type IdempotentRequest } from './idempotency.ts'
 import { Job } from './job.ts'
 import type { JobHandle, JobSink } from './job-sink.ts'
-import { idempotencyStage, jobInsertStage } from './job-stages.ts'
+import { idempotencyStage } from './job-stages.ts'
 import type { JobState } from './job-states.ts'
 import { KnownModels } from './known-models.ts'
 import { jobsLimits } from './limits.ts'
+import { Orders, type Prices } from './orders.ts'
+import { Orphans } from './orphans.ts'
 import { OutcomeWriter } from './outcome-writer.ts'
 import { PoolInstance } from './pool-instance.ts'
 import { bodiesFull, featureMissing, modelNotFound, queueFull, shuttingDown } from './refusals.ts'
 import { Roster, type RosterWorker } from './roster.ts'
 import { Runner } from './runner.ts'
 import { samplerSeed } from './sampler-seed.ts'
+import { acceptance, type Books } from './settlement.ts'
+import { NotAccepted, whyNotAccepted } from './why-not-accepted.ts'
 import { WorkEstimate } from './work-estimate.ts'
 
 /** What an operator may set; the defaults are {@link jobsLimits} and the scheduler's limits. */
@@ -45,6 +51,14 @@ export interface JobsOptions {
   readonly alone: boolean
   readonly events?: JobEvents
   readonly settings?: JobsSettings
+  /** Signs orders as custodian, and assignments. */
+  readonly pool: Identity
+  /** Of the transparency log; among the stages of `commit`, as the last. */
+  readonly logStage: Stage<Leaf>
+  /** Micro-credits a token of this model costs. */
+  readonly pricesFor: (model: string) => Promise<Prices>
+  /** For the whole pool; `optional` unless given. */
+  readonly payerSignature?: 'optional' | 'required'
 }
 
 /** Every job of this pool process. */
@@ -61,6 +75,9 @@ export class Jobs implements AsyncDisposable {
   readonly #models: KnownModels
   readonly #instance: PoolInstance
   readonly #idempotency: Idempotency
+  readonly #orders: Orders
+  readonly #books: Books
+  readonly #orphans: Orphans
   #sweeper: Timer | undefined
   readonly #writing = new Set<Promise<void>>()
   #bodyBytes = 0
@@ -79,13 +96,18 @@ export class Jobs implements AsyncDisposable {
     })
     this.#scheduler = scheduler
     this.#roster = new Roster(scheduler.workers)
-    this.#writer = new OutcomeWriter(commit, events)
+    const { pool, pricesFor, payerSignature = 'optional', logStage } = options
+    this.#orders = new Orders({ pool, runtime, pricesFor, payerSignature })
+    this.#books = { poolId: this.#orders.poolId, logStage, uuid: () => runtime.uuid() }
+    this.#orphans = new Orphans(sql, runtime, commit, this.#books, events)
+    this.#writer = new OutcomeWriter(commit, this.#books, events)
     this.#models = new KnownModels(sql, runtime)
     this.#instance = new PoolInstance(sql, runtime, events)
     this.#idempotency = new Idempotency(sql, runtime, options.secret)
     this.#runner = new Runner({
       runtime,
       workers,
+      orders: this.#orders,
       scheduler,
       roster: this.#roster,
       writer: this.#writer,
@@ -103,9 +125,11 @@ export class Jobs implements AsyncDisposable {
   static async start(options: JobsOptions): Promise<Jobs> {
     const jobs = new Jobs(options)
     await jobs.#instance.start(options.alone)
+    await jobs.#orphans.release()
     jobs.#sweeper = options.runtime.every(jobsLimits.sweepMs, () => {
       jobs.#runner.sweep()
       jobs.#idempotency.sweep()
+      jobs.#orphans.sweep()
     })
     return jobs
   }
@@ -115,7 +139,13 @@ export class Jobs implements AsyncDisposable {
     const { size: workers } = this.#roster
     const { size: open } = this.#runner.jobs
     const { admitted: queued } = this.#scheduler
-    return { open, queued, unsettled: this.#writer.unsettled, workers, bodyBytes: this.#bodyBytes }
+    return {
+      open,
+      queued,
+      unsettled: this.#runner.unsettled + this.#writer.unsettled,
+      workers,
+      bodyBytes: this.#bodyBytes,
+    }
   }
 
   /** For the workers' room: a worker may be given work, changed, or is gone. */
@@ -133,13 +163,14 @@ export class Jobs implements AsyncDisposable {
    * Takes a request on: it is on disk when this resolves, and its answer goes to `sink`, which hears nothing before the
    * caller has the handle.
    * @throws PoolError model_not_found, unsupported_parameter, queue_full, overloaded, shutting_down,
-   *         idempotency_in_progress, database_unavailable.
+   *         idempotency_in_progress, database_unavailable, order_*, payer_signature_required, insufficient_credit, budget_exceeded,
+   *         rate_limit_exceeded, token_rate_exceeded.
    */
   async accept(request: AcceptedRequest, sink: JobSink): Promise<JobHandle> {
-    const features = featureBits(request.needs)
+    const features = featureBits(request.order ? request.needs : [...request.needs, 'custodial'])
     const unserved = this.#isServed(request, features) ? undefined : await this.#whyNotServed(request)
     const refusal = this.#closed ? shuttingDown : (unserved ?? this.#admit(request))
-    if (refusal) throw this.#refuse(request, refusal)
+    if (refusal) throw this.#refused(request, PoolError.from(refusal))
     const job = this.#newJob(request, sink, features)
     const writing = this.#write(job)
     this.#writing.add(writing)
@@ -147,7 +178,7 @@ export class Jobs implements AsyncDisposable {
       await writing
     } catch (error) {
       this.#unaccepted(job, error)
-      throw error instanceof PoolError ? this.#refuse(request, error.refusal) : error
+      throw error instanceof PoolError ? this.#refused(request, error) : error
     } finally {
       this.#writing.delete(writing)
     }
@@ -199,8 +230,10 @@ export class Jobs implements AsyncDisposable {
     await this.#o.runtime.sleep(0)
     await this.#runner.idle(this.#inHurry ? 0 : graceMs)
     for (const job of this.#runner.jobs) this.#runner.fail(job, shuttingDown, 'interrupted')
+    this.#runner.settleAll()
     this.#sweeper?.cancel()
     await this.#writer.drain()
+    await this.#orphans.settled()
     await this.#models.settled()
     await this.#instance.stop()
   }
@@ -233,7 +266,7 @@ export class Jobs implements AsyncDisposable {
     const { runtime } = this.#o
     const seed = request.seed === undefined ? runtime.randomBytes(32) : samplerSeed(request.seed)
     const more = {
-      id: runtime.uuid(),
+      id: request.order?.order.message.job ?? runtime.uuid(),
       features,
       prefix: prefixKeys(request.key.id, request.prefix ?? []),
       seed: seed.toString('hex'),
@@ -249,7 +282,10 @@ export class Jobs implements AsyncDisposable {
   }
 
   async #write(job: Job): Promise<void> {
-    const operation: Part[] = [part(jobInsertStage, job.acceptedRow(this.#instance.id))]
+    job.ordered = await this.#orders.order(job.request, job.id, job.deadlineAt)
+    const operation = acceptance(job, this.#instance.id, this.#books, (left) => {
+      job.left = left
+    })
     const { key, idempotency: claim } = job.request
     if (claim) {
       const { keyMac, bodyMac } = claim
@@ -258,7 +294,7 @@ export class Jobs implements AsyncDisposable {
       )
     }
     const outcome = await this.#o.commit.submit(operation)
-    if (!outcome.applied) throw PoolError.from(inProgress)
+    if (!outcome.applied) throw new NotAccepted(whyNotAccepted(outcome, job.left, this.#o.runtime.now()), job.left)
   }
 
   /** Only a database that went away leaves it unknown whether the row was written: if it was, it must not stay open. */
@@ -268,11 +304,12 @@ export class Jobs implements AsyncDisposable {
     job.endedAt = this.#o.runtime.now()
     job.code = 'database_unavailable'
     job.onClose()
-    if (!(error instanceof PoolError) || error.code === 'database_unavailable') this.#writer.ended(job)
+    const unknown = !(error instanceof PoolError) || error.code === 'database_unavailable'
+    if (unknown && job.hasOrder) this.#writer.ended(job)
   }
 
-  #refuse(request: AcceptedRequest, refusal: Refusal): PoolError {
-    this.#events.jobRefused?.({ code: refusal.code, keyId: request.key.id, kind: request.kind })
-    return PoolError.from(refusal)
+  #refused(request: AcceptedRequest, error: PoolError): PoolError {
+    this.#events.jobRefused?.({ code: error.code, keyId: request.key.id, kind: request.kind })
+    return error
   }
 }

@@ -10,6 +10,8 @@ export const jobsLimits = {
   takeoverGraceMs: 5_000,
   /** Attempts of one run. A request that kills four workers is the likelier culprit. */
   attemptsMax: 4,
+  /** The same of a run bound to a grammar: what one engine dies of, others die of, too. */
+  constrainedAttemptsMax: 2,
   /** After its stop string or last token the worker's own end is awaited so long, for its usage claim; then it is cut off. */
   endGraceMs: 250,
   /** What a chat template may add to a prompt on its own (a date, a tool manual) before a claim counts as a fault. */
@@ -18,6 +20,8 @@ export const jobsLimits = {
   sweepMs: 100,
   /** Bodies of accepted jobs, kept until they end because a retry needs them. */
   bodyBytesMax: 512 * 2 ** 20,
+  /** A settlement waits so long for the next acceptance to share its commit: nobody waits for it. */
+  settlePatienceMs: 10,
   /** Leases written in one flush at most; more wait for the next sweep. */
   leasesPerFlushMax: 1_024,
   /** Outcomes kept in memory while the database is away. One more is given up; its job shows as interrupted after the next start. */
@@ -40,6 +44,18 @@ export const jobsLimits = {
   replayBytesMax: 64 * 2 ** 20,
   /** Length of an Idempotency-Key header, characters. */
   idempotencyKeyCharsMax: 255,
+  /** An assignment is good for so long after its job's deadline, so that a worker's clock may differ by as much. */
+  assignmentSlackMs: 3_600_000,
+  /** A cancelled run's last word, with its signature, is awaited so long; then what it sent is unsigned. */
+  lastWordMs: 2_000,
+  /** A payer's sequence numbers may come in any order within so many (contracts: order). */
+  orderWindow: 4_096,
+  /** A hold expires so long after its job's deadline (contracts: one job). */
+  holdSlackMs: 60_000,
+  /** Holds whose time is over, or whose job ended without them, are looked for so often. */
+  holdSweepMs: 10_000,
+  /** Holds released in one look. */
+  orphansPerLook: 500,
   /** Rows of one page of the job list. */
   pageRowsMax: 500,
 } as const

@@ -1,9 +1,11 @@
+import { ledgerCodeName, ledgerCodes, ledgerStage } from '#ledger'
 import { PoolError } from '#protocol'
-import { type GroupCommit, type Operation, type Outcome, part } from '#storage'
+import type { GroupCommit, Operation, Outcome } from '#storage'
 import type { JobEvents } from './events.ts'
 import type { Job } from './job.ts'
-import { jobMoveStage, moveCodes, segmentStage } from './job-stages.ts'
+import { jobMoveStage, moveCodes } from './job-stages.ts'
 import { jobsLimits } from './limits.ts'
+import { type Books, progress, settlement } from './settlement.ts'
 
 /**
  * Writes what nobody waits for: leases in batches, and outcomes. A job that ends before its lease was written is written
@@ -12,12 +14,14 @@ import { jobsLimits } from './limits.ts'
 export class OutcomeWriter {
   readonly #commit: Pick<GroupCommit, 'submit'>
   readonly #events: JobEvents
+  readonly #books: Books
   readonly #dirty = new Set<Job>()
   readonly #inFlight = new Set<Promise<void>>()
   #delayed: { jobId: string; operation: Operation }[] = []
 
-  constructor(commit: Pick<GroupCommit, 'submit'>, events: JobEvents) {
+  constructor(commit: Pick<GroupCommit, 'submit'>, books: Books, events: JobEvents) {
     this.#commit = commit
+    this.#books = books
     this.#events = events
   }
 
@@ -34,7 +38,7 @@ export class OutcomeWriter {
   /** The job is over. */
   ended(job: Job): void {
     this.#dirty.delete(job)
-    this.#settle(job.id, operationOf(job))
+    this.#settle(job.id, settlement(job, this.#books))
   }
 
   /** Writes leases and tries delayed outcomes again. Called by the sweep. */
@@ -44,7 +48,7 @@ export class OutcomeWriter {
       if (room-- === 0) break
       this.#dirty.delete(job)
       // A lost lease is harmless: the next move or the outcome carries the same rows.
-      this.#commit.submit(operationOf(job)).catch(() => {})
+      this.#commit.submit(progress(job), jobsLimits.settlePatienceMs).catch(() => {})
     }
     const delayed = this.#delayed
     this.#delayed = []
@@ -58,7 +62,7 @@ export class OutcomeWriter {
   }
 
   #settle(jobId: string, operation: Operation): void {
-    const written: Promise<void> = this.#commit.submit(operation).then(
+    const written: Promise<void> = this.#commit.submit(operation, jobsLimits.settlePatienceMs).then(
       (outcome) => this.#written(jobId, outcome),
       (error) => this.#notWritten(jobId, operation, error),
     )
@@ -67,8 +71,13 @@ export class OutcomeWriter {
   }
 
   #written(jobId: string, outcome: Outcome): void {
-    if (outcome.applied || outcome.code === moveCodes.unknownJob) return
-    this.#events.settleRefused?.({ jobId, state: 'interrupted' })
+    if (outcome.applied || wasNeverAccepted(outcome)) return
+    const { stage, code } = outcome
+    this.#events.settleRefused?.({
+      jobId,
+      stage,
+      code: stage === ledgerStage.name ? ledgerCodeName(code) : String(code),
+    })
   }
 
   #notWritten(jobId: string, operation: Operation, error: unknown): void {
@@ -80,6 +89,9 @@ export class OutcomeWriter {
   }
 }
 
-function operationOf(job: Job): Operation {
-  return [part(jobMoveStage, job.row()), ...job.segmentRows().map((segment) => part(segmentStage, segment))]
+/** The database was away when it should have been accepted, and so it was not. */
+function wasNeverAccepted({ stage, code }: Outcome & { applied: false }): boolean {
+  return stage === ledgerStage.name
+    ? code === ledgerCodes.unknown_hold
+    : stage === jobMoveStage.name && code === moveCodes.unknownJob
 }

@@ -1,7 +1,14 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { systemRuntime } from '#runtime'
 import { SmallPool, type SmallPoolOptions } from '../testkit/small-pool.ts'
-import { answersIn, hangsAfter, type SmallClient, smallAnswer, smallDigest } from '../testkit/small-workers.ts'
+import {
+  answersIn,
+  hangsAfter,
+  type SmallClient,
+  smallAnswer,
+  smallDigest,
+  smallPayer,
+} from '../testkit/small-workers.ts'
 import { type TestDatabase, testDatabase } from '../testkit/test-database.ts'
 
 let home: TestDatabase
@@ -42,7 +49,7 @@ test('a full queue says when to come back', async () => {
   const clients = [await pool.ask()]
   await afterWords(clients[0] as SmallClient, 1)
   for (let i = 0; i < 2; i++) clients.push(await pool.ask())
-  const refusals = [pool.ask(), pool.ask({ key: { id: 'key-bob', weight: 1 }, choices: 2 })]
+  const refusals = [pool.ask(), pool.ask({ key: smallPayer('key-bob'), choices: 2 })]
   for (const asked of refusals) {
     await expect(asked).rejects.toMatchObject({
       code: 'queue_full',
@@ -71,7 +78,7 @@ test('a key that floods the pool does not keep another waiting', async () => {
   const first = await pool.ask()
   await afterWords(first, 1)
   const flood = await Promise.all(Array.from({ length: 50 }, () => pool.ask()))
-  const alone = await pool.ask({ key: { id: 'key-bob', weight: 1 } })
+  const alone = await pool.ask({ key: smallPayer('key-bob') })
   await systemRuntime.sleep(50)
   worker.plan = answersIn(1)
   first.handle?.cancel()

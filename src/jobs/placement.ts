@@ -1,9 +1,10 @@
 import type { Runtime } from '#runtime'
 import { featureBits, type Lane, type Scheduler } from '#scheduler'
-import type { Workers } from '#workers'
+import type { Papers, RunHandle, RunSink, Workers } from '#workers'
 import { Attempt } from './attempt.ts'
 import type { Choice } from './choice.ts'
 import type { AttemptNames, JobEvents } from './events.ts'
+import type { Orders } from './orders.ts'
 import type { OutcomeWriter } from './outcome-writer.ts'
 import type { Roster } from './roster.ts'
 import { type AttemptListener, RunRelay } from './run-relay.ts'
@@ -12,6 +13,7 @@ import type { WorkEstimate } from './work-estimate.ts'
 export interface PlacementOptions {
   readonly runtime: Runtime
   readonly workers: Pick<Workers, 'dispatch'>
+  readonly orders: Orders
   readonly scheduler: Scheduler<Choice>
   readonly roster: Roster
   readonly writer: OutcomeWriter
@@ -105,7 +107,7 @@ export class Placement {
   }
 
   #lease(choice: Choice, workerId: string, lane: Lane): void {
-    const { runtime, roster, scheduler, events, workers, writer } = this.#o
+    const { runtime, roster, scheduler, events, writer } = this.#o
     const { job, relay } = choice
     const found = roster.offerFor(workerId, lane)
     if (!found) throw new Error(`worker ${workerId} stands in a lane it has no offer for`)
@@ -133,8 +135,61 @@ export class Placement {
       lease: attempt.lease,
       body: job.request.body,
     }
-    attempt.handle = workers.dispatch(worker.id, order, new RunRelay(choice, attempt, this.#listener))
+    const sink = new RunRelay(choice, attempt, this.#listener)
+    const run = new AssignedRun(sink)
+    attempt.handle = run
+    this.#assign(choice, attempt)
+      .then((papers) => {
+        if (!run.cancelled) run.begun(this.#o.workers.dispatch(worker.id, { ...order, papers }, sink))
+      })
+      .catch((error) => this.#listener.broke(choice, error))
     writer.moved(job)
+  }
+
+  /** The papers of an attempt; they come with the next turn of the event loop, under one signature with those of others. */
+  async #assign(choice: Choice, attempt: Attempt): Promise<Papers> {
+    const { job, relay } = choice
+    const { workerId } = attempt
+    const { hash, papers } = await this.#o.orders.assign(job.ordered, {
+      worker: Buffer.from(workerId, 'hex'),
+      attempt: choice.attempts.indexOf(attempt),
+      choice: choice.index,
+      model: job.request.model,
+      digest: attempt.digest === null ? null : Buffer.from(attempt.digest, 'hex'),
+      prefix: relay.pieces > 0 ? (choice.prefix?.root() ?? null) : null,
+      prefixTokens: relay.pieces,
+      seed: Buffer.from(job.seed, 'hex'),
+      maxTokens: job.request.maxTokens,
+      deadlineAt: job.deadlineAt,
+      showOrder: this.#o.roster.demandsPayer(workerId),
+    })
+    attempt.assignment = hash
+    return papers
+  }
+}
+
+/** A run whose assignment is being signed; from then on the worker's own handle. */
+class AssignedRun implements RunHandle {
+  readonly #sink: RunSink
+  #run: RunHandle | undefined
+  cancelled = false
+
+  constructor(sink: RunSink) {
+    this.#sink = sink
+  }
+
+  begun(run: RunHandle): void {
+    this.#run = run
+  }
+
+  cancel(): void {
+    if (this.#run) this.#run.cancel()
+    else if (!this.cancelled) queueMicrotask(() => this.#sink.acknowledged?.(undefined))
+    this.cancelled = true
+  }
+
+  consumed(bytes: number): void {
+    this.#run?.consumed(bytes)
   }
 }
 

@@ -3,7 +3,7 @@ import { runAgent } from '#agent'
 import { encodeInvite } from '#identity'
 import type { WorkerId } from '#protocol'
 import { systemRuntime } from '#runtime'
-import { type OpenDoor, openDoor, PacedEngine, temporaryFolder } from '#testkit'
+import { type OpenDoor, openDoor, PacedEngine, temporaryFolder, testPool } from '#testkit'
 import { SmallPool } from '../testkit/small-pool.ts'
 import type { SmallClient } from '../testkit/small-workers.ts'
 import { type TestDatabase, testDatabase } from '../testkit/test-database.ts'
@@ -21,6 +21,7 @@ const ends: (() => Promise<void>)[] = []
 beforeAll(async () => {
   home = await testDatabase()
   door = await openDoor({
+    pool: testPool,
     onAvailable: (worker) => pool.jobs.workerAvailable(worker),
     onChanged: (worker) => pool.jobs.workerAvailable(worker),
     onGone: (id) => pool.jobs.workerGone(id),

@@ -11,6 +11,7 @@ const worker = (name: string, more: Partial<RosterWorker> = {}): RosterWorker =>
   slots: 4,
   tokensPerSecond: 0,
   draining: false,
+  features: [],
   ...more,
 })
 

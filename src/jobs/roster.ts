@@ -1,10 +1,12 @@
-import type { ModelOffer, WorkerId } from '#protocol'
-import type { Lane, WorkerIndex } from '#scheduler'
-import { suits } from '#scheduler'
+import { type ModelOffer, payerSignatureFeature, type WorkerId } from '#protocol'
+import { type Lane, type LaneOffer, suits, type WorkerIndex } from '#scheduler'
 import type { ConnectedWorker } from '#workers'
 
 /** What the roster reads of a worker: the live object of the workers' room, always up to date. */
-export type RosterWorker = Pick<ConnectedWorker, 'id' | 'offers' | 'slots' | 'tokensPerSecond' | 'draining'>
+export type RosterWorker = Pick<
+  ConnectedWorker,
+  'id' | 'offers' | 'slots' | 'tokensPerSecond' | 'draining' | 'features'
+>
 
 /** Tokens per second of one slot that count as full weight; faster ones are treated as equal. */
 const fastTokensPerSecond = 1_000
@@ -17,6 +19,8 @@ const noticeableChange = 0.1
 
 interface Member {
   worker: RosterWorker
+  /** Beside each of its offers, what a lane may ask for. */
+  offers: readonly (LaneOffer & { readonly offer: ModelOffer })[]
   failures: number
   weight: number
 }
@@ -42,7 +46,7 @@ export class Roster {
   /** It may be given work, or something about it changed. */
   put(worker: RosterWorker): void {
     const failures = this.#members.get(worker.id)?.failures ?? 0
-    const member = { worker, failures, weight: 0 }
+    const member = { worker, offers: laneOffersOf(worker), failures, weight: 0 }
     member.weight = this.#weightOf(member)
     this.#members.set(worker.id, member)
     this.#tell(member)
@@ -66,9 +70,14 @@ export class Roster {
 
   /** A worker and the offer that put it into this lane. */
   offerFor(id: string, lane: Lane): { worker: RosterWorker; offer: ModelOffer } | undefined {
-    const worker = this.#members.get(id)?.worker
-    const offer = worker?.offers.find((one) => suits(one, lane))
-    return worker && offer && { worker, offer }
+    const member = this.#members.get(id)
+    const found = member?.offers.find((one) => suits(one, lane))
+    return member && found && { worker: member.worker, offer: found.offer }
+  }
+
+  /** Whether it computes only what a payer's own key has ordered, and must be shown the order. */
+  demandsPayer(id: string): boolean {
+    return demandsPayer(this.#members.get(id)?.worker)
   }
 
   #weightOf({ worker, failures }: Member): number {
@@ -78,8 +87,18 @@ export class Roster {
     return Math.min(1, Math.max(0.001, speed / fastTokensPerSecond)) / 2 ** failures
   }
 
-  #tell({ worker, weight }: Member): void {
-    const { id, slots, draining, offers } = worker
+  #tell({ worker, offers, weight }: Member): void {
+    const { id, slots, draining } = worker
     this.#index.upsert({ id: id satisfies WorkerId, slots, draining, offers, weight })
   }
+}
+
+const demandsPayer = (worker: RosterWorker | undefined) => worker?.features.includes(payerSignatureFeature) === true
+
+function laneOffersOf(worker: RosterWorker) {
+  const custodial = demandsPayer(worker) ? [] : (['custodial'] as const)
+  return worker.offers.map((offer) => {
+    const { name, digest, features } = offer
+    return { name, digest, features: [...features, ...custodial], offer }
+  })
 }

@@ -1,5 +1,5 @@
 import type { Token } from '#protocol'
-import type { RunSink } from '#workers'
+import type { RunEnd, RunOutput, RunSink } from '#workers'
 import type { Attempt } from './attempt.ts'
 import type { Choice } from './choice.ts'
 
@@ -11,6 +11,8 @@ export interface AttemptListener {
   end(choice: Choice, attempt: Attempt, end: Parameters<RunSink['end']>[0]): void
   failed(choice: Choice, attempt: Attempt, failed: Parameters<RunSink['failed']>[0]): void
   lost(choice: Choice, attempt: Attempt, reason: string): void
+  /** A cancelled attempt's last word; undefined: there is none. */
+  acknowledged(choice: Choice, attempt: Attempt, end: RunEnd | undefined): void
   /** A listener above threw. */
   broke(choice: Choice, error: unknown): void
 }
@@ -56,8 +58,19 @@ export class RunRelay implements RunSink {
     this.#guard(() => this.#listener.lost(this.#choice, this.#attempt, reason))
   }
 
+  late(output: RunOutput): void {
+    if (this.#attempt.awaited) this.#protect(() => this.#attempt.note(output))
+  }
+
+  acknowledged(end: RunEnd | undefined): void {
+    if (this.#attempt.awaited) this.#protect(() => this.#listener.acknowledged(this.#choice, this.#attempt, end))
+  }
+
   #guard(tell: () => void): void {
-    if (!this.#attempt.running) return
+    if (this.#attempt.running) this.#protect(tell)
+  }
+
+  #protect(tell: () => void): void {
     try {
       tell()
     } catch (error) {

@@ -1,9 +1,10 @@
 import { type FinishReason, PoolError, type Refusal, type Token } from '#protocol'
-import type { RunSink } from '#workers'
+import type { RunEnd, RunSink } from '#workers'
 import type { Attempt } from './attempt.ts'
 import type { Choice } from './choice.ts'
 import type { Job, JobRunner } from './job.ts'
 import type { FinalState } from './job-states.ts'
+import { judgeStatement } from './judge-statement.ts'
 import { jobsLimits } from './limits.ts'
 import { namesOf, Placement, type PlacementOptions } from './placement.ts'
 import { broken, deadlineExceeded, workerLost, wrongVectors } from './refusals.ts'
@@ -21,10 +22,17 @@ export class Runner implements JobRunner, AttemptListener {
   readonly #o: RunnerOptions
   readonly #placement: Placement
   readonly #onIdle: (() => void)[] = []
+  /** Over, and some worker has yet to sign for what it sent; until when (monotonic) that is awaited. */
+  readonly #unsettled = new Map<Job, number>()
 
   constructor(options: RunnerOptions) {
     this.#o = options
     this.#placement = new Placement(options, this)
+  }
+
+  /** Jobs that are over and whose cost is not written down yet. */
+  get unsettled(): number {
+    return this.#unsettled.size
   }
 
   /** The job's row is on disk and its owner listens. */
@@ -51,12 +59,12 @@ export class Runner implements JobRunner, AttemptListener {
     if (job.over) return
     job.code = refusal.code
     this.#stop(job)
-    this.#close(job, state)
-    try {
-      job.sink.failed(refusal)
-    } catch (error) {
-      this.#o.events.jobBroke?.({ jobId: job.id, error })
-    }
+    this.#close(job, state, () => job.sink.failed(refusal))
+  }
+
+  /** Nobody waits for last words any longer. */
+  settleAll(): void {
+    for (const job of this.#unsettled.keys()) this.#settle(job)
   }
 
   /** Nobody waits for {@link idle} any longer. */
@@ -87,6 +95,7 @@ export class Runner implements JobRunner, AttemptListener {
         this.#broke(job, error)
       }
     }
+    for (const [job, until] of this.#unsettled) if (now >= until) this.#settle(job)
     this.#o.writer.flush()
     this.#o.scheduler.tidy()
     this.#o.estimate.tick(now)
@@ -96,11 +105,13 @@ export class Runner implements JobRunner, AttemptListener {
 
   tokens(choice: Choice, attempt: Attempt, tokens: readonly Token[]): void {
     attempt.received += tokens.length
+    attempt.note({ tokens })
     if (choice.complete) return
     const { relay, job } = choice
     const before = relay.pieces
     const shown = relay.take(tokens)
     attempt.pieces += relay.pieces - before
+    if (choice.prefix) for (const token of tokens) choice.prefix.add(token)
     this.#heardFrom(choice, attempt)
     if (relay.stopped || relay.full) choice.completeSince = this.#o.runtime.monotonic()
     if (shown) job.sink.text(choice.index, shown.text, shown.tokens)
@@ -108,6 +119,7 @@ export class Runner implements JobRunner, AttemptListener {
   }
 
   delta(choice: Choice, attempt: Attempt, delta: Record<string, unknown>): void {
+    attempt.note({ delta })
     attempt.pieces++
     choice.hasDeltas = true
     this.#heardFrom(choice, attempt)
@@ -115,6 +127,7 @@ export class Runner implements JobRunner, AttemptListener {
   }
 
   vector(choice: Choice, attempt: Attempt, index: number, values: Float32Array): void {
+    attempt.note({ index, values })
     this.#heardFrom(choice, attempt)
     if (index < choice.inputs && !choice.vectors[index]) {
       choice.vectors[index] = values
@@ -125,17 +138,14 @@ export class Runner implements JobRunner, AttemptListener {
     }
   }
 
-  end(choice: Choice, attempt: Attempt, end: Parameters<RunSink['end']>[0]): void {
+  end(choice: Choice, attempt: Attempt, end: RunEnd): void {
     if (choice.vectorCount < choice.inputs) {
       this.failed(choice, attempt, { retry: true, refusal: wrongVectors })
       return
     }
     attempt.close('ended', this.#o.runtime.now())
     attempt.finish = end.finish
-    attempt.claim = { promptTokens: end.promptTokens, completionTokens: end.completionTokens }
-    attempt.fault = choice.faultOf(attempt, attempt.claim)
-    const { fault, claim } = attempt
-    if (fault) this.#o.events.workerFault?.({ ...namesOf(choice, attempt), fault, claim })
+    this.#hear(choice, attempt, end)
     this.#placement.freed(attempt.workerId, true)
     this.#finish(choice, choice.relay.stopped ? 'stop' : end.finish)
   }
@@ -159,8 +169,28 @@ export class Runner implements JobRunner, AttemptListener {
     else this.#again(choice, attempt, workerLost(reason), false)
   }
 
+  acknowledged(choice: Choice, attempt: Attempt, end: RunEnd | undefined): void {
+    attempt.awaited = false
+    if (end) this.#hear(choice, attempt, end)
+    if (this.#unsettled.has(choice.job) && !isAwaited(choice.job)) this.#settle(choice.job)
+  }
+
   broke(choice: Choice, error: unknown): void {
     this.#broke(choice.job, error)
+  }
+
+  /** A worker's last word: its claim, and its signature under what it sent. */
+  #hear(choice: Choice, attempt: Attempt, end: RunEnd): void {
+    const claim = { promptTokens: end.promptTokens, completionTokens: end.completionTokens }
+    attempt.claim = claim
+    attempt.fault = choice.faultOf(attempt, claim)
+    const verdict = judgeStatement(end, attempt, choice.job.request.model, this.#o.orders.checker)
+    if (verdict.ok && end.statement) attempt.statement = { signed: verdict.signed, wire: end.statement }
+    else if (attempt.received > 0 || attempt.pieces > 0) attempt.fault ??= 'unsigned'
+    attempt.unsaved = true
+    const { fault } = attempt
+    const why = verdict.ok ? undefined : verdict.problem
+    if (fault) this.#o.events.workerFault?.({ ...namesOf(choice, attempt), fault, claim, why })
   }
 
   // ── what follows ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -181,7 +211,8 @@ export class Runner implements JobRunner, AttemptListener {
       return
     }
     const how = choice.begun ? 'takeover' : 'retry'
-    if (!choice.begun) choice.beginAfresh()
+    if (choice.begun) choice.continueBehind(attempt)
+    else choice.beginAfresh()
     if (!busy) {
       events.runMoved?.({ ...namesOf(choice, attempt), how, code: refusal.code, pieces: choice.relay.pieces })
     }
@@ -219,8 +250,7 @@ export class Runner implements JobRunner, AttemptListener {
       })
     }
     if (job.state === 'leased') job.move('streaming')
-    this.#close(job, 'completed')
-    job.sink.end(job.usage())
+    this.#close(job, 'completed', () => job.sink.end(job.usage()))
   }
 
   /** No choice goes on. */
@@ -233,24 +263,42 @@ export class Runner implements JobRunner, AttemptListener {
       choice.attempt.close('cancelled', this.#o.runtime.now())
     }
     for (const attempt of stopped) {
+      attempt.awaited = attempt.handle !== undefined
       attempt.handle?.cancel()
       this.#placement.freed(attempt.workerId, undefined)
     }
   }
 
-  #close(job: Job, state: FinalState): void {
-    const { runtime, writer, events, scheduler, estimate } = this.#o
+  /** `lastWord` is what its owner is told, if anything. */
+  #close(job: Job, state: FinalState, lastWord: () => void = () => {}): void {
+    const { runtime, events, scheduler, estimate } = this.#o
     job.move(state)
     job.endedAt = runtime.now()
     this.jobs.delete(job)
+    try {
+      lastWord()
+      job.response = job.sink.responseHash()
+    } catch (error) {
+      events.jobBroke?.({ jobId: job.id, error })
+    }
+    if (isAwaited(job)) this.#unsettled.set(job, runtime.monotonic() + jobsLimits.lastWordMs)
+    else this.#settle(job)
     const usage = job.usage()
-    writer.ended(job)
     const charged = job.choices.reduce((sum, choice) => sum + choice.charged, 0)
     if (charged > 0) scheduler.charge(job.request.key.id, estimate.spent(usage) - charged)
     estimate.ended(job.choices.length, usage, state === 'completed')
     events.jobEnded?.({ ...job.outcome(state, usage), ms: runtime.monotonic() - job.acceptedMonotonic })
     job.onClose()
     if (this.jobs.size === 0) this.hurry()
+  }
+
+  /** Nothing more will be heard: what it cost is written down. */
+  #settle(job: Job): void {
+    this.#unsettled.delete(job)
+    for (const choice of job.choices) {
+      for (const attempt of choice.attempts) attempt.giveUp()
+    }
+    this.#o.writer.ended(job)
   }
 
   // ── time ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -287,3 +335,6 @@ export class Runner implements JobRunner, AttemptListener {
     this.fail(job, error instanceof PoolError ? error.refusal : broken)
   }
 }
+
+/** Whether some worker has yet to say what it did for it. */
+const isAwaited = (job: Job) => job.choices.some((choice) => choice.attempts.some((attempt) => attempt.awaited))

@@ -14,7 +14,9 @@ export interface Patience {
 
 /** Why a choice whose attempt just failed with `refusal` is not tried again, or `undefined` when it is. */
 export function whyNotAgain(choice: Choice, refusal: Refusal): Refusal | undefined {
-  const tooOften = choice.excluded.length >= jobsLimits.attemptsMax
+  const isConstrained = choice.job.request.needs.includes('json_schema')
+  const attemptsMax = isConstrained ? jobsLimits.constrainedAttemptsMax : jobsLimits.attemptsMax
+  const tooOften = choice.excluded.length >= attemptsMax
   return tooOften || (choice.begun && !choice.continuable) ? refusal : undefined
 }
 

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { createLog } from './log.ts'
+import { prettyLine } from './pretty-line.ts'
 
 function captured(pretty: boolean): { lines: string[]; log: ReturnType<typeof createLog>['log'] } {
   const lines: string[] = []
@@ -36,4 +37,15 @@ test('what is below the level is not written', () => {
   const { lines, log } = captured(false)
   log.debug('quiet')
   expect(lines).toEqual([])
+})
+
+test('a name that a worker chose cannot drive the terminal of who reads the log', () => {
+  const line = JSON.stringify({
+    level: 'info',
+    time: '',
+    program: 'pool',
+    msg: 'worker connected',
+    agent: 'a\u001b[2J\r\u202eb',
+  })
+  expect(prettyLine(line, false)).toContain('agent=a?[2J??b\n')
 })

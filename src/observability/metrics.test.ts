@@ -30,7 +30,7 @@ test('an event is counted and logged by the same call', async () => {
   const to = { write: (line: string) => void lines.push(line) }
   const { log } = createLog({ level: 'debug', pretty: false, color: false, program: 'pool', to })
   const metrics = new Metrics()
-  const events = poolEvents(log, metrics)
+  const events = poolEvents(log, metrics, () => {})
   events.connected({ id: 'ab', operator: 'alice', agent: 'lichen/0.1.0', standing: 'pending' })
   events.ended('/v1/models', 200, 12)
   const text = await metrics.text()

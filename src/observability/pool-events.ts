@@ -1,5 +1,6 @@
 import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
+import { type After, OnceThenCounts } from './once-then-counts.ts'
 
 /** A worker as events name it. */
 interface WorkerNames {
@@ -21,7 +22,10 @@ interface AttemptNames {
  * Everything that happens in a pool, one function for each: the counter and the log line are written together. Rooms
  * state the shape of their events; this object has them all. What happens for each request is logged at `debug`.
  */
-export function poolEvents(log: Log, metrics: Metrics) {
+export function poolEvents(log: Log, metrics: Metrics, after: After) {
+  const turnedAway = new OnceThenCounts(after, { code: 'several', source: 'several' }, (kind, times) =>
+    log.info({ ...kind, times }, 'turned away at the door'),
+  )
   return {
     /** An HTTP request ended. */
     ended(route: string, status: number, ms: number): void {
@@ -38,6 +42,10 @@ export function poolEvents(log: Log, metrics: Metrics) {
       metrics.add('lichen_worker_sessions_total', { outcome: 'ended' })
       log.info({ worker: id, operator, reason }, 'worker left')
     },
+    /** Somebody decided about a worker's key, here or at another replica. */
+    keyDecided({ id, operator, standing }: Omit<WorkerNames, 'agent'>): void {
+      log.info({ worker: id, operator, standing }, `worker ${standing}`)
+    },
     /** A second session of a key. */
     contested(id: string, outcome: 'refused' | 'replaced'): void {
       metrics.add('lichen_worker_sessions_total', { outcome: `contested_${outcome}` })
@@ -50,7 +58,7 @@ export function poolEvents(log: Log, metrics: Metrics) {
     /** A socket at the workers' door that came to nothing. */
     turnedAway({ code, source }: { readonly code: string; readonly source: string }): void {
       metrics.add('lichen_door_refusals_total', { code })
-      log.info({ code, source }, 'turned away at the door')
+      turnedAway.happened({ code, source })
     },
 
     jobAccepted(event: { jobId: string; keyId: string; kind: string; model: string; choices: number }): void {
@@ -73,10 +81,17 @@ export function poolEvents(log: Log, metrics: Metrics) {
       log.info(event, 'run moves to another worker')
     },
     workerFault(
-      event: AttemptNames & { fault: string; claim: { promptTokens: number; completionTokens: number } },
+      event: AttemptNames & {
+        fault: string
+        claim: { promptTokens: number; completionTokens: number }
+        why: string | undefined
+      },
     ): void {
       metrics.add('lichen_worker_faults_total', { fault: event.fault })
-      log.warn(event, 'worker claimed what cannot be')
+      log.warn(
+        event,
+        event.fault === 'unsigned' ? 'worker did not vouch for what it sent' : 'worker claimed what cannot be',
+      )
     },
     jobEnded(event: {
       jobId: string
@@ -100,7 +115,10 @@ export function poolEvents(log: Log, metrics: Metrics) {
     settleDelayed(event: { jobId: string; lost: boolean }): void {
       log[event.lost ? 'error' : 'warn'](event, 'outcome waits for the database')
     },
-    settleRefused(event: { jobId: string; state: string }): void {
+    holdsReleased(event: { holds: number }): void {
+      log.warn(event, 'holds of jobs that were cut off are released')
+    },
+    settleRefused(event: { jobId: string; stage: string; code: string }): void {
       log.warn(event, 'job had ended otherwise')
     },
     jobBroke({ jobId, error }: { jobId: string | null; error: unknown }): void {

@@ -10,8 +10,10 @@ export function prettyLine(line: string, color: boolean): string {
   return `${[...head, paint(90, String(program).padEnd(6)), msg, ...details].join(' ')}${stack}\n`
 }
 
-/** Ids are cut to what a person compares; commands take that much. */
+/** Ids are cut to what a person compares; commands take that much. What others wrote may not drive the terminal. */
 function plain(value: unknown): string {
-  if (typeof value !== 'string') return JSON.stringify(value)
-  return value.replace(/\b([0-9a-f]{12})[0-9a-f]{52}\b/g, '$1')
+  const text = typeof value === 'string' ? value : JSON.stringify(value)
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is taken out
+  const shown = text.replace(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g, '?')
+  return shown.replace(/\b([0-9a-f]{12})[0-9a-f]{52}\b/g, '$1')
 }

@@ -13,17 +13,28 @@ export const refusalCodes = {
   invalid_schema: { status: 400, type: 'invalid_request_error' },
   body_too_large: { status: 413, type: 'invalid_request_error' },
   unsupported_media_type: { status: 415, type: 'invalid_request_error' },
+  expectation_failed: { status: 417, type: 'invalid_request_error' },
   request_timeout: { status: 408, type: 'timeout_error' },
   idempotency_mismatch: { status: 422, type: 'invalid_request_error' },
   idempotency_in_progress: { status: 409, type: 'invalid_request_error' },
   idempotency_body_gone: { status: 409, type: 'invalid_request_error' },
+  // what was ordered and signed
+  order_invalid: { status: 400, type: 'invalid_request_error' },
+  order_expired: { status: 400, type: 'invalid_request_error' },
+  order_wrong_pool: { status: 400, type: 'invalid_request_error' },
+  order_over_cap: { status: 402, type: 'invalid_request_error' },
+  order_replayed: { status: 409, type: 'invalid_request_error' },
+  payer_signature_required: { status: 403, type: 'permission_error' },
+  signature_refused: { status: 403, type: 'permission_error' },
   // who is asking
   missing_api_key: { status: 401, type: 'invalid_request_error' },
   invalid_api_key: { status: 401, type: 'invalid_request_error' },
   expired_api_key: { status: 401, type: 'invalid_request_error' },
   revoked_api_key: { status: 401, type: 'invalid_request_error' },
+  user_disabled: { status: 403, type: 'permission_error' },
   model_not_allowed: { status: 403, type: 'permission_error' },
-  admin_only: { status: 403, type: 'permission_error' },
+  role_required: { status: 403, type: 'permission_error' },
+  host_not_allowed: { status: 403, type: 'permission_error' },
   // what is there
   route_not_found: { status: 404, type: 'invalid_request_error' },
   method_not_allowed: { status: 405, type: 'invalid_request_error' },
@@ -33,6 +44,10 @@ export const refusalCodes = {
   // how much
   rate_limit_exceeded: { status: 429, type: 'rate_limit_error' },
   queue_full: { status: 429, type: 'rate_limit_error' },
+  token_rate_exceeded: { status: 429, type: 'rate_limit_error' },
+  budget_exceeded: { status: 402, type: 'insufficient_quota' },
+  insufficient_credit: { status: 402, type: 'insufficient_quota' },
+  ledger_conflict: { status: 409, type: 'invalid_request_error' },
   // what went wrong here
   no_worker: { status: 503, type: 'service_unavailable_error' },
   overloaded: { status: 503, type: 'service_unavailable_error' },
@@ -45,6 +60,7 @@ export const refusalCodes = {
   // workers at the door
   protocol_violation: { status: 400, type: 'session_error' },
   unsupported_protocol: { status: 400, type: 'session_error' },
+  origin_not_allowed: { status: 403, type: 'session_error' },
   pool_unreachable: { status: 503, type: 'session_error' },
   wrong_pool: { status: 403, type: 'session_error' },
   handshake_failed: { status: 403, type: 'session_error' },
@@ -57,6 +73,7 @@ export const refusalCodes = {
   worker_expired: { status: 403, type: 'session_error' },
   session_exists: { status: 409, type: 'session_error' },
   session_replaced: { status: 409, type: 'session_error' },
+  assignment_refused: { status: 403, type: 'session_error' },
   rate_exceeded: { status: 429, type: 'session_error' },
   too_many_sockets: { status: 429, type: 'session_error' },
   // the operator's own machine
@@ -67,6 +84,10 @@ export const refusalCodes = {
   port_in_use: { status: 500, type: 'config_error' },
   model_unreadable: { status: 500, type: 'config_error' },
   schema_too_new: { status: 500, type: 'config_error' },
+  log_behind: { status: 500, type: 'config_error' },
+  log_mismatch: { status: 500, type: 'config_error' },
+  history_changed: { status: 500, type: 'config_error' },
+  backup_unusable: { status: 500, type: 'config_error' },
 } as const satisfies Record<string, { status: number; type: string }>
 
 /** One of {@link refusalCodes}. */

@@ -1,18 +1,23 @@
 /**
  * Protocol: every message a pool, a worker or a client can say, and nothing else.
  *
- * Owns    ids, schemas, refusal codes, wire limits, the strict JSON parser, text from token pieces.
+ * Owns    ids, schemas, signed messages, refusal codes, wire limits, the strict JSON parser, text from token pieces.
  * Imports crypto. No clock, no disk, no socket.
  * Always  parsing never throws on bytes from outside; it returns a refusal.
  */
 export { type RefusalCode, refusalCodes } from './codes.ts'
 export { type ConformanceOp, conformanceOp, hexSchema, type OpResult, protocolOps, refused } from './conformance.ts'
+export { formatCredits, parseCredits } from './credits.ts'
 export { type PoolId, parsePoolId, parseWorkerId, type WorkerId } from './ids.ts'
 export { protocolLimits } from './limits.ts'
+export { logOps } from './log-ops.ts'
 export { type ModelFeature, type ModelOffer, modelFeatures, modelOfferSchema } from './model-offer.ts'
 export * from './openai/index.ts'
 export { parseJson } from './parse-json.ts'
 export { PoolError, type Refusal, toOpenAiError } from './pool-error.ts'
+export * from './signed/index.ts'
+export * from './signed-note.ts'
+export { signedOps } from './signed-ops.ts'
 export { TextAssembler } from './text-assembler.ts'
 export { type FinishReason, noTokenId, type Token, type TopToken, type UsageClaim } from './token.ts'
 export * from './worker-messages.ts'

@@ -22,4 +22,24 @@ export const protocolLimits = {
   embeddingInputsMax: 2_048,
   /** Completion tokens when the client gives no `max_tokens` (contracts: counting). */
   defaultCompletionTokensMax: 1_024,
+  /** One signed message with its signature; the statement of a request with 256 segments fits. */
+  signedBytesMax: 64 * 2 ** 10,
+  /** The same in a message between pool and worker, as base64: an assignment or a statement has under 2,000. */
+  signedWireCharsMax: 16_384,
+  /** Nesting of signed bytes; ours nest 3 deep. */
+  signedDepthMax: 8,
+  /** Messages under one signature; a path to one of them is 16 hashes at most. */
+  batchMessagesMax: 65_536,
+  /** Verified roots, and accepted keys, that are remembered: a few seconds of a busy pool. */
+  verifiedRootsMax: 8_192,
+  /** Segments of one request: 16 choices, each tried a few times. */
+  segmentsMax: 256,
+  /** From signing to expiry of an order; a pool remembers used sequence numbers longer. */
+  orderLifetimeMsMax: 86_400_000,
+  /** One signed note. A checkpoint has 300 characters; a hundred witnesses' lines fit. */
+  noteCharsMax: 65_536,
+  /** Signature lines of a note (the limit of the format's first implementation). */
+  noteSignaturesMax: 100,
+  /** One receipt file. */
+  receiptBytesMax: 4 * 2 ** 20,
 } as const

@@ -44,9 +44,14 @@ export const messageType = {
   credit: 0x92,
 } as const
 
+/** Feature of a worker that computes only what a payer's own key has ordered, and wants to see the order. */
+export const payerSignatureFeature = 'payer_signature'
+
 const streamId = z.int().min(0).max(0xffff_ffff)
 const count = z.int().min(0).max(0xffff_ffff)
 const base64 = z.string().max(16_384)
+const signedWire = z.string().max(protocolLimits.signedWireCharsMax)
+const hex32 = z.string().regex(/^[0-9a-f]{64}$/)
 
 export const helloSchema = z.strictObject({
   /** `lichen/0.1.0`, shown to the operator. */
@@ -85,7 +90,7 @@ export const dispatchSchema = z.strictObject({
   /** Index of the choice, 0 … n − 1. */
   choice: z.int().min(0).max(protocolLimits.choicesMax),
   /** 32 bytes of sampler seed, hex. */
-  seed: z.string().regex(/^[0-9a-f]{64}$/),
+  seed: hex32,
   /** Most completion tokens of this choice, those of earlier segments included. */
   maxTokens: z.int().min(0).max(16_777_216),
   /** Token ids of earlier segments; the worker continues after them. */
@@ -94,6 +99,12 @@ export const dispatchSchema = z.strictObject({
   deadlineMs: z.int().min(1).max(86_400_000),
   /** Bytes of stream message bodies it may send before more credit. */
   credit: count,
+  /** The signed `assignment/1` in wire form; without a valid one nothing is computed. */
+  assignment: signedWire,
+  /** 32 bytes that open the assignment's commitment to the HTTP body, hex. */
+  salt: hex32,
+  /** The payer's signed `order/1`, for a worker with the feature `payer_signature`; null for all others. */
+  order: signedWire.nullable(),
 })
 export type DispatchHeader = z.infer<typeof dispatchSchema>
 
@@ -118,6 +129,8 @@ export const endSchema = z.strictObject({
   finish: z.enum(['stop', 'length', 'tool_calls', 'content_filter']),
   promptTokens: count,
   completionTokens: count,
+  /** The signed `worker-statement/1` in wire form; null: the segment is not vouched for, and not paid. */
+  statement: signedWire.nullable(),
 })
 
 export const failedSchema = z.strictObject({

@@ -21,11 +21,19 @@ export function deadlineSignal(runtime: Runtime, ms: number, reason: Error, pare
   }
 }
 
-/** The promise's value, or a rejection with `reason` once `ms` have passed. The work itself is not stopped. */
-export async function withDeadline<T>(runtime: Runtime, ms: number, reason: Error, work: Promise<T>): Promise<T> {
+/**
+ * The promise's value, or a rejection with `reason` once `ms` have passed. The work itself is not stopped. A reason that is a function is
+ * made when it is needed: an error costs its stack.
+ */
+export async function withDeadline<T>(
+  runtime: Runtime,
+  ms: number,
+  reason: Error | (() => Error),
+  work: Promise<T>,
+): Promise<T> {
   let timer: { cancel(): void } | undefined
   const late = new Promise<never>((_, reject) => {
-    timer = runtime.after(ms, () => reject(reason), { keepAlive: true })
+    timer = runtime.after(ms, () => reject(typeof reason === 'function' ? reason() : reason), { keepAlive: true })
   })
   try {
     return await Promise.race([work, late])

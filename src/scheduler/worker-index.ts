@@ -13,7 +13,7 @@ export interface WorkerCapacity {
   readonly weight: number
   /** Finishes what runs; is never chosen. */
   readonly draining: boolean
-  readonly offers: readonly Pick<ModelOffer, 'name' | 'digest' | 'features'>[]
+  readonly offers: readonly LaneOffer[]
 }
 
 export interface Wish {
@@ -32,10 +32,19 @@ interface Entry {
   members: LaneMember[]
 }
 
-/** The set of features as bits, in the order of `modelFeatures`. */
-export function featureBits(features: readonly ModelFeature[]): number {
+/** What a lane can ask for: features of a model, and that its worker takes orders which the pool signs as custodian. */
+export type LaneFeature = ModelFeature | 'custodial'
+const laneFeatures: readonly LaneFeature[] = [...modelFeatures, 'custodial']
+
+/** An offer as the index sees it. */
+export interface LaneOffer extends Pick<ModelOffer, 'name' | 'digest'> {
+  readonly features: readonly LaneFeature[]
+}
+
+/** The set of features as bits, in the order of {@link laneFeatures}. */
+export function featureBits(features: readonly LaneFeature[]): number {
   let bits = 0
-  for (const feature of features) bits |= 1 << modelFeatures.indexOf(feature)
+  for (const feature of features) bits |= 1 << laneFeatures.indexOf(feature)
   return bits
 }
 
@@ -45,7 +54,7 @@ function modelKeys(offer: Pick<ModelOffer, 'name' | 'digest'>): readonly string[
 }
 
 /** Whether an offer is what a lane asks for. */
-export function suits(offer: Pick<ModelOffer, 'name' | 'digest' | 'features'>, lane: Lane): boolean {
+export function suits(offer: LaneOffer, lane: Lane): boolean {
   return modelKeys(offer).includes(lane.modelKey) && (featureBits(offer.features) & lane.features) === lane.features
 }
 

@@ -68,6 +68,24 @@ const marks: Stage<string> = {
   },
 }
 
+/** A running total in one row: asks, counts, and leaves its statement to the commit. 9 for names with `#`. */
+const totals: Stage<string> = {
+  name: 'totals',
+  async apply(tx, ids, atCommit) {
+    const [row] = await tx<{ n: number; known: string[] }[]>`
+      select (select n from total for update) as n,
+             array(select id from counted where id = any(${texts(ids)}::text[])) as known`
+    const fresh = ids.filter((id) => !id.includes('#') && !row?.known.includes(id))
+    if (fresh.length > 0) {
+      const n = (row?.n ?? 0) + fresh.length
+      atCommit(async (to) => {
+        await to`with c as (insert into counted select * from unnest(${texts(fresh)}::text[])) update total set n = ${n}`
+      })
+    }
+    return ids.map((id) => (id.includes('#') ? 9 : 0))
+  },
+}
+
 let db: TestDatabase
 const stages = [payments, names, lines, marks]
 const open = () => new GroupCommit({ database: db.database, runtime: systemRuntime, stages })
@@ -79,6 +97,8 @@ beforeAll(async () => {
     create table payment (id text primary key, account int not null, amount bigint not null);
     create table line (id text primary key, line text not null check (line !~ '!'));
     create table mark (id text primary key);
+    create table total (n int not null);
+    create table counted (id text primary key check (id !~ '!'));
     create table name (name text primary key check (name !~ '!'), owner text not null);
     create function pay(ids text[], accounts int[], amounts bigint[]) returns smallint[] language plpgsql as $$
     declare codes smallint[] := array_fill(0::smallint, array[cardinality(ids)]);
@@ -94,7 +114,7 @@ beforeAll(async () => {
 })
 beforeEach(async () => {
   await db.sql.unsafe(
-    'truncate account, payment, name, line, mark; insert into account select i, 100 from generate_series(1, 3) i',
+    'truncate account, payment, name, line, mark, total, counted; insert into total values (0); insert into account select i, 100 from generate_series(1, 3) i',
   )
 })
 afterAll(() => db.drop())
@@ -236,6 +256,76 @@ describe('a flush', () => {
     expect(await db.sql`select balance from account where id = 1`).toEqual([{ balance: 40n }])
   })
 
+  describe('with stages that always apply in its middle and a last one in two halves', () => {
+    /** What each stage sent and heard, in order. */
+    let course: string[] = []
+    const watched = <E>(stage: Stage<E>): Stage<E> => ({
+      ...stage,
+      async apply(tx, elements, atCommit) {
+        course.push(`${stage.name} sent`)
+        const codes = await stage.apply(tx, elements, (statement) => {
+          atCommit((to) => {
+            course.push(`${stage.name} sent its last`)
+            return statement(to)
+          })
+        })
+        course.push(`${stage.name} heard`)
+        return codes
+      },
+    })
+    const [p, l, m, t] = [watched(payments), watched(lines), watched(marks), watched(totals)]
+    const openWatched = () =>
+      new GroupCommit({ database: db.database, runtime: systemRuntime, stages: [p, l, m, t] as Stage<never>[] })
+    const whole = (id: string, amount = 1) => [
+      part(p, { id, account: 1, amount }),
+      part(l, { id, line: 'text' }),
+      part(m, id),
+      part(t, id),
+    ]
+    const counted = async () => (await db.sql<{ id: string }[]>`select id from counted order by id`).map(({ id }) => id)
+    beforeEach(() => {
+      course = []
+    })
+
+    test('waits three times: for the payments, for the last question, for the commit', async () => {
+      await using commit = openWatched()
+      await Promise.all(['a', 'b', 'c'].map((id) => commit.submit(whole(id))))
+      expect(course.slice(0, 5)).toEqual(['payments sent', 'payments heard', 'lines sent', 'marks sent', 'totals sent'])
+      expect(course.slice(5, 8).sort()).toEqual(['lines heard', 'marks heard', 'totals heard'])
+      expect(course.slice(8)).toEqual(['totals sent its last'])
+      expect(await counted()).toEqual(['a', 'b', 'c'])
+      expect(await db.sql`select n from total`).toEqual([{ n: 3 }])
+    })
+
+    test('applies all of an operation or nothing, whoever refuses or breaks', async () => {
+      await using commit = openWatched()
+      const answers = await Promise.allSettled([
+        commit.submit(whole('a')),
+        commit.submit(whole('poor', -1_000)),
+        commit.submit(whole('b#')),
+        commit.submit(whole('c!')),
+        commit.submit([part(l, { id: 'd', line: '!' }), part(t, 'd')]),
+        commit.submit([part(l, { id: 'e', line: '?' }), part(t, 'e')]),
+        commit.submit([part(t, 'alone#')]),
+        commit.submit(whole('f')),
+      ])
+      expect(answers.map((one) => (one.status === 'fulfilled' ? one.value : 'broken'))).toEqual([
+        { applied: true },
+        { applied: false, stage: 'payments', code: 1 },
+        { applied: false, stage: 'totals', code: 9 },
+        'broken',
+        'broken',
+        'broken',
+        { applied: false, stage: 'totals', code: 9 },
+        { applied: true },
+      ])
+      expect(await counted()).toEqual(['a', 'f'])
+      expect(await db.sql`select n from total`).toEqual([{ n: 2 }])
+      expect(await db.sql`select id from mark order by id`).toEqual([{ id: 'a' }, { id: 'f' }])
+      expect(await db.sql`select balance from account where id = 1`).toEqual([{ balance: 102n }])
+    })
+  })
+
   test('of one statement that one element breaks applies the others', async () => {
     await using commit = open()
     const answers = await Promise.allSettled(
@@ -289,5 +379,29 @@ describe('a flush', () => {
     await expect(commit.submit([])).rejects.toMatchObject({ refusal: { code: 'shutting_down' } })
     await stopped
     expect(await Promise.all(waiting)).toHaveLength(storageLimits.waitingOperationsMax)
+  })
+})
+
+describe('a write that nobody waits for', () => {
+  test('travels with the next one that somebody does', async () => {
+    const flushes: number[] = []
+    const onFlush = ({ operations }: { operations: number }) => flushes.push(operations)
+    const stages = [payments, names, lines] as const
+    await using commit = new GroupCommit({ database: db.database, runtime: systemRuntime, stages, onFlush })
+    const patient = [1, 2, 3].map((n) => commit.submit([part(lines, { id: `p${n}`, line: 'x' })], 60_000))
+    await systemRuntime.sleep(50)
+    expect(flushes).toEqual([])
+    await commit.submit([part(lines, { id: 'p4', line: 'x' })])
+    await Promise.all(patient)
+    expect(flushes).toEqual([4])
+  })
+
+  test('is written by itself when its time is over, and at once when the pool stops', async () => {
+    const stages = [payments, names, lines] as const
+    const commit = new GroupCommit({ database: db.database, runtime: systemRuntime, stages })
+    expect(await commit.submit([part(lines, { id: 'p5', line: 'x' })], 20)).toEqual({ applied: true })
+    const last = commit.submit([part(lines, { id: 'p6', line: 'x' })], 60_000)
+    await commit.stop()
+    expect(await last).toEqual({ applied: true })
   })
 })

@@ -1,6 +1,5 @@
 import { PoolError } from '#protocol'
-import type { Runtime } from '#runtime'
-import { withDeadline } from '#runtime'
+import { type Runtime, type Timer, withDeadline } from '#runtime'
 import type { Tx } from './client.ts'
 import type { Connection, Statement } from './connection.ts'
 import type { Database } from './database.ts'
@@ -18,11 +17,16 @@ import { storageLimits } from './limits.ts'
 export interface Stage<E> {
   readonly name: string
   /**
-   * It refuses nothing and is one statement, sent before anything is awaited (arguments included). Such stages at the
-   * end of a flush travel in one packet with the commit: a round trip less each.
+   * It refuses nothing and is one statement, sent before anything is awaited (arguments included). Such stages are not
+   * waited for: in the middle of a flush they travel with the first statement of the stage after them, at its end with
+   * the commit. A round trip less each.
    */
   readonly alwaysApplies?: true
-  apply(tx: Tx, elements: readonly E[]): Promise<ArrayLike<number>>
+  /**
+   * The first statement is sent before anything is awaited. `atCommit` takes one statement (the same holds for it) that
+   * travels with the commit; it is sent after all stages, and not at all when something of the flush was refused late.
+   */
+  apply(tx: Tx, elements: readonly E[], atCommit: (statement: Statement) => void): Promise<ArrayLike<number>>
 }
 
 /** One element for one stage. Made by {@link part}. */
@@ -56,6 +60,8 @@ export interface FlushEvent {
 interface Entry {
   readonly operation: Operation
   readonly dueAt: number
+  /** It may wait for company until then. */
+  readonly wantedAt: number
   readonly resolve: (outcome: Outcome) => void
   readonly reject: (error: unknown) => void
   outcome: Outcome
@@ -80,6 +86,7 @@ class LateRefusal extends Error {
 /**
  * The hot path's way to write: operations submitted while a flush is on its way make up the next one, so one commit
  * (one fsync) serves many. A flush is one transaction: the stages in their fixed order, each with one set-based call.
+ * It is waited for only where an answer decides what comes next: after each stage that may refuse, and the commit.
  *
  * Outcomes are those of some order in which the operations ran one after the other.
  */
@@ -91,6 +98,10 @@ export class GroupCommit implements AsyncDisposable {
   #connection: Connection | undefined
   #waiting: Entry[] = []
   #flushing: Promise<void> | undefined
+  /** Somebody among those waiting wants a flush now. */
+  #urgent = false
+  /** Begins the flush of those who are patient. */
+  #timer: Timer | undefined
   #stopped = false
 
   /** `stages` in the order every flush applies them (contracts: ledger, orders, jobs, receipts, log). */
@@ -112,11 +123,12 @@ export class GroupCommit implements AsyncDisposable {
   }
 
   /**
-   * Resolves after the commit. Rejects with PoolError `database_unavailable` when the database stayed away for
+   * Resolves after the commit. With `patienceMs` it begins no flush of its own for so long, and travels with whatever comes: for writes
+   * that nobody waits for. Rejects with PoolError `database_unavailable` when the database stayed away for
    * {@link storageLimits.operationDeadlineMs}: then the operation may or may not have been applied.
    * @throws PoolError overloaded, shutting_down: nothing was applied.
    */
-  submit(operation: Operation): Promise<Outcome> {
+  submit(operation: Operation, patienceMs = 0): Promise<Outcome> {
     if (this.#stopped)
       return Promise.reject(new PoolError('shutting_down', 'The pool is stopping.', 'Try again later.'))
     if (this.#waiting.length >= storageLimits.waitingOperationsMax) {
@@ -127,15 +139,18 @@ export class GroupCommit implements AsyncDisposable {
       )
     }
     return new Promise((resolve, reject) => {
-      const dueAt = this.#runtime.monotonic() + storageLimits.operationDeadlineMs
-      this.#waiting.push({ operation, dueAt, resolve, reject, outcome: applied })
-      this.#flushing ??= this.#flushAll()
+      const now = this.#runtime.monotonic()
+      const dueAt = now + storageLimits.operationDeadlineMs
+      this.#waiting.push({ operation, dueAt, wantedAt: now + patienceMs, resolve, reject, outcome: applied })
+      if (patienceMs > 0) this.#wait(patienceMs)
+      else this.#begin()
     })
   }
 
   /** Takes nothing more; resolves when what was submitted has its outcome. */
   async stop(): Promise<void> {
     this.#stopped = true
+    this.#begin()
     await this.#flushing
     await this.#connection?.close()
     this.#connection = undefined
@@ -145,14 +160,29 @@ export class GroupCommit implements AsyncDisposable {
     return this.stop()
   }
 
+  #begin(): void {
+    this.#urgent = true
+    this.#timer?.cancel()
+    this.#timer = undefined
+    this.#flushing ??= this.#flushAll()
+  }
+
+  /** A flush that is on its way looks after the patient itself. */
+  #wait(ms: number): void {
+    if (!this.#flushing) this.#timer ??= this.#runtime.after(ms, () => this.#begin(), { keepAlive: true })
+  }
+
   async #flushAll(): Promise<void> {
     // what the same turn submits belongs to the same flush
     await Promise.resolve()
-    while (this.#waiting.length > 0) {
+    while (this.#waiting.length > 0 && this.#urgent) {
       const batch = this.#waiting.splice(0, storageLimits.flushOperationsMax)
+      this.#urgent = this.#stopped || this.#waiting.length > 0
       await this.#flush(batch)
     }
     this.#flushing = undefined
+    const [first] = this.#waiting
+    if (first) this.#wait(Math.max(0, first.wantedAt - this.#runtime.monotonic()))
   }
 
   async #flush(batch: readonly Entry[]): Promise<void> {
@@ -191,7 +221,7 @@ export class GroupCommit implements AsyncDisposable {
     const leftMs = Math.max(1, (entries[0]?.dueAt ?? 0) - this.#runtime.monotonic())
     const attempt = { over: false }
     try {
-      await withDeadline(this.#runtime, leftMs, databaseLate('commit'), this.#apply(entries, attempt))
+      await withDeadline(this.#runtime, leftMs, () => databaseLate('commit'), this.#apply(entries, attempt))
     } catch (error) {
       if (error instanceof PoolError) this.#connection?.destroy()
       throw error
@@ -233,20 +263,24 @@ export class GroupCommit implements AsyncDisposable {
     const stages = this.#stages.filter((stage) => present.has(stage))
     const refusing = stages.slice(0, stages.findLastIndex((stage) => !stage.alwaysApplies) + 1)
     const refusals = new Refusals()
+    const last: Statement[] = []
+    let onTheirWay: Promise<void>[] = []
     for (const stage of refusing) {
       const { owners, elements } = elementsOf(stage, entries)
       if (elements.length === 0) continue
-      const codes = await stage.apply(tx, elements)
-      if (codes.length !== elements.length) {
-        throw new Error(`stage ${stage.name} answered ${codes.length} codes for ${elements.length} elements`)
-      }
-      refusals.note(stage, owners, codes)
+      const answered = stage.apply(tx, elements, (statement) => last.push(statement))
+      onTheirWay.push(answered.then((codes) => refusals.note(stage, owners, codes)))
+      if (stage.alwaysApplies) continue
+      await allOf(onTheirWay)
+      onTheirWay = []
     }
+    await allOf(onTheirWay)
     if (refusals.late.size > 0) throw new LateRefusal(refusals.late)
-    return stages.slice(refusing.length).flatMap((stage) => {
+    const rest = stages.slice(refusing.length).flatMap((stage) => {
       const { elements } = elementsOf(stage, entries)
-      return elements.length === 0 ? [] : [(to: Tx) => stage.apply(to, elements)]
+      return elements.length === 0 ? [] : [(to: Tx) => stage.apply(to, elements, nothingLater)]
     })
+    return [...rest, ...last]
   }
 
   /** The innocent together, then the suspects one by one, each undone alone when it is refused. */
@@ -270,6 +304,15 @@ export class GroupCommit implements AsyncDisposable {
 function answer(entry: Entry): void {
   if (entry.failure === undefined) entry.resolve(entry.outcome)
   else entry.reject(entry.failure)
+}
+
+/** Waits for all of what was sent one behind the other; throws what the first of them met, the others fail in its wake. */
+async function allOf(sent: readonly Promise<void>[]): Promise<void> {
+  for (const answer of await Promise.allSettled(sent)) if (answer.status === 'rejected') throw answer.reason
+}
+
+const nothingLater = () => {
+  throw new Error('a stage that always applies is one statement')
 }
 
 const isPassing = (error: unknown) =>
@@ -297,6 +340,8 @@ class Refusals {
   readonly late = new Set<Entry>()
 
   note(stage: Stage<never>, owners: readonly Entry[], codes: ArrayLike<number>): void {
+    if (codes.length !== owners.length)
+      throw new Error(`stage ${stage.name} answered ${codes.length} codes for ${owners.length} elements`)
     owners.forEach((entry, index) => {
       const code = codes[index] ?? 0
       if (code === 0) this.#touched.add(entry)

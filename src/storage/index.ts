@@ -10,6 +10,8 @@ export { BatchLoader } from './batch-loader.ts'
 export { bigints, booleans, bytes, numbers, texts, uuids } from './column.ts'
 export { lockDataDir } from './data-dir-lock.ts'
 export { type Database, type DatabaseTarget, openDatabase, type Sql, type Tx } from './database.ts'
+export { dumpTable, loadDump, schemaOf, tablesOf } from './dump.ts'
+export { runningPostgres } from './embedded/running.ts'
 export {
   type AccountKind,
   type EmbeddedEvent,
@@ -24,5 +26,5 @@ export {
   part,
   type Stage,
 } from './group-commit.ts'
-export { privateFolder, readOrCreateKeyFile } from './key-file.ts'
+export { privateFolder, readKeyFile, readOrCreateKeyFile } from './key-file.ts'
 export { migrate, readMigrations } from './migrate.ts'

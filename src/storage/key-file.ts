@@ -53,7 +53,7 @@ async function assertPrivate(target: string, mode: 0o600 | 0o700): Promise<void>
  * The bytes of a key file (base64url text, one line); undefined when there is none.
  * @throws PoolError key_file_unsafe when others may read or change it, or it does not hold `bytes` bytes.
  */
-async function readKeyFile(file: string, bytes: number): Promise<Buffer | undefined> {
+export async function readKeyFile(file: string, bytes: number): Promise<Buffer | undefined> {
   try {
     await assertPrivate(file, 0o600)
   } catch (error) {

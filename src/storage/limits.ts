@@ -36,6 +36,8 @@ export const storageLimits = {
   leavingHolderMs: 10_000,
   /** Waiting for another process that runs the migrations. */
   migrationLockMs: 60_000,
+  /** Rows of one fetch of a dump: a row has 200 KB at most, a hundred of them are held in memory. */
+  dumpRowsPerFetch: 100,
   /** Path of a Unix socket: 107 bytes and a zero on Linux (unix(7)), 103 on macOS. */
   socketPathBytesMax: 103,
 } as const

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { PoolError } from '#protocol'
+import type { Tx } from './client.ts'
 import type { Connection } from './connection.ts'
 import type { Database } from './database.ts'
 import { codeOf, databaseError } from './errors.ts'
@@ -33,6 +34,9 @@ export async function readMigrations(directory: string): Promise<Migration[]> {
   )
 }
 
+const schemaTable = `create table if not exists schema_migrations (
+  number int primary key, name text not null, checksum text not null, applied_at timestamptz not null default now())`
+
 /** Any 64-bit number nobody else uses: "lichen" in ASCII. */
 const lockKey = '119178148046190'
 
@@ -59,18 +63,23 @@ export async function migrate(
 }
 
 async function applyMissing(connection: Connection, migrations: readonly Migration[]): Promise<string[]> {
-  await connection.tx.unsafe(`create table if not exists schema_migrations (
-    number int primary key, name text not null, checksum text not null, applied_at timestamptz not null default now())`)
+  await connection.tx.unsafe(schemaTable)
   const rows = await connection.tx<Applied[]>`select number, name, checksum from schema_migrations order by number`
   for (const row of rows) compare(row, migrations[row.number - 1])
   const missing = migrations.slice(rows.length)
-  for (const { number, name, sql, checksum } of missing) {
-    await connection.transaction(async (tx) => {
-      await tx.unsafe(sql)
-      await tx`insert into schema_migrations (number, name, checksum) values (${number}, ${name}, ${checksum})`
-    })
-  }
+  for (const migration of missing) await connection.transaction((tx) => applyOne(tx, migration))
   return missing.map((migration) => migration.name)
+}
+
+/** Applies these inside a transaction of the caller's, in order: for a database that nobody else uses. */
+export async function applyMigrations(tx: Tx, migrations: readonly Migration[]): Promise<void> {
+  await tx.unsafe(schemaTable)
+  for (const migration of migrations) await applyOne(tx, migration)
+}
+
+async function applyOne(tx: Tx, { number, name, sql, checksum }: Migration): Promise<void> {
+  await tx.unsafe(sql)
+  await tx`insert into schema_migrations (number, name, checksum) values (${number}, ${name}, ${checksum})`
 }
 
 interface Applied {

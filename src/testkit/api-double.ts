@@ -14,10 +14,14 @@ import type {
 } from '#jobs'
 import { type FinishReason, type ModelOffer, PoolError, type Refusal, TextAssembler, type Token } from '#protocol'
 import { systemRuntime } from '#runtime'
+import { smallPayer } from './small-workers.ts'
+import { testPool } from './with-papers.ts'
 
 /** A job of {@link ScriptedJobs}: what was asked, and what the client did with the answer. */
 export class ScriptedJob implements JobHandle {
   readonly id = systemRuntime.uuid()
+  readonly left = undefined
+  readonly salt = Buffer.alloc(32, 0x5a)
   readonly request: AcceptedRequest
   readonly sink: JobSink
   cancelled = false
@@ -196,6 +200,9 @@ const noAdmin = {
   warnings: () => [],
 } as unknown as ApiDeps['admin'] // identity is missing: tests that administer hand in a real one
 
+const noLog = {} as ApiDeps['logReader'] // tests that read the log hand in a real one
+const noMoney = {} as ApiDeps['money'] // so do tests of money
+
 /** A listening API over scripted jobs, with two keys: one that may do all, one that is limited. */
 export class ApiDouble implements AsyncDisposable {
   readonly jobs = new ScriptedJobs()
@@ -204,11 +211,12 @@ export class ApiDouble implements AsyncDisposable {
   readonly errors: object[] = []
   readonly app: ReturnType<typeof buildServer>
   databaseUp = true
+  stopping = false
 
   private constructor(more: Partial<ApiDeps>) {
     const clients: Record<string, Client> = {
-      'sk-all': { id: 'all', models: null, requestsPerMinute: null, weight: 1 },
-      'sk-few': { id: 'few', models: ['toy'], requestsPerMinute: 3, weight: 1 },
+      'sk-all': { ...smallPayer('all'), userId: 'ada', role: 'user', models: null },
+      'sk-few': { ...smallPayer('few', { requestsPerMinute: 3 }), userId: 'ada', role: 'user', models: ['toy'] },
     }
     const features = ['chat', 'completion', 'logprobs', 'json_schema'] as const
     const offers = [offerOf('toy', [...features], toyDigest), offerOf('org/vectors', ['embedding'])]
@@ -227,10 +235,15 @@ export class ApiDouble implements AsyncDisposable {
       isOwner: (key) => key === 'owner',
       jobs: this.jobs,
       models: this.models,
+      receipt: async () => undefined,
+      prices: async () => ({ pool_id: testPool.id, pool_key: testPool.publicKey.toString('base64url'), prices: [] }),
+      logReader: noLog,
       databaseAnswers: async () => this.databaseUp,
+      isStopping: () => this.stopping,
       metrics: async () => 'up 1\n',
       ended: (route, status) => this.ended.push({ route, status }),
       admin: noAdmin,
+      money: noMoney,
       ...more,
     })
   }

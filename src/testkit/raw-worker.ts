@@ -42,8 +42,11 @@ export class RawWorker {
     this.session.send(messageType.tokens, encodeTokens(stream, tokens))
   }
 
-  end(stream: number, claims: { promptTokens?: number; completionTokens?: number } = {}): void {
-    const end = { stream, finish: 'stop', promptTokens: 1, completionTokens: 1, ...claims } as const
+  end(
+    stream: number,
+    claims: { promptTokens?: number; completionTokens?: number; statement?: Buffer | null } = {},
+  ): void {
+    const end = { stream, finish: 'stop', promptTokens: 1, completionTokens: 1, statement: null, ...claims } as const
     this.session.send(messageType.end, encodeEnd(end))
   }
 

@@ -1,5 +1,5 @@
 import type { Refusal, Token } from '#protocol'
-import type { RunSink } from '#workers'
+import type { RunEnd, RunSink } from '#workers'
 
 /** A run's reader that keeps everything it was told. */
 export class RunRecorder implements RunSink {
@@ -9,7 +9,8 @@ export class RunRecorder implements RunSink {
   readonly vectors: { index: number; values: Float32Array }[] = []
   /** Final words, in order: a correct run has exactly one. */
   readonly last: string[] = []
-  ended: { finish: string; promptTokens: number; completionTokens: number } | undefined
+  ended: Omit<RunEnd, 'statement'> | undefined
+  statement: Buffer | null | undefined
   refusal: Refusal | undefined
   readonly #over = Promise.withResolvers<string>()
 
@@ -33,9 +34,10 @@ export class RunRecorder implements RunSink {
     this.vectors.push({ index, values })
   }
 
-  end(end: { finish: string; promptTokens: number; completionTokens: number }): void {
-    this.ended = end
-    this.#say(`end ${end.finish}`)
+  end({ finish, promptTokens, completionTokens, statement }: RunEnd): void {
+    this.ended = { finish, promptTokens, completionTokens }
+    this.statement = statement
+    this.#say(`end ${finish}`)
   }
 
   failed(failed: { retry: boolean; refusal: Refusal }): void {

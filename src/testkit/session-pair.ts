@@ -1,4 +1,5 @@
 import type { SecureSession } from '#transport'
+import { testPool, testWorker } from './with-papers.ts'
 
 type Body = Buffer | readonly Buffer[]
 type SessionEnd = { readonly code: number; readonly reason: string }
@@ -104,12 +105,11 @@ export interface SessionPair {
   cut(): void
 }
 
-const party = (id: string) => ({ id, publicKey: Buffer.from(id, 'hex') })
-
-/** Two joined ends of a session; ids are 64 hex digits. */
-export function sessionPair(workerId = 'a1'.repeat(32), poolId = 'b2'.repeat(32)): SessionPair {
-  const pool = new MemorySession(party(workerId))
-  const worker = new MemorySession(party(poolId))
+/** Two joined ends of a session, of the test's worker and pool unless others are named (64 hex digits). */
+export function sessionPair(workerId = testWorker.id): SessionPair {
+  const publicKey = workerId === testWorker.id ? testWorker.publicKey : Buffer.from(workerId, 'hex')
+  const pool = new MemorySession({ id: workerId, publicKey })
+  const worker = new MemorySession(testPool)
   pool.other = worker
   worker.other = pool
   return {

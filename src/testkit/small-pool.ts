@@ -1,5 +1,7 @@
+import type { Identity } from '#crypto'
 import {
   type AcceptedRequest,
+  findReceipt,
   type JobDetails,
   type JobEvents,
   Jobs,
@@ -7,13 +9,23 @@ import {
   type JobsSettings,
   jobStages,
 } from '#jobs'
+import { Ledger, type LedgerOp, ledgerStage, transferLeaf } from '#ledger'
+import { TransparencyLog } from '#log'
+import type { PoolId } from '#protocol'
 import { systemRuntime } from '#runtime'
-import { type Database, GroupCommit } from '#storage'
-import { SmallClient, SmallWorkers, smallRequest } from './small-workers.ts'
+import { type Database, GroupCommit, part } from '#storage'
+import { SmallClient, SmallWorkers, smallAccount, smallRequest } from './small-workers.ts'
+import { temporaryFolder } from './temporary-folder.ts'
+import { testPool } from './with-papers.ts'
 
 export interface SmallPoolOptions {
   readonly settings?: JobsSettings
   readonly alone?: boolean
+  /** Of {@link smallAccount} when the database is new, micro-credits. */
+  readonly credits?: bigint
+  readonly payerSignature?: 'optional' | 'required'
+  /** Signs; {@link testPool} unless given. */
+  readonly pool?: Identity
   /** Real workers instead of small ones; whoever opens them tells `jobs` who comes and goes. */
   readonly workers?: () => JobsOptions['workers']
 }
@@ -24,14 +36,31 @@ export class SmallPool implements AsyncDisposable {
   /** Events by name, in order. */
   readonly events: { name: keyof JobEvents; event: Record<string, unknown> }[] = []
   readonly commit: GroupCommit
+  readonly ledger: Ledger
+  readonly log: TransparencyLog
+  readonly #folder: Disposable
+  readonly #database: Database
   #jobs: Jobs | undefined
 
-  private constructor(database: Database) {
-    this.commit = new GroupCommit({ database, runtime: systemRuntime, stages: jobStages })
+  private constructor(database: Database, log: TransparencyLog, folder: Disposable) {
+    this.#database = database
+    this.log = log
+    this.#folder = folder
+    this.ledger = new Ledger(database, systemRuntime)
+    this.commit = new GroupCommit({ database, runtime: systemRuntime, stages: jobStages(log.stage) })
   }
 
   static async open(database: Database, options: SmallPoolOptions = {}): Promise<SmallPool> {
-    const pool = new SmallPool(database)
+    const folder = temporaryFolder()
+    const log = await TransparencyLog.open({
+      database,
+      runtime: systemRuntime,
+      poolId: testPool.id as PoolId,
+      signer: options.pool ?? testPool,
+      dataDir: folder.path,
+    })
+    const pool = new SmallPool(database, log, folder)
+    await pool.#fund(options.credits ?? 1_000_000_000_000n)
     // every event is a function of one object; which one is asked for does not matter here
     const events = new Proxy({} as JobEvents, {
       get: (_target, name: keyof JobEvents) => (event: Record<string, unknown>) => pool.events.push({ name, event }),
@@ -43,6 +72,10 @@ export class SmallPool implements AsyncDisposable {
       workers: options.workers?.() ?? pool.workers,
       secret: Buffer.alloc(32, 7),
       alone: options.alone ?? true,
+      pool: options.pool ?? testPool,
+      logStage: log.stage,
+      pricesFor: (model) => pool.ledger.prices.for(model),
+      payerSignature: options.payerSignature ?? 'optional',
       events,
       settings: { noWorkerGraceMs: 300, takeoverGraceMs: 300, ...options.settings },
     })
@@ -79,11 +112,55 @@ export class SmallPool implements AsyncDisposable {
   /** Dies without a word: nothing is settled, nothing unregistered. */
   async crash(): Promise<void> {
     this.workers.jobs = undefined
+    await this.#closeBooks()
+  }
+
+  /** The receipt of a job that is settled, as the file clients get. */
+  async receipt(client: SmallClient): Promise<Buffer> {
+    const id = client.handle?.id ?? ''
+    const { sql } = this.#database
+    for (let i = 0; i < 500; i++) {
+      const prove = (job: string) => this.log.prove('receipt', job)
+      const found = await findReceipt({ sql, poolKey: testPool.publicKey, prove }, id)
+      if (found?.state === 'ready') return found.file
+      await systemRuntime.sleep(10)
+    }
+    throw new Error(`job ${id} has no receipt`)
+  }
+
+  async #fund(amount: bigint): Promise<void> {
+    await this.ledger.ensureAccounts([
+      { name: 'issuance' },
+      { name: 'treasury' },
+      { name: 'pool' },
+      { name: 'refund_reserve' },
+      { name: smallAccount },
+    ])
+    const id = systemRuntime.uuid()
+    const grant: LedgerOp = {
+      op: 'transfer',
+      id,
+      kind: 'bootstrap',
+      from: 'issuance',
+      to: smallAccount,
+      amount,
+      at: systemRuntime.now(),
+      authorisation: Buffer.from('a test'),
+    }
+    await this.commit.submit([
+      part(ledgerStage, grant),
+      part(this.log.stage, { kind: 'transfer', ref: id, data: transferLeaf(grant) }),
+    ])
+  }
+
+  async #closeBooks(): Promise<void> {
     await this.commit.stop()
+    await this.log[Symbol.asyncDispose]()
+    this.#folder[Symbol.dispose]()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#jobs?.close()
-    await this.commit.stop()
+    await this.#closeBooks()
   }
 }

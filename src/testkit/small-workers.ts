@@ -1,6 +1,20 @@
-import type { AcceptedRequest, JobHandle, JobSink, Jobs } from '#jobs'
-import type { FinishReason, ModelOffer, Refusal, Token, UsageClaim, WorkerId } from '#protocol'
-import type { RunHandle, RunOrder, RunSink } from '#workers'
+import { type Identity, identityFromSeed } from '#crypto'
+import type { AcceptedRequest, JobHandle, JobSink, Jobs, Payer } from '#jobs'
+import {
+  decodeSigned,
+  encodeMessage,
+  encodeSigned,
+  type FinishReason,
+  type ModelOffer,
+  type Refusal,
+  signBatch,
+  type Token,
+  TokenTree,
+  type UsageClaim,
+  type WorkerId,
+  type WorkerStatement,
+} from '#protocol'
+import type { RunEnd, RunHandle, RunOrder, RunSink } from '#workers'
 
 /** The digest of the model that small workers have unless told otherwise. */
 export const smallDigest = 'd1'.repeat(32)
@@ -12,6 +26,8 @@ export interface SmallWorkerOptions {
   readonly slots?: number
   readonly offers?: readonly Partial<ModelOffer>[]
   readonly plan?: Plan
+  readonly signs?: boolean
+  readonly features?: readonly string[]
 }
 
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve))
@@ -27,6 +43,7 @@ export class SmallRun implements RunHandle {
   consumedBytes = 0
   said = 0
   over = false
+  readonly #tree = new TokenTree()
   readonly #sink: RunSink
 
   constructor(worker: SmallWorker, order: RunOrder, sink: RunSink) {
@@ -35,9 +52,12 @@ export class SmallRun implements RunHandle {
     this.#sink = sink
   }
 
+  /** It signs for what it said until then. */
   cancel(): void {
     this.cancelled = true
     this.worker.runs.delete(this)
+    const end = this.#endOf('stop', { promptTokens: 0, completionTokens: this.said })
+    setImmediate(() => this.#sink.acknowledged?.(end))
   }
 
   consumed(bytes: number): void {
@@ -51,15 +71,19 @@ export class SmallRun implements RunHandle {
     const tokens = texts.map((text, n) =>
       typeof text === 'string' ? { id: first + n, piece: Buffer.from(text) } : text,
     )
+    if (!this.cancelled && !this.over) for (const token of tokens) this.#tree.add(token)
     this.#tell((sink) => sink.tokens(tokens))
   }
 
   delta(delta: Record<string, unknown>): void {
+    if (!this.cancelled && !this.over) this.#tree.addDelta(delta)
     this.#tell((sink) => sink.delta(delta))
   }
 
   vector(index: number, values: number[]): void {
-    this.#tell((sink) => sink.vector(index, Float32Array.from(values)))
+    const floats = Float32Array.from(values)
+    if (!this.cancelled && !this.over) this.#tree.addVector(index, Buffer.from(floats.buffer))
+    this.#tell((sink) => sink.vector(index, floats))
   }
 
   /** The whole answer from where earlier segments left off, one token a message, until `until` tokens or `max_tokens`. */
@@ -74,7 +98,8 @@ export class SmallRun implements RunHandle {
 
   end(finish: FinishReason = 'stop', claim: Partial<UsageClaim> = {}): void {
     const { promptTokens = 3, completionTokens = this.said } = claim
-    this.#last((sink) => sink.end({ finish, promptTokens, completionTokens }))
+    const end = this.#endOf(finish, { promptTokens, completionTokens })
+    this.#last((sink) => sink.end(end))
   }
 
   fail(refusal: Partial<Refusal> = {}, retry = true): void {
@@ -85,6 +110,32 @@ export class SmallRun implements RunHandle {
 
   lost(reason: string): void {
     this.#last((sink) => sink.lost(reason))
+  }
+
+  /** With the worker's statement, unless it is one that does not sign. */
+  #endOf(finish: FinishReason, claim: UsageClaim): RunEnd {
+    const { identity, signs } = this.worker
+    const assignment = decodeSigned(this.order.papers.assignment, 'assignment/1')
+    if (!signs || !assignment.ok) return { finish, ...claim, statement: null }
+    const { hash, message } = assignment.signed
+    const { model, digest, decode, prefix, worker } = message
+    const statement: WorkerStatement = {
+      assignment: hash,
+      worker,
+      root: this.#tree.root(),
+      tokens: this.#tree.tokens,
+      usage: { prompt: claim.promptTokens, completion: claim.completionTokens },
+      model,
+      digest,
+      kernel: null,
+      decode,
+      sampler: 'sampler/1',
+      finish,
+      prefix,
+    }
+    const bytes = encodeMessage('worker-statement/1', statement)
+    const [signature] = signBatch(identity, [{ type: 'worker-statement/1', bytes }])
+    return { finish, ...claim, statement: signature ? encodeSigned({ bytes, signature }) : null }
   }
 
   #tell(tell: (sink: RunSink) => void): void {
@@ -101,10 +152,14 @@ export class SmallRun implements RunHandle {
 
 /** A worker in memory: as real as the jobs' room can tell. */
 export class SmallWorker {
+  readonly identity: Identity
   readonly id: WorkerId
+  /** Whether it vouches for what it sends. */
+  signs: boolean
   readonly offers: readonly ModelOffer[]
   readonly slots: number
   readonly tokensPerSecond = 0
+  readonly features: readonly string[]
   draining = false
   plan: Plan
   /** Runs it has now, and how many it ever had. */
@@ -114,7 +169,10 @@ export class SmallWorker {
 
   constructor(home: SmallWorkers, name: string, options: SmallWorkerOptions) {
     this.#home = home
-    this.id = Buffer.from(name.padEnd(32, '.')).subarray(0, 32).toString('hex') as WorkerId
+    this.identity = identityFromSeed(Buffer.from(name.padEnd(32, '.')).subarray(0, 32))
+    this.id = this.identity.id as WorkerId
+    this.signs = options.signs ?? true
+    this.features = options.features ?? []
     this.slots = options.slots ?? 4
     this.plan = options.plan ?? answersIn(10)
     this.offers = (options.offers ?? [{}]).map((offer) => ({
@@ -174,7 +232,11 @@ export class SmallWorkers {
   /** Never more runs than slots; the sink hears nothing before this returns. */
   dispatch(id: WorkerId, order: RunOrder, sink: RunSink): RunHandle {
     const worker = this.#workers.get(id)
-    if (!worker) throw new Error(`the pool chose ${id}, which left`)
+    if (!worker) {
+      // It left while its assignment was being signed.
+      queueMicrotask(() => sink.lost('it is not connected'))
+      return { cancel: () => queueMicrotask(() => sink.acknowledged?.(undefined)), consumed() {} }
+    }
     if (worker.runs.size >= worker.slots) throw new Error(`the pool overfilled ${id}`)
     const run = new SmallRun(worker, order, sink)
     worker.runs.add(run)
@@ -184,13 +246,32 @@ export class SmallWorkers {
   }
 }
 
+/** Whose account every small request is paid from, unless told otherwise; {@link SmallPool} fills it. */
+export const smallAccount = 'user:00000000-0000-7000-8000-000000000001'
+
+/** A key without limits. */
+export function smallPayer(id: string, more: Partial<Payer> = {}): Payer {
+  return {
+    id,
+    weight: 1,
+    account: smallAccount,
+    payerKey: null,
+    payerSignature: 'optional',
+    budgetTotal: null,
+    budgetPerDay: null,
+    requestsPerMinute: null,
+    tokensPerMinute: null,
+    ...more,
+  }
+}
+
 /** A request for a chat answer of `moss`. */
 export function smallRequest(more: Partial<AcceptedRequest> = {}): AcceptedRequest {
   return {
     kind: 'chat',
     model: 'moss',
     body: Buffer.from('{"messages":[{"role":"user","content":"tell me about lichen"}]}'),
-    key: { id: 'key-alice', weight: 1 },
+    key: smallPayer('key-alice'),
     needs: ['chat'],
     choices: 1,
     maxTokens: 100,
@@ -264,6 +345,10 @@ export class SmallClient implements JobSink {
 
   failed(refusal: Refusal): void {
     this.#last(undefined, refusal)
+  }
+
+  responseHash(): null {
+    return null
   }
 
   #alive(): void {

@@ -1,10 +1,9 @@
-import { get } from 'node:http'
+import { get, type IncomingHttpHeaders } from 'node:http'
 import { describe, expect, test } from 'vitest'
-import { WebSocket } from 'ws'
 import { generateIdentity } from '#crypto'
 import { messageType, PoolError, type Refusal } from '#protocol'
 import { type Runtime, systemRuntime } from '#runtime'
-import { ending, joined, knock, openDoor, sessionEnd, strangerSocket } from '../testkit/knocking.ts'
+import { ending, joined, knock, type OpenDoor, openDoor, sessionEnd, strangerSocket } from '../testkit/knocking.ts'
 import type { SecureSession } from './secure-session.ts'
 
 const codeOf = (error: unknown) => (error instanceof PoolError ? error.code : error)
@@ -181,30 +180,46 @@ describe('strangers', () => {
 })
 
 describe('an upgrade is refused with HTTP', () => {
-  /** Status and body of a refused upgrade. */
-  function refusal(url: string, protocols: string[]): Promise<{ status: number | undefined; body: string }> {
-    return new Promise((resolve) => {
-      const socket = new WebSocket(url, protocols)
-      socket.on('error', () => {})
-      socket.on('unexpected-response', (_, response) => {
+  const wanted = {
+    connection: 'upgrade',
+    upgrade: 'websocket',
+    'sec-websocket-protocol': 'lichen.worker.1',
+    'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==',
+    'sec-websocket-version': '13',
+  }
+
+  /** What a knock with these headers is told. `undefined` leaves a header out. */
+  function refusal(door: OpenDoor, path: string, changed: Record<string, string | undefined>) {
+    const given = Object.entries({ ...wanted, ...changed }).filter(([, value]) => value !== undefined)
+    return new Promise<{ status: number | undefined; headers: IncomingHttpHeaders; body: string }>((resolve) => {
+      const headers = Object.fromEntries(given)
+      get({ host: '127.0.0.1', port: door.port, path, headers }, (response) => {
         let body = ''
         response.on('data', (chunk) => {
           body += chunk
         })
-        response.on('end', () => resolve({ status: response.statusCode, body }))
+        response.on('end', () => resolve({ status: response.statusCode, headers: response.headers, body }))
       })
     })
   }
 
+  const session = '/v1/workers/session'
   test.each([
-    ['/v1/workers/session', ['lichen.worker.9'], 400, 'unsupported_protocol'],
-    ['/v1/workers/session', [], 400, 'unsupported_protocol'],
-    ['/v1/elsewhere', ['lichen.worker.1'], 404, 'route_not_found'],
-  ])('at %s with %j', async (path, protocols, status, code) => {
+    ['of another version', session, { 'sec-websocket-protocol': 'lichen.worker.9' }, 400, 'unsupported_protocol'],
+    ['of no version', session, { 'sec-websocket-protocol': undefined }, 400, 'unsupported_protocol'],
+    ['elsewhere', '/v1/elsewhere', {}, 404, 'route_not_found'],
+    ['from a web page', session, { origin: 'https://rebound.example' }, 403, 'origin_not_allowed'],
+    ['from a sandboxed page', session, { origin: 'null' }, 403, 'origin_not_allowed'],
+    ['without a WebSocket key', session, { 'sec-websocket-key': undefined }, 400, 'invalid_request'],
+    ['of another WebSocket', session, { 'sec-websocket-version': '7' }, 400, 'invalid_request'],
+  ])('%s', async (_, path, changed, status, code) => {
     await using door = await openDoor()
-    const refused = await refusal(door.url.replace('http', 'ws') + path, protocols)
+    const refused = await refusal(door, path, changed)
     expect(refused.status).toBe(status)
-    expect(JSON.parse(refused.body)).toMatchObject({ error: { code } })
+    expect(JSON.parse(refused.body)).toMatchObject({ error: { code, type: expect.any(String) } })
+    expect(refused.headers).toMatchObject({ 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' })
+    expect(door.refusals).toEqual([code])
+    await until(() => door.door.strangers === 0)
   })
 })
 

@@ -2,12 +2,13 @@ import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { type WebSocket, WebSocketServer } from 'ws'
 import type { DhKey, Identity } from '#crypto'
-import { protocolLimits, type Refusal, type RefusalCode, refusalCodes, toOpenAiError, type WorkerId } from '#protocol'
+import { protocolLimits, type Refusal, type RefusalCode, type WorkerId } from '#protocol'
 import type { Runtime } from '#runtime'
 import { type Admission, acceptSession, type Peer } from './accept-session.ts'
 import { clientAddress, parseTrustedProxies, sourceGroup, type TrustedProxies } from './client-address.ts'
 import { closeCode } from './close-code.ts'
 import { sessionPath, subprotocol } from './handshake-frames.ts'
+import { hangUp } from './hang-up.ts'
 import { transportLimits } from './limits.ts'
 import { ReturnTimes } from './return-times.ts'
 import type { SecureSession, SessionLimits } from './secure-session.ts'
@@ -67,6 +68,9 @@ export class WorkerDoor<A extends Admission> {
       handleProtocols: () => subprotocol,
     }
     this.#server = new WebSocketServer(settings)
+    this.#server.on('wsClientError', (error, socket, request) => {
+      this.#refuse(socket, this.#sourceOf(request), { ...noWebSocket, message: `${error.message}.` })
+    })
   }
 
   /** Sockets whose worker is not known yet. */
@@ -89,14 +93,11 @@ export class WorkerDoor<A extends Admission> {
 
   #knock(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     socket.on('error', () => socket.destroy())
-    const forwarded = request.headers['x-forwarded-for']
-    const header = Array.isArray(forwarded) ? forwarded.join(',') : forwarded
-    const source = clientAddress(request.socket.remoteAddress, header, this.#trusted)
+    const source = this.#sourceOf(request)
     const group = sourceGroup(source)
     const refusal = this.#whyNot(request, group)
     if (refusal) {
-      this.#options.onRefused?.({ code: refusal.code, source })
-      refuseUpgrade(socket, refusal)
+      this.#refuse(socket, source, refusal)
       return
     }
     this.#countStranger(group, 1)
@@ -109,10 +110,22 @@ export class WorkerDoor<A extends Admission> {
     this.#server.handleUpgrade(request, socket, head, (webSocket) => void this.#welcome(webSocket, source, known))
   }
 
+  #sourceOf(request: IncomingMessage): string {
+    const forwarded = request.headers['x-forwarded-for']
+    const header = Array.isArray(forwarded) ? forwarded.join(',') : forwarded
+    return clientAddress(request.socket.remoteAddress, header, this.#trusted)
+  }
+
+  #refuse(socket: Duplex, source: string, refusal: Refusal): void {
+    this.#options.onRefused?.({ code: refusal.code, source })
+    hangUp(socket, refusal)
+  }
+
   #whyNot(request: IncomingMessage, group: string): Refusal | undefined {
     const { unauthenticatedMax, unauthenticatedPerSourceMax } = this.#limits
     if ((request.url ?? '').split('?')[0] !== sessionPath) return noSuchPath
     if (this.#leaving.signal.aborted) return goingAway
+    if (request.headers.origin !== undefined) return fromBrowser
     const offered = request.headers['sec-websocket-protocol']?.split(',').map((name) => name.trim())
     if (!offered?.includes(subprotocol)) return otherProtocol
     if (this.#strangersTotal < unauthenticatedMax && (this.#strangers.get(group) ?? 0) < unauthenticatedPerSourceMax)
@@ -171,6 +184,18 @@ const goingAway: Refusal = {
   retryAfterMs: transportLimits.retryAfterMs,
 }
 
+/** Browsers name the page that asks (RFC 6455 §10.2), workers never do: no page reaches a pool through its reader. */
+const fromBrowser: Refusal = {
+  code: 'origin_not_allowed',
+  message: 'Web pages may not open worker sessions.',
+  fix: 'Run `lichen worker join`, or leave the Origin header out.',
+}
+
+const noWebSocket = {
+  code: 'invalid_request',
+  fix: 'Open the session with a WebSocket library (RFC 6455).',
+} as const
+
 const otherProtocol: Refusal = {
   code: 'unsupported_protocol',
   message: `This pool speaks ${subprotocol}.`,
@@ -181,18 +206,4 @@ const crowded: Refusal = {
   code: 'too_many_sockets',
   message: 'Too many connections have not said who they are.',
   fix: 'Try again later.',
-}
-
-/** Answers an upgrade with HTTP and hangs up. */
-function refuseUpgrade(socket: Duplex, refusal: Refusal): void {
-  const body = JSON.stringify(toOpenAiError(refusal))
-  const { code, retryAfterMs } = refusal
-  const head = [
-    `HTTP/1.1 ${refusalCodes[code].status} ${code}`,
-    'Connection: close',
-    'Content-Type: application/json',
-    `Content-Length: ${Buffer.byteLength(body)}`,
-    ...(retryAfterMs === undefined ? [] : [`Retry-After: ${Math.ceil(retryAfterMs / 1_000)}`]),
-  ]
-  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`, () => socket.destroy())
 }

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type DispatchHeader, type Hello, messageType, protocolLimits, type Token } from '#protocol'
+import { type Hello, messageType, protocolLimits, type Token } from '#protocol'
 import { decodePoolMessage } from './decode-pool-message.ts'
 import { decodeWorkerMessage } from './decode-worker-message.ts'
 import * as encode from './encode-message.ts'
@@ -15,7 +15,8 @@ const hello: Hello = {
     { name: 'demo', digest: 'ab'.repeat(32), engine: 'llama', contextTokens: 2_048, features: ['chat', 'resume'] },
   ],
 }
-const header: DispatchHeader = {
+const papers = { assignment: Buffer.from('assignment'), salt: Buffer.alloc(32, 3), order: Buffer.from('an order') }
+const header: encode.DispatchWithout = {
   stream: 7,
   lease: 'a-lease',
   kind: 'chat',
@@ -59,7 +60,8 @@ describe('every message arrives as it was meant', () => {
   })
 
   test('what a worker says in JSON', () => {
-    const end = { stream: 1, finish: 'stop', promptTokens: 3, completionTokens: 4 } as const
+    const end = { stream: 1, finish: 'stop', promptTokens: 3, completionTokens: 4, statement: Buffer.of(1, 2) } as const
+    const unsigned = { ...end, statement: null }
     const failed = { stream: 1, retry: true, code: 'upstream_error', message: 'm', fix: 'f', param: null }
     const delta = { tool_calls: [{ index: 0, function: { arguments: '{}' } }] }
     const said: [number, Buffer, object][] = [
@@ -69,6 +71,7 @@ describe('every message arrives as it was meant', () => {
       [messageType.drain, Buffer.alloc(0), { say: 'drain' }],
       [messageType.delta, encode.encodeDelta(1, delta), { say: 'delta', stream: 1, delta }],
       [messageType.end, encode.encodeEnd(end), { say: 'end', ...end }],
+      [messageType.end, encode.encodeEnd(unsigned), { say: 'end', ...unsigned }],
       [messageType.failed, encode.encodeFailed(failed), { say: 'failed', ...failed }],
     ]
     for (const [type, body, message] of said) expect(decodeWorkerMessage(type, body)).toEqual({ ok: true, message })
@@ -78,11 +81,22 @@ describe('every message arrives as it was meant', () => {
     const welcome = { standing: 'pending', worker: 'ab'.repeat(32), expiresAt: null, heartbeatMs: 5_000 } as const
     const refusal = { code: 'worker_revoked', message: 'm', fix: 'f' } as const
     const body = Buffer.from('{"model":"demo"}')
+    const { salt, assignment, order } = papers
+    const whole = {
+      ...header,
+      salt: salt.toString('hex'),
+      assignment: assignment.toString('base64'),
+      order: order.toString('base64'),
+    }
     const said: [number, Buffer, object][] = [
       [messageType.welcome, encode.encodeWelcome(welcome), { say: 'welcome', welcome }],
       [messageType.ping, Buffer.alloc(0), { say: 'ping' }],
       [messageType.refused, encode.encodeRefused(refusal), { say: 'refused', refused: refusal }],
-      [messageType.dispatch, joined(encode.encodeDispatch(header, body)), { say: 'dispatch', header, body }],
+      [
+        messageType.dispatch,
+        joined(encode.encodeDispatch(header, papers, body)),
+        { say: 'dispatch', header: whole, papers, body },
+      ],
       [messageType.cancel, encode.encodeCancel(7), { say: 'cancel', stream: 7 }],
       [messageType.credit, encode.encodeCredit(7, 99), { say: 'credit', stream: 7, bytes: 99 }],
     ]
@@ -141,7 +155,7 @@ describe('what is no message is refused and nothing is thrown', () => {
     [
       'too large a request',
       messageType.dispatch,
-      joined(encode.encodeDispatch(header, Buffer.alloc(protocolLimits.bodyBytesMax + 1))),
+      joined(encode.encodeDispatch(header, papers, Buffer.alloc(protocolLimits.bodyBytesMax + 1))),
     ],
   ]
   test.each(wrongForPool)('from a pool: %s', (_, type, body) => {
@@ -165,9 +179,12 @@ describe('what is no message is refused and nothing is thrown', () => {
   test('a real message with one bit turned', () => {
     const real: [number, Buffer][] = [
       [messageType.hello, encode.encodeHello(hello)],
-      [messageType.dispatch, joined(encode.encodeDispatch(header, Buffer.from('{}')))],
+      [messageType.dispatch, joined(encode.encodeDispatch(header, papers, Buffer.from('{}')))],
       [messageType.tokens, encodeTokens(1, [{ id: 1, piece: Buffer.from('abc') }])],
-      [messageType.end, encode.encodeEnd({ stream: 1, finish: 'stop', promptTokens: 1, completionTokens: 1 })],
+      [
+        messageType.end,
+        encode.encodeEnd({ stream: 1, finish: 'stop', promptTokens: 1, completionTokens: 1, statement: Buffer.of(7) }),
+      ],
     ]
     fc.assert(
       fc.property(fc.constantFrom(...real), fc.nat(), fc.nat(7), ([type, body], at, bit) => {

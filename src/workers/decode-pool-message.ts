@@ -1,7 +1,15 @@
-import { dispatchSchema, messageType, protocolLimits, refusedSchema, welcomeSchema } from '#protocol'
+import {
+  type DispatchHeader,
+  dispatchSchema,
+  messageType,
+  protocolLimits,
+  refusedSchema,
+  welcomeSchema,
+} from '#protocol'
 import { decodeJson } from './decode-json.ts'
+import { fromBase64 } from './from-base64.ts'
 import { workersLimits } from './limits.ts'
-import { type Decoded, malformed, type PoolMessage } from './messages.ts'
+import { type Decoded, malformed, type Papers, type PoolMessage } from './messages.ts'
 
 const { controlMessageBytesMax } = workersLimits
 
@@ -44,5 +52,13 @@ function decodeDispatch(message: Buffer): Decoded<PoolMessage> {
   if (!header.ok) return header
   const body = message.subarray(4 + headerBytes)
   if (body.length > protocolLimits.bodyBytesMax) return malformed('dispatch', 'carries too large a request')
-  return { ok: true, message: { say: 'dispatch', header: header.message, body } }
+  const papers = papersOf(header.message)
+  if (!papers) return malformed('dispatch', 'has an assignment or an order that is not canonical base64')
+  return { ok: true, message: { say: 'dispatch', header: header.message, papers, body } }
+}
+
+function papersOf(header: DispatchHeader): Papers | undefined {
+  const assignment = fromBase64(header.assignment)
+  const order = header.order === null ? null : fromBase64(header.order)
+  return assignment && order !== undefined ? { assignment, salt: Buffer.from(header.salt, 'hex'), order } : undefined
 }

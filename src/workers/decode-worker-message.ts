@@ -11,6 +11,7 @@ import {
   tokenDetailsSchema,
 } from '#protocol'
 import { decodeJson } from './decode-json.ts'
+import { fromBase64 } from './from-base64.ts'
 import { workersLimits } from './limits.ts'
 import { type Decoded, malformed, type WorkerMessage } from './messages.ts'
 import { decodeTokens } from './tokens-codec.ts'
@@ -26,7 +27,10 @@ export function decodeWorkerMessage(type: number, body: Buffer): Decoded<WorkerM
       return decodeTokenDetails(body)
     case messageType.end: {
       const end = decodeJson('end', endSchema, body, controlMessageBytesMax)
-      return end.ok ? { ok: true, message: { say: 'end', ...end.message } } : end
+      if (!end.ok) return end
+      const statement = end.message.statement === null ? null : fromBase64(end.message.statement)
+      if (statement === undefined) return malformed('end', 'has a statement that is not canonical base64')
+      return { ok: true, message: { say: 'end', ...end.message, statement } }
     }
     case messageType.heartbeat: {
       const beat = decodeJson('heartbeat', heartbeatSchema, body, controlMessageBytesMax)
@@ -92,12 +96,6 @@ function toToken(wire: z.infer<typeof tokenDetailsSchema>['tokens'][number]): To
     top.push({ piece: otherPiece, logprob: other.logprob })
   }
   return { id: wire.id, piece, logprob: wire.logprob, top }
-}
-
-/** Node accepts line breaks, missing padding and the URL alphabet; RFC 4648 §3.5 canonical form is required here. */
-function fromBase64(text: string): Buffer | undefined {
-  const bytes = Buffer.from(text, 'base64')
-  return bytes.toString('base64') === text ? bytes : undefined
 }
 
 function decodeVector(body: Buffer): Decoded<WorkerMessage> {

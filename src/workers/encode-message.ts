@@ -1,12 +1,14 @@
 import type { z } from 'zod'
 import type { DispatchHeader, endSchema, failedSchema, Hello, Refusal, Token, Welcome } from '#protocol'
+import type { Papers } from './messages.ts'
 
 const json = (value: unknown) => Buffer.from(JSON.stringify(value))
 
 /** Body of `hello` and `offer`. */
 export const encodeHello = (hello: Hello): Buffer => json(hello)
 export const encodeHeartbeat = (active: number): Buffer => json({ active })
-export const encodeEnd = (end: z.infer<typeof endSchema>): Buffer => json(end)
+export const encodeEnd = (end: Omit<z.infer<typeof endSchema>, 'statement'> & { statement: Buffer | null }): Buffer =>
+  json({ ...end, statement: end.statement?.toString('base64') ?? null })
 export const encodeWelcome = (welcome: Welcome): Buffer => json(welcome)
 
 /** Cut to what the schema allows, without half a surrogate pair: a long sentence must not become a violation. */
@@ -62,9 +64,18 @@ export function encodeVector(stream: number, index: number, values: Float32Array
   return body
 }
 
+/** A dispatch's header before its papers are put in. */
+export type DispatchWithout = Omit<DispatchHeader, 'assignment' | 'salt' | 'order'>
+
 /** `u32 header length ‖ header ‖ raw HTTP body`, in parts so that the body is not copied. */
-export function encodeDispatch(header: DispatchHeader, body: Buffer): Buffer[] {
-  const text = json(header)
+export function encodeDispatch(header: DispatchWithout, papers: Papers, body: Buffer): Buffer[] {
+  const { assignment, salt, order } = papers
+  const text = json({
+    ...header,
+    assignment: assignment.toString('base64'),
+    salt: salt.toString('hex'),
+    order: order?.toString('base64') ?? null,
+  })
   const length = Buffer.allocUnsafe(4)
   length.writeUInt32BE(text.length, 0)
   return [length, text, body]

@@ -18,8 +18,8 @@ export {
   encodeVector,
 } from './encode-message.ts'
 export { workersLimits } from './limits.ts'
-export type { PoolMessage } from './messages.ts'
-export type { RunHandle, RunOrder, RunSink } from './run.ts'
+export type { Papers, PoolMessage } from './messages.ts'
+export type { RunEnd, RunHandle, RunOrder, RunOutput, RunSink } from './run.ts'
 export { encodeTokens } from './tokens-codec.ts'
 export type { Admission, ConnectedWorker } from './worker-session.ts'
 export { Workers, type WorkersListener } from './workers.ts'

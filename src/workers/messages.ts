@@ -21,7 +21,7 @@ export type WorkerMessage =
   | { readonly say: 'tokens'; readonly stream: number; readonly tokens: Token[] }
   | ({ readonly say: 'delta' } & z.infer<typeof deltaSchema>)
   | { readonly say: 'vector'; readonly stream: number; readonly index: number; readonly values: Float32Array }
-  | ({ readonly say: 'end' } & z.infer<typeof endSchema>)
+  | ({ readonly say: 'end'; readonly statement: Buffer | null } & Omit<z.infer<typeof endSchema>, 'statement'>)
   | ({ readonly say: 'failed' } & z.infer<typeof failedSchema>)
 
 /** What a pool says, decoded. */
@@ -29,9 +29,18 @@ export type PoolMessage =
   | { readonly say: 'welcome'; readonly welcome: Welcome }
   | { readonly say: 'ping' }
   | { readonly say: 'refused'; readonly refused: z.infer<typeof refusedSchema> }
-  | { readonly say: 'dispatch'; readonly header: DispatchHeader; readonly body: Buffer }
+  | { readonly say: 'dispatch'; readonly header: DispatchHeader; readonly papers: Papers; readonly body: Buffer }
   | { readonly say: 'cancel'; readonly stream: number }
   | { readonly say: 'credit'; readonly stream: number; readonly bytes: number }
+
+/** What a dispatch is justified with, as signed bytes in wire form. */
+export interface Papers {
+  readonly assignment: Buffer
+  /** 32 bytes; opens the assignment's commitment to the HTTP body. */
+  readonly salt: Buffer
+  /** The payer's order, for workers that ask for it. */
+  readonly order: Buffer | null
+}
 
 /** A message, or why these bytes are none. Decoding never throws. */
 export type Decoded<T> = { readonly ok: true; readonly message: T } | { readonly ok: false; readonly refusal: Refusal }

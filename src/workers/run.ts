@@ -1,16 +1,32 @@
-import { type DispatchHeader, type FinishReason, messageType, type Refusal, type Token } from '#protocol'
-import { encodeCancel, encodeCredit } from './encode-message.ts'
+import { type FinishReason, messageType, type Refusal, type Token } from '#protocol'
+import { type DispatchWithout, encodeCancel, encodeCredit } from './encode-message.ts'
 import { workersLimits } from './limits.ts'
-import type { WorkerMessage } from './messages.ts'
+import type { Papers, WorkerMessage } from './messages.ts'
 import { refusalFromWorker } from './refusal-from-worker.ts'
 import { deadlineExceeded, noSlot } from './refusals.ts'
 
 /** What one worker is asked to compute. `lease` names the attempt; a fresh UUID when absent. */
-export type RunOrder = Omit<DispatchHeader, 'stream' | 'lease' | 'credit'> & {
+export type RunOrder = Omit<DispatchWithout, 'stream' | 'lease' | 'credit'> & {
   readonly lease?: string
+  readonly papers: Papers
   /** The raw HTTP body. */
   readonly body: Buffer
 }
+
+/** A worker's last word on a run: claims, which only the caller can judge. */
+export interface RunEnd {
+  readonly finish: FinishReason
+  readonly promptTokens: number
+  readonly completionTokens: number
+  /** Its signed statement in wire form, unread. */
+  readonly statement: Buffer | null
+}
+
+/** Something a worker sent in a run. */
+export type RunOutput =
+  | { readonly tokens: readonly Token[] }
+  | { readonly delta: Record<string, unknown> }
+  | { readonly index: number; readonly values: Float32Array }
 
 /** Where a run's answer goes. Exactly one of `end`, `failed`, `lost` is called, unless the run was cancelled first. */
 export interface RunSink {
@@ -19,14 +35,18 @@ export interface RunSink {
   delta(delta: Record<string, unknown>): void
   vector(index: number, values: Float32Array): void
   /** The worker's claims; counting is the caller's. */
-  end(end: { finish: FinishReason; promptTokens: number; completionTokens: number }): void
+  end(end: RunEnd): void
   failed(failed: { retry: boolean; refusal: Refusal }): void
   /** The worker is gone; its word on this run will never come. */
   lost(reason: string): void
+  /** After {@link RunHandle.cancel}: what was already on its way. Nobody reads it, but the worker signs for it. */
+  late?(output: RunOutput): void
+  /** The last word on a cancelled run; undefined when the worker failed, was lost, or never had it. Called once. */
+  acknowledged?(end: RunEnd | undefined): void
 }
 
 export interface RunHandle {
-  /** Stops the run at its next token. The sink hears nothing more. */
+  /** Stops the run at its next token. The sink hears only what comes `late`, and that it was `acknowledged`. */
   cancel(): void
   /** So many bytes of text have left the pool: the worker may send as much again. More than was received counts as all. */
   consumed(bytes: number): void
@@ -63,6 +83,8 @@ export class Run implements RunHandle {
   #state: 'waiting' | 'running' | 'stopping' | 'done' = 'waiting'
   /** `waiting`: give up then. `stopping`: the worker must have acknowledged then. */
   #stateUntil: number
+  /** The caller cancelled it and waits for the worker's last word. */
+  #awaited = false
   #tokensLeft: number
   #bytesLeft: number = workersLimits.runBytesMax
   #deltaBytesLeft: number = workersLimits.deltaBytesMax
@@ -99,8 +121,10 @@ export class Run implements RunHandle {
   }
 
   cancel(): void {
-    if (this.#state === 'waiting') this.#done()
-    else if (this.#state === 'running') this.#stop()
+    if (this.#state !== 'waiting' && this.#state !== 'running') return
+    this.#awaited = true
+    if (this.#state === 'waiting') queueMicrotask(() => this.#acknowledge(undefined))
+    this.#letGo()
   }
 
   consumed(bytes: number): void {
@@ -119,7 +143,10 @@ export class Run implements RunHandle {
     this.#credit -= bytes
     this.#bytesLeft -= bytes
     if (this.#bytesLeft < 0) return `A run sent more than ${workersLimits.runBytesMax} bytes.`
-    if (this.#state !== 'running') return undefined
+    if (this.#state !== 'running') {
+      if (this.#awaited) this.#sink.late?.(message)
+      return undefined
+    }
     if ((message.say === 'vector') !== (this.order.kind === 'embedding')) return 'A run sent what was not asked for.'
     switch (message.say) {
       case 'tokens':
@@ -154,6 +181,7 @@ export class Run implements RunHandle {
     const owed = this.#state === 'running' || this.#state === 'waiting'
     this.#state = 'done'
     if (owed) this.#sink.lost(reason)
+    else this.#acknowledge(undefined)
   }
 
   #tokens(tokens: Token[], bytes: number): undefined {
@@ -184,25 +212,33 @@ export class Run implements RunHandle {
   #cutOff(): void {
     this.#link.overstepped('A run sent more tokens than its max_tokens.')
     const completionTokens = this.#relayed
-    this.#settle((sink) => sink.end({ finish: 'length', promptTokens: 0, completionTokens }))
+    this.#settle((sink) => sink.end({ finish: 'length', promptTokens: 0, completionTokens, statement: null }))
   }
 
   #finish(message: Extract<StreamMessage, { say: 'end' | 'failed' }>): undefined {
     const wasRunning = this.#state === 'running'
     this.#done()
-    if (!wasRunning) return
-    if (message.say === 'failed') this.#sink.failed(refusalFromWorker(message))
-    else {
-      const { finish, promptTokens, completionTokens } = message
-      this.#sink.end({ finish, promptTokens, completionTokens })
-    }
+    if (!wasRunning) this.#acknowledge(message.say === 'end' ? message : undefined)
+    else if (message.say === 'failed') this.#sink.failed(refusalFromWorker(message))
+    else this.#sink.end(message)
+  }
+
+  #acknowledge(end: RunEnd | undefined): void {
+    if (!this.#awaited) return
+    this.#awaited = false
+    this.#sink.acknowledged?.(end)
   }
 
   /** The caller's last word comes now; the worker is told to stop if it is at work. */
   #settle(tell: (sink: RunSink) => void): void {
     if (this.#state !== 'running' && this.#state !== 'waiting') return
-    this.cancel()
+    this.#letGo()
     tell(this.#sink)
+  }
+
+  #letGo(): void {
+    if (this.#state === 'waiting') this.#done()
+    else this.#stop()
   }
 
   #stop(): void {

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
-import type { Token } from '#protocol'
+import type { DispatchHeader, Token } from '#protocol'
 import { decodePoolMessage } from './decode-pool-message.ts'
 import { decodeWorkerMessage } from './decode-worker-message.ts'
 import * as encode from './encode-message.ts'
@@ -27,6 +27,8 @@ function readable(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).map(([name, member]) => [name, readable(member)]))
 }
 
+const withoutPapers = ({ assignment: _a, salt: _s, order: _o, ...header }: DispatchHeader) => header
+
 /** The bytes we would send for it, for messages that have only one form. */
 function bytesOf(message: WorkerMessage | PoolMessage): Buffer | undefined {
   switch (message.say) {
@@ -41,7 +43,7 @@ function bytesOf(message: WorkerMessage | PoolMessage): Buffer | undefined {
     case 'credit':
       return encode.encodeCredit(message.stream, message.bytes)
     case 'dispatch':
-      return Buffer.concat(encode.encodeDispatch(message.header, message.body))
+      return Buffer.concat(encode.encodeDispatch(withoutPapers(message.header), message.papers, message.body))
     default:
       return undefined
   }

@@ -189,7 +189,7 @@ export class WorkerSession implements ConnectedWorker {
   }
 
   #start(run: Run): void {
-    const { body, ...order } = run.order
+    const { body, papers, ...order } = run.order
     const header = {
       ...order,
       stream: run.stream,
@@ -197,7 +197,7 @@ export class WorkerSession implements ConnectedWorker {
       deadlineMs: run.msLeft,
       credit: workersLimits.creditBytes,
     }
-    const parts = encodeDispatch(header, body)
+    const parts = encodeDispatch(header, papers, body)
     if (parts.reduce((sum, part) => sum + part.length, 1) > protocolLimits.messageBytesMax) {
       queueMicrotask(() => run.refuse({ retry: false, refusal: tooLong }))
       return

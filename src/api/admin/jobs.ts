@@ -85,7 +85,7 @@ export function jobRoutes(jobs: Pick<ApiDeps['jobs'], 'list' | 'show'>, limits: 
     route({
       method: 'GET',
       path: '/v1/admin/jobs',
-      caller: 'owner',
+      caller: 'auditor',
       summary: 'Jobs on record, newest first.',
       query: pageQuery(limits, uuid).extend({ state: z.enum(jobStates).optional() }),
       reply: pageSchema(jobSchema),
@@ -94,7 +94,7 @@ export function jobRoutes(jobs: Pick<ApiDeps['jobs'], 'list' | 'show'>, limits: 
     route({
       method: 'GET',
       path: '/v1/admin/jobs/:id',
-      caller: 'owner',
+      caller: 'auditor',
       summary: 'One job and its segments.',
       reply: jobSchema.extend({ segments: z.array(segmentSchema) }),
       handle: async ({ params }) => {

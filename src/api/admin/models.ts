@@ -32,7 +32,7 @@ export function offeredModelRoutes(models: ModelDirectory): Route[] {
     route({
       method: 'GET',
       path: '/v1/admin/models',
-      caller: 'owner',
+      caller: 'auditor',
       summary: 'What approved workers offer now, file by file.',
       reply: modelsSchema,
       handle: (): z.infer<typeof modelsSchema> => ({

@@ -28,13 +28,16 @@ const statusSchema = z.strictObject({
   }),
   /** Workers that offer each model. */
   models: z.record(z.string(), count),
-  /** Since this process started: answered with 2xx, refused with 4xx or 5xx, left by the client. */
+  /** Of clients, since this process started: answered with 2xx, refused with 4xx or 5xx, left by the client. */
   requests: z.strictObject({ answered: count, refused: count, left: count }),
   warnings: z.array(z.string()),
 })
 type Status = z.infer<typeof statusSchema>
 
-type Needs = Pick<ApiDeps, 'runtime' | 'version' | 'poolId' | 'jobs' | 'models' | 'databaseAnswers' | 'admin'>
+type Needs = Pick<
+  ApiDeps,
+  'runtime' | 'version' | 'poolId' | 'jobs' | 'models' | 'databaseAnswers' | 'isStopping' | 'admin'
+>
 
 function workersOf({ admin }: Needs): Status['workers'] {
   const sum = { connected: 0, approved: 0, pending: 0, draining: 0, slots: 0, busy: 0 }
@@ -52,7 +55,8 @@ function workersOf({ admin }: Needs): Status['workers'] {
 function warningsOf(deps: Needs, workers: Status['workers'], reason: string | null): string[] {
   const warnings = reason === null ? [] : [reason]
   if (workers.pending > 0) {
-    warnings.push(`${workers.pending} connected worker(s) wait for approval: \`lichen workers ls\`, then approve.`)
+    const who = workers.pending === 1 ? '1 connected worker waits' : `${workers.pending} connected workers wait`
+    warnings.push(`${who} for approval: \`lichen workers ls\`, then approve.`)
   }
   return [...warnings, ...deps.admin.warnings()]
 }
@@ -63,7 +67,7 @@ export function statusRoute(deps: Needs, counts: RequestCounts): Route {
   return route({
     method: 'GET',
     path: '/v1/admin/status',
-    caller: 'owner',
+    caller: 'auditor',
     summary: 'How the pool is.',
     reply: statusSchema,
     handle: async (): Promise<Status> => {

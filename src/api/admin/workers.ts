@@ -98,22 +98,22 @@ export function workerRoutes({ identity, workers }: Needs, now: () => number, li
     name: string,
     summary: string,
     body: B,
-    perform: (id: string, body: z.infer<B>) => Promise<WorkerRecord>,
+    perform: (id: string, body: z.infer<B>, actor: string) => Promise<WorkerRecord>,
   ) =>
     route({
       method: 'POST',
       path: `/v1/admin/workers/:id/${name}`,
-      caller: 'owner',
+      caller: 'operator',
       summary,
       body,
       reply: workerSchema,
-      handle: async ({ params, body: wish }) => toRow(await perform(params.id ?? '', wish as z.infer<B>)),
+      handle: async ({ params, body: wish, actor }) => toRow(await perform(params.id ?? '', wish as z.infer<B>, actor)),
     })
   return [
     route({
       method: 'GET',
       path: '/v1/admin/workers',
-      caller: 'owner',
+      caller: 'auditor',
       summary: 'Workers that have joined, by id.',
       query: pageQuery(limits, z.string().regex(/^[0-9a-f]{64}$/)),
       reply: pageSchema(workerSchema),
@@ -122,7 +122,7 @@ export function workerRoutes({ identity, workers }: Needs, now: () => number, li
     route({
       method: 'GET',
       path: '/v1/admin/workers/:id',
-      caller: 'owner',
+      caller: 'auditor',
       summary: 'One worker, and who did what to its key. The first digits of an id are enough.',
       reply: workerDetailsSchema,
       handle: async ({ params }) => {
@@ -131,17 +131,24 @@ export function workerRoutes({ identity, workers }: Needs, now: () => number, li
         return { ...toRow(record), acts: acts.map(toAct), violations }
       },
     }),
-    act('approve', 'Let a pending worker serve.', nothing, (id) => identity.approveWorker(id, 'owner')),
-    act('renew', 'Let an expired or revoked worker serve again, or a serving one longer.', renewSchema, (id, body) =>
-      identity.renewWorker(id, body.expires_in_ms ? { expiresInMs: body.expires_in_ms } : {}, 'owner'),
+    act('approve', 'Let a pending worker serve.', nothing, (id, _body, actor) => identity.approveWorker(id, actor)),
+    act(
+      'renew',
+      'Let an expired or revoked worker serve again, or a serving one longer.',
+      renewSchema,
+      (id, body, actor) =>
+        identity.renewWorker(id, body.expires_in_ms ? { expiresInMs: body.expires_in_ms } : {}, actor),
     ),
-    act('revoke', 'End its session within a second and refuse its key from now on.', nothing, (id) =>
-      identity.revokeWorker(id, 'owner'),
+    act('revoke', 'End its session within a second and refuse its key from now on.', nothing, (id, _body, actor) =>
+      identity.revokeWorker(id, actor),
     ),
-    act('drain', 'Give it nothing new; what runs may end.', drainSchema, async (id, { on }) => {
+    act('drain', 'Give it nothing new; what runs may end.', drainSchema, async (id, { on }, actor) => {
       const { acts: _, ...record } = await identity.showWorker(id)
-      if (workers.drain(record.id, on)) return record
-      throw new PoolError('conflict', 'This worker is not connected.', 'There is nothing to drain.')
+      if (!workers.drain(record.id, on)) {
+        throw new PoolError('conflict', 'This worker is not connected.', 'There is nothing to drain.')
+      }
+      await identity.recordAct(actor, { action: 'worker.drain', subject: `worker:${record.id}`, details: { on } })
+      return record
     }),
   ]
 }

@@ -1,10 +1,12 @@
 import type { ServerResponse } from 'node:http'
+import { sha256 } from '#crypto'
 import type { IdempotencyClaim, JobHandle, JobSink } from '#jobs'
 import { type FinishReason, type Refusal, refusalCodes, type Token } from '#protocol'
 import type { Runtime } from '#runtime'
 import type { ApiLimits } from '../limits.ts'
 import { writeJson, writeRefusal } from '../write-reply.ts'
 import type { Usage } from './answer-shape.ts'
+import { budgetHeaders } from './budget-headers.ts'
 import type { LiveAnswer, LiveAnswers } from './live-answers.ts'
 
 /** What all answers of one server share. */
@@ -43,6 +45,8 @@ export abstract class Answer implements JobSink, LiveAnswer {
   protected readonly house: AnswerHouse
   protected readonly exchange: Exchange
   protected handle: JobHandle | undefined
+  /** sha256 of the JSON body that was sent. */
+  protected sentHash: Buffer | null = null
   #ended = false
   #closed = false
   #waiting = 0
@@ -71,16 +75,17 @@ export abstract class Answer implements JobSink, LiveAnswer {
   abstract end(usage: Usage): void
   abstract failed(refusal: Refusal): void
   abstract flush(): void
+  abstract responseHash(): Buffer | null
 
   /** True once nothing may be written any more. */
   protected get over(): boolean {
     return this.#ended || this.#closed
   }
 
-  /** The whole response is a refusal. */
-  refuse(refusal: Refusal): void {
+  /** The whole response is a refusal. `more` headers: name, value, name, value. */
+  refuse(refusal: Refusal, more: readonly string[] = []): void {
     if (this.over) return
-    if (!this.exchange.out.destroyed) writeRefusal(this.exchange.out, refusal, this.headers())
+    if (!this.exchange.out.destroyed) writeRefusal(this.exchange.out, refusal, [...this.headers(), ...more])
     this.finished(refusalCodes[refusal.code].status)
   }
 
@@ -88,6 +93,7 @@ export abstract class Answer implements JobSink, LiveAnswer {
   protected sendJson(body: string): void {
     const { out, claim } = this.exchange
     if (!out.destroyed) writeJson(out, 200, body, this.headers())
+    this.sentHash = sha256(Buffer.from(body))
     if (this.handle) claim?.finish({ jobId: this.handle.id, status: 200, body })
     this.finished(200)
   }
@@ -95,8 +101,10 @@ export abstract class Answer implements JobSink, LiveAnswer {
   /** Headers of this response: the exchange's own and, once there is a job, its receipt. */
   protected headers(): readonly string[] {
     if (!this.handle) return this.exchange.headers
+    const { id, salt, left } = this.handle
     const ms = Math.round(this.house.runtime.monotonic() - this.exchange.since)
-    return [...this.exchange.headers, 'x-lichen-receipt', this.handle.id, 'openai-processing-ms', String(ms)]
+    const own = ['x-lichen-receipt', id, 'x-lichen-salt', salt.toString('hex'), 'openai-processing-ms', String(ms)]
+    return [...this.exchange.headers, ...own, ...(left ? budgetHeaders(left, this.house.runtime.now()) : [])]
   }
 
   /** The last byte was handed to the socket. Whoever reads slowly from here on is watched. */

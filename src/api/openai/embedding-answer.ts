@@ -28,6 +28,10 @@ export class EmbeddingAnswer extends Answer {
   choiceEnd(): void {}
   flush(): void {}
 
+  responseHash(): Buffer | null {
+    return this.sentHash
+  }
+
   vector(index: number, values: Float32Array): void {
     if (this.over) return
     const refusal = this.#whyNot(values)

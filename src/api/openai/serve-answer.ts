@@ -1,11 +1,20 @@
 import type { IdempotencyClaim, Replay } from '#jobs'
-import { jobsLimits } from '#jobs'
-import { featuresNeeded, type OpenAiKind, type OpenAiRequests, PoolError, parseOpenAiRequest } from '#protocol'
+import { jobsLimits, NotAccepted } from '#jobs'
+import {
+  decodeOrderHeader,
+  featuresNeeded,
+  type OpenAiKind,
+  type OpenAiRequests,
+  type OrderHeader,
+  PoolError,
+  parseOpenAiRequest,
+} from '#protocol'
 import type { ApiDeps, Client } from '../deps.ts'
 import { toRefusal } from '../to-refusal.ts'
 import { writeJson } from '../write-reply.ts'
 import type { AnswerHouse, Exchange } from './answer.ts'
 import type { AnswerRoute } from './answer-route.ts'
+import { budgetHeaders } from './budget-headers.ts'
 import { type ChosenModel, chooseModel } from './choose-model.ts'
 import { toAcceptedRequest } from './to-accepted-request.ts'
 
@@ -17,6 +26,8 @@ export interface Asked {
   readonly body: Buffer
   /** Its `Idempotency-Key`. */
   readonly key: string | undefined
+  /** Its `x-lichen-order`. */
+  readonly order: string | undefined
   readonly exchange: Exchange
 }
 
@@ -35,19 +46,34 @@ export async function serveAnswer<K extends OpenAiKind>(
   const { request } = parsed
   const needs = featuresNeeded(route.kind, request)
   const model = chooseModel(deps.models, request.model, asked.client.models ?? undefined, needs)
+  const order = asked.order === undefined ? undefined : orderOf(asked.order)
   const claim = asked.key === undefined ? undefined : await claimKey(deps, route, asked, asked.key, request)
   if (claim && 'body' in claim) return replay(house, asked.exchange, claim)
   const { client, body } = asked
   const exchange = claim ? { ...asked.exchange, claim } : asked.exchange
   const answer = openAnswer(deps, house, route, exchange, request, model)
-  const accepted = toAcceptedRequest(route.kind, request, { body, key: client, model, needs, idempotency: claim })
+  const accepted = toAcceptedRequest(route.kind, request, {
+    body,
+    key: client,
+    order,
+    model,
+    needs,
+    idempotency: claim,
+  })
   try {
     answer.accepted(await deps.jobs.accept(accepted, answer))
   } catch (error) {
     const { refusal, unexpected } = toRefusal(error)
     if (unexpected) deps.log.error({ err: error }, 'a request could not be accepted')
-    answer.refuse(refusal)
+    const left = error instanceof NotAccepted ? error.left : undefined
+    answer.refuse(refusal, left && budgetHeaders(left, deps.runtime.now()))
   }
+}
+
+function orderOf(header: string): OrderHeader {
+  const parsed = decodeOrderHeader(header)
+  if (!parsed.ok) throw PoolError.from(parsed.refusal)
+  return parsed.header
 }
 
 function openAnswer<K extends OpenAiKind>(

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import type { JobHandle } from '#jobs'
 import { type FinishReason, type Refusal, refusalCodes, type Token, toOpenAiError } from '#protocol'
 import { securityHeaders } from '../refusal-headers.ts'
@@ -22,6 +23,9 @@ export class StreamAnswer extends Answer {
   readonly #keepTokens: boolean
   #shape: StreamShape | undefined
   #pending = ''
+  /** Over the lines that begin with `data:`; those of a refused head are no stream. */
+  readonly #hash = createHash('sha256')
+  #hashed = false
   #flushAsked = false
   #headSent = false
   #blocked = false
@@ -91,6 +95,7 @@ export class StreamAnswer extends Answer {
     this.#sendHead()
     const events = this.#pending
     this.#pending = ''
+    this.#note(events)
     this.#lastWriteAt = this.house.runtime.monotonic()
     this.#blocked = !this.exchange.out.write(events)
     if (this.#blocked) this.exchange.out.once('drain', () => this.#onDrain())
@@ -175,8 +180,31 @@ export class StreamAnswer extends Answer {
 
   #close(lastEvents: string, status: number): void {
     this.#sendHead()
-    this.exchange.out.end(this.#pending + lastEvents)
+    const events = this.#pending + lastEvents
     this.#pending = ''
+    this.#note(events)
+    this.exchange.out.end(events)
     this.finished(status)
   }
+
+  /** What the socket took, or will lose with its reader. */
+  responseHash(): Buffer | null {
+    return this.#hashed ? this.#hash.digest() : null
+  }
+
+  /** Events as they are written: every data line is followed by a blank one, comments stand alone. */
+  #note(events: string): void {
+    this.#hashed = true
+    this.#hash.update(dataLines(events))
+  }
+}
+
+/** The lines that begin with `data:`, each with its line feed. */
+function dataLines(events: string): string {
+  if (!events.includes(': keep-alive')) return events.replaceAll('\n\n', '\n')
+  return events
+    .split('\n')
+    .filter((line) => line.startsWith('data:'))
+    .map((line) => `${line}\n`)
+    .join('')
 }

@@ -1,4 +1,4 @@
-import type { AcceptedRequest } from '#jobs'
+import type { AcceptedRequest, Payer } from '#jobs'
 import {
   type ChatMessage,
   type ChatRequest,
@@ -11,6 +11,7 @@ import {
   maxTokensOf,
   type OpenAiKind,
   type OpenAiRequests,
+  type OrderHeader,
   protocolLimits,
   stopsOf,
 } from '#protocol'
@@ -18,7 +19,8 @@ import {
 /** What is known besides the body itself. */
 export interface Around {
   readonly body: Buffer
-  readonly key: { readonly id: string; readonly weight: number }
+  readonly key: Payer
+  readonly order: OrderHeader | undefined
   readonly model: {
     readonly name: string
     readonly digest: string | undefined
@@ -37,9 +39,11 @@ export function toAcceptedRequest<K extends OpenAiKind>(
   const common = {
     kind,
     model: around.model.name,
-    digest: around.model.digest,
+    // A payer who insists on a model file gets that one or none.
+    digest: around.model.digest ?? around.order?.order.message.digest?.toString('hex'),
     body: around.body,
     key: around.key,
+    order: around.order,
     needs: around.needs.map((need) => need.feature),
     choices: choicesOf(kind, request),
     idempotency: around.idempotency,
@@ -52,7 +56,7 @@ export function toAcceptedRequest<K extends OpenAiKind>(
 
 type Parts = Omit<
   AcceptedRequest,
-  'kind' | 'model' | 'digest' | 'body' | 'key' | 'needs' | 'choices' | 'idempotency' | 'deadlineMs'
+  'kind' | 'model' | 'digest' | 'body' | 'key' | 'order' | 'needs' | 'choices' | 'idempotency' | 'deadlineMs'
 >
 
 function chatParts(request: ChatRequest, contextTokens: number | undefined, bodyBytes: number): Parts {

@@ -44,6 +44,10 @@ export class WholeAnswer extends Answer {
   /** Everything is sent by {@link end}. */
   flush(): void {}
 
+  responseHash(): Buffer | null {
+    return this.sentHash
+  }
+
   get #form(): WholeShape {
     if (!this.#shape) throw new Error('a job answers only after it was accepted')
     return this.#shape

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { errorSchema } from '../openai/reply-schemas.ts'
-import { type Notice, type Route, route } from '../route.ts'
+import { type Caller, type Notice, type Route, route } from '../route.ts'
 
 type Json = Record<string, unknown>
 
@@ -34,10 +34,9 @@ function operationOf(notice: Notice): Json {
   const { body, reply } = notice
   const ok: Json = { description: 'What was asked for.' }
   if (reply) ok.content = jsonContent(toJsonSchema(reply, 'output'))
-  const security = notice.caller === 'owner' ? [{ owner: [] }] : [{ client: [] }, { clientHeader: [] }]
   return {
     summary: notice.summary,
-    security: notice.caller === 'anyone' ? [] : security,
+    ...callerOf(notice.caller),
     parameters: parametersOf(notice),
     ...(body ? { requestBody: { required: true, content: jsonContent(toJsonSchema(body, 'input')) } } : {}),
     responses: {
@@ -45,6 +44,13 @@ function operationOf(notice: Notice): Json {
       default: { description: 'A refusal.', content: jsonContent({ $ref: '#/components/schemas/Error' }) },
     },
   }
+}
+
+/** Who may come. A role is said by an extension: it is not a scope that a client could ask for (OpenAPI 3.1 §4.8.30). */
+function callerOf(caller: Caller): Json {
+  if (caller === 'anyone') return { security: [] }
+  const security = [{ client: [] }, { clientHeader: [] }]
+  return caller === 'client' ? { security } : { security: [{ owner: [] }, ...security], 'x-lichen-role': caller }
 }
 
 /** The description of every door, made from the schemas that guard it. */
@@ -63,7 +69,7 @@ function openApiDocument(version: string, notices: readonly Notice[]): Json {
       securitySchemes: {
         client: { type: 'http', scheme: 'bearer', description: 'An API key.' },
         clientHeader: { type: 'apiKey', in: 'header', name: 'x-api-key', description: 'An API key.' },
-        owner: { type: 'http', scheme: 'bearer', description: "The owner's key." },
+        owner: { type: 'http', scheme: 'bearer', description: "The content of the pool's owner.key: every role." },
       },
     },
   }

@@ -7,7 +7,10 @@ import { toModel } from '../openai/models.ts'
 import { type Route, route, TextReply } from '../route.ts'
 import { readiness } from './readiness.ts'
 
-type Needs = Pick<ApiDeps, 'runtime' | 'databaseAnswers' | 'metrics' | 'version' | 'poolId' | 'publicUrl' | 'models'>
+type Needs = Pick<
+  ApiDeps,
+  'runtime' | 'databaseAnswers' | 'isStopping' | 'metrics' | 'version' | 'poolId' | 'publicUrl' | 'models'
+>
 
 const json = 'application/json; charset=utf-8'
 const versionSchema = z.strictObject({ name: z.literal('lichen'), version: z.string(), pool: z.string() })

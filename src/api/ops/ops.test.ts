@@ -17,6 +17,13 @@ test('a pool is ready only while a request would be answered', async () => {
   expect((await fetch(`${api.url}/healthz`)).status).toBe(200)
 })
 
+test('a pool that was told to stop says that, not that its database is at fault', async () => {
+  await using api = await ApiDouble.open()
+  api.stopping = true
+  const answer = await fetch(`${api.url}/readyz`)
+  expect([answer.status, await answer.json()]).toEqual([503, { ready: false, reason: 'The pool is stopping.' }])
+})
+
 test('metrics and version are for everyone', async () => {
   await using api = await ApiDouble.open()
   const metrics = await fetch(`${api.url}/metrics`)

@@ -1,5 +1,6 @@
 import readline from 'node:readline/promises'
 import { Command } from 'commander'
+import { exitCodes } from './exit-codes.ts'
 import type { ModelRow } from './models.ts'
 import { settingsOf, withExamples, withSettings } from './options.ts'
 import { clean, dim } from './output.ts'
@@ -76,11 +77,16 @@ class Talk {
     if (terminal) process.stderr.write(dim(`Talking to ${clean(this.#model)}. /reset forgets, Ctrl-D ends.\n`))
     const lines = readline.createInterface({ input: process.stdin, output: process.stderr, terminal, prompt: '› ' })
     if (terminal) lines.prompt()
+    let asked = false
     for await (const line of lines) {
       if (line.trim() === '/reset') this.#said = this.#beginning()
-      else if (line.trim() !== '') await this.#answer(line, terminal)
+      else if (line.trim() !== '') {
+        asked = true
+        await this.#answer(line, terminal)
+      }
       if (terminal) lines.prompt()
     }
+    if (!asked && !terminal) throw nothingAsked
   }
 
   /** On a terminal a refused question is said and forgotten; in a pipe it ends the command. */
@@ -129,6 +135,13 @@ class Talk {
     }
   }
 }
+
+const nothingAsked = new CommandProblem(
+  'config_invalid',
+  'Nothing was asked: standard input ended before a question.',
+  'Give it as an argument, as in `lichen chat "3+4=?"`, pipe it in, or use a terminal.',
+  exitCodes.usage,
+)
 
 /** The text of one event. An error event ends the answer with what the pool said. */
 function pieceOf(data: string): string {

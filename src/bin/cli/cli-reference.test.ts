@@ -36,8 +36,10 @@ const head = `# Commands
 
 Written from \`--help\`; a test fails when the two differ.
 
-All commands but \`up\`, \`pool\`, \`worker\`, \`completion\` and \`conformance\` speak HTTP to a pool: the one that runs on the data
-folder, or the one at \`--url\`. Administration needs the owner’s key: \`owner.key\` in the data folder, or \`LICHEN_ADMIN_KEY\`.
+All commands but \`up\`, \`pool\`, \`worker\`, \`verify\` of a file, \`audit\`, \`backup\`, \`restore\`, \`completion\` and \`conformance\` speak HTTP to
+a pool: the one that runs on the data folder, or the one at \`--url\`. \`audit\`, \`backup\` and \`restore\` open its database
+themselves, so they run as the pool's own user on the pool's own machine. Administration needs the owner’s key, \`owner.key\` in the data folder, or in
+\`LICHEN_ADMIN_KEY\` that key or an API key with a role (docs/operating/users-and-roles.md).
 Results go to stdout, everything else to stderr. With \`--json\` stdout holds JSON only, and a refusal is one JSON line on
 stderr: \`{"error":{"code","message","fix"}}\`. \`NO_COLOR\` is honoured.
 

@@ -35,7 +35,7 @@ describe('a command line', () => {
   test('an unknown command is told the nearest one, exit 2', async () => {
     const { code, err, out } = await lichen(['workes'])
     expect({ code, out }).toEqual({ code: 2, out: '' })
-    expect(err).toContain('Did you mean `lichen worker`?')
+    expect(err).toContain(`Did you mean \`${path.join(packageRoot, 'bin/lichen')} worker\`?`)
   })
 
   test('a wrong flag, a missing argument and a wrong setting are exit 2', async () => {
@@ -46,6 +46,32 @@ describe('a command line', () => {
     ]) {
       expect((await lichen(args)).code, args.join(' ')).toBe(2)
     }
+  })
+
+  test('a mistake is told in one form, whoever found it, and as JSON where asked', async () => {
+    const { err, out } = await lichen(['up', '--prot', '1'])
+    expect({ err, out }).toEqual({
+      out: '',
+      err: "lichen: Unknown option '--prot'.\n  Did you mean --port? `--help` shows usage and examples.\n",
+    })
+    const asked = await lichen(['workers', 'approve', '--json'])
+    expect(JSON.parse(asked.err).error).toEqual({
+      code: 'config_invalid',
+      message: "Missing required argument 'id'.",
+      fix: '`--help` shows usage and examples.',
+    })
+  })
+
+  test('hints name the command as this person would type it', async () => {
+    const launcher = path.join(packageRoot, 'bin/lichen')
+    const { err } = await lichen(['models'])
+    expect(err).toContain(`\`${launcher} up\``)
+    expect((await lichen(['keys', '--help'])).out).toContain(`$ ${launcher} keys ls`)
+    const bin = path.join(folder, 'bin')
+    mkdirSync(bin)
+    spawnSync('ln', ['-s', launcher, path.join(bin, 'lichen')])
+    const found = await lichen(['models'], { env: { PATH: `${process.env.PATH}:${bin}` } })
+    expect(found.err).toContain('`lichen up`')
   })
 
   test('without a pool a command says so, exit 3, as JSON on stderr where asked', async () => {

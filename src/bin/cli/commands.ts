@@ -37,8 +37,38 @@ export const commands: readonly CommandEntry[] = [
   },
   {
     name: 'keys',
-    summary: 'create, list and revoke API keys',
+    summary: 'create, list, limit and revoke API keys',
     load: async () => (await import('./keys.ts')).keysCommand,
+  },
+  {
+    name: 'users',
+    summary: 'create, list and disable users, and say what they may do',
+    load: async () => (await import('./users.ts')).usersCommand,
+  },
+  {
+    name: 'admin-key',
+    summary: 'make, add, list and revoke the keys that sign grants',
+    load: async () => (await import('./admin-key.ts')).adminKeyCommand,
+  },
+  {
+    name: 'grant',
+    summary: 'credit a user, signed with an admin key on this machine',
+    load: async () => (await import('./grant.ts')).grantCommand,
+  },
+  {
+    name: 'pay',
+    summary: 'pay another user, signed with your payer key',
+    load: async () => (await import('./pay.ts')).payCommand,
+  },
+  {
+    name: 'prices',
+    summary: 'list and set what tokens cost',
+    load: async () => (await import('./prices.ts')).pricesCommand,
+  },
+  {
+    name: 'ledger',
+    summary: 'balances, histories, holds, statements and exports of credits',
+    load: async () => (await import('./ledger.ts')).ledgerCommand,
   },
   {
     name: 'models',
@@ -49,6 +79,31 @@ export const commands: readonly CommandEntry[] = [
     name: 'chat',
     summary: 'talk to a model',
     load: async () => (await import('./chat.ts')).chatCommand,
+  },
+  {
+    name: 'verify',
+    summary: 'check a receipt, without asking anybody',
+    load: async () => (await import('./verify.ts')).verifyCommand,
+  },
+  {
+    name: 'proxy',
+    summary: 'sign orders with your own key for any program on this machine',
+    load: async () => (await import('./proxy.ts')).proxyCommand,
+  },
+  {
+    name: 'audit',
+    summary: 'recompute log, ledger, orders and receipts, and say what was changed',
+    load: async () => (await import('./audit.ts')).auditCommand,
+  },
+  {
+    name: 'backup',
+    summary: 'write everything the pool has on record into one file, while it runs',
+    load: async () => (await import('./backup.ts')).backupCommand,
+  },
+  {
+    name: 'restore',
+    summary: 'fill an empty database from a backup, and check it',
+    load: async () => (await import('./restore.ts')).restoreCommand,
   },
   {
     name: 'status',

@@ -51,7 +51,11 @@ function parsed(line: string): { id?: unknown; op?: unknown; input?: unknown } |
   }
 }
 
-async function loadOperations(): Promise<Operations> {
-  const [{ protocolOps }, { transportOps }] = await Promise.all([import('#protocol'), import('#transport')])
-  return { ...protocolOps, ...transportOps }
+/** Every operation, by name. */
+export async function loadOperations(): Promise<Operations> {
+  const [{ logOps, protocolOps, signedOps }, { transportOps }] = await Promise.all([
+    import('#protocol'),
+    import('#transport'),
+  ])
+  return { ...protocolOps, ...logOps, ...signedOps, ...transportOps }
 }

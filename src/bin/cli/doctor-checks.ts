@@ -6,6 +6,7 @@ import path from 'node:path'
 import { refuseInsecureBind, type Settings } from '#config'
 import { systemRuntime } from '#runtime'
 import { demoModelFile } from '../demo-model.ts'
+import { counted } from './output.ts'
 import { PoolClient, readPoolFile } from './pool-client.ts'
 
 /** What one look found. A problem keeps `lichen up` from working; a note does not. */
@@ -61,7 +62,12 @@ const keyFiles: Check = async ({ data }) => {
   for (const name of names)
     if (((await stat(path.join(data, name))).mode & 0o077) !== 0) loose.push(path.join(data, name))
   return loose.length === 0
-    ? ok('keys', names.length === 0 ? 'No key files yet.' : `${names.length} key files are yours alone.`)
+    ? ok(
+        'keys',
+        names.length === 0
+          ? 'No key files yet.'
+          : `${counted(names.length, 'key file is', 'key files are')} yours alone.`,
+      )
     : problem('keys', `Others on this machine may read ${loose.join(', ')}.`, `chmod 600 ${loose.join(' ')}`)
 }
 
@@ -196,10 +202,14 @@ async function connectedWorkers(client: PoolClient): Promise<Finding[]> {
   const waiting = workers.filter((worker) => worker.standing === 'pending').length
   return [
     ...(serving > 0
-      ? ok('workers', `${serving} approved workers are connected.`)
+      ? ok('workers', `${counted(serving, 'approved worker is', 'approved workers are')} connected.`)
       : problem('workers', 'No approved worker is connected.', 'Invite one: `lichen invite --operator NAME`.')),
     ...(waiting > 0
-      ? note('workers', `${waiting} workers wait for approval.`, '`lichen workers ls`, then approve.')
+      ? note(
+          'workers',
+          `${counted(waiting, 'worker waits', 'workers wait')} for approval.`,
+          '`lichen workers ls`, then approve.',
+        )
       : []),
   ]
 }

@@ -1,9 +1,10 @@
 import { Command } from 'commander'
 import { loadSettings, type Settings } from '#config'
+import { asTyped } from '../as-typed.ts'
 import { type Finding, machineChecks, poolChecks } from './doctor-checks.ts'
 import { exitCodes } from './exit-codes.ts'
 import { withExamples, withSettings } from './options.ts'
-import { green, print, red, yellow } from './output.ts'
+import { clean, green, print, red, yellow } from './output.ts'
 import { explain } from './problem.ts'
 
 export function doctorCommand(): Command {
@@ -47,5 +48,5 @@ async function checked(check: (typeof machineChecks)[number], settings: Settings
 
 function lineOf({ check, state, message, fix }: Finding): string {
   const mark = { ok: green('ok     '), note: yellow('note   '), problem: red('problem') }[state]
-  return `${mark}  ${check.padEnd(10)}  ${message}${fix ? `\n                     → ${fix}` : ''}`
+  return `${mark}  ${check.padEnd(10)}  ${clean(message)}${fix ? `\n                     → ${clean(asTyped(fix))}` : ''}`
 }

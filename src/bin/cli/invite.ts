@@ -1,8 +1,9 @@
 import { Command, Option } from 'commander'
 import { isLoopback } from '#config'
 import { parseInvite } from '#identity'
+import { asTyped } from '../as-typed.ts'
 import { durationMs, settingsOf, withExamples, withSettings } from './options.ts'
-import { print } from './output.ts'
+import { clean, print } from './output.ts'
 import { PoolClient } from './pool-client.ts'
 
 interface Invite {
@@ -25,11 +26,11 @@ export function inviteCommand(): Command {
       const made = await new PoolClient(await settingsOf(self)).json<Invite>('POST', '/v1/admin/invites', body)
       print(options.json === true, made, () =>
         [
-          `An invite for one worker of ${made.operator}, valid until ${made.token_expires_at}, to be used once:`,
+          `An invite for one worker of ${clean(made.operator)}, valid until ${made.token_expires_at}, to be used once:`,
           '',
-          `  lichen worker join ${made.invite}`,
+          `  ${leadsHere(made.invite) ? asTyped(join) : join}${made.invite}`,
           '',
-          'When it has joined, approve it: `lichen workers ls`, then `lichen workers approve ID`.',
+          asTyped('When it has joined, approve it: `lichen workers ls`, then `lichen workers approve ID`.'),
           ...reachOf(made.invite),
         ].join('\n'),
       )
@@ -41,9 +42,16 @@ export function inviteCommand(): Command {
   ])
 }
 
+const join = 'lichen worker join '
+
+/** Whether an invite is good on this machine only. */
+function leadsHere(text: string): boolean {
+  const parsed = parseInvite(text)
+  return parsed.ok && isLoopback(new URL(parsed.invite.url).hostname)
+}
+
 /** A warning when the invite leads nowhere from another machine. */
 function reachOf(text: string): string[] {
-  const parsed = parseInvite(text)
-  if (!parsed.ok || !isLoopback(new URL(parsed.invite.url).hostname)) return []
+  if (!leadsHere(text)) return []
   return ['', 'It leads to this machine only. For a worker elsewhere: docs/operating/tls.md and `--public-url`.']
 }

@@ -1,4 +1,5 @@
 import { Command } from 'commander'
+import { asTyped } from '../as-typed.ts'
 import { settingsOf, withExamples, withSettings } from './options.ts'
 import { clean, print, table } from './output.ts'
 import { PoolClient } from './pool-client.ts'
@@ -18,7 +19,7 @@ export function modelsCommand(): Command {
     const list = await new PoolClient(await settingsOf(self)).json<{ data: ModelRow[] }>('GET', '/v1/models')
     print(options.json === true, list, () =>
       list.data.length === 0
-        ? 'No model: no approved worker is connected. `lichen workers ls` shows who is.'
+        ? asTyped('No model: no approved worker is connected. `lichen workers ls` shows who is.')
         : table(['MODEL', 'CONTEXT', 'FEATURES', 'FILE'], list.data.map(modelLine)),
     )
   })

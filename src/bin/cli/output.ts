@@ -3,7 +3,7 @@ import { surroundings } from '#config'
 
 /** Writes a result: one JSON document for a program, or text for a person. */
 export function print(json: boolean, value: unknown, text: () => string): void {
-  process.stdout.write(json ? `${JSON.stringify(value)}\n` : `${text()}\n`)
+  process.stdout.write(`${json ? JSON.stringify(value) : text()}\n`)
 }
 
 /** Columns as wide as their longest cell; the last one runs free. */
@@ -23,10 +23,15 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
 const width = (cell: string) => stripVTControlCharacters(cell).length
 const pad = (cell: string, wide: number) => cell + ' '.repeat(Math.max(0, wide - width(cell)))
 
-/** What others wrote (names of workers, models) may not move our cursor. */
+/** What others wrote (names of workers, models) may not move our cursor, nor turn the order of what follows. */
 export function clean(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is taken out
-  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, '?')
+  return text.replace(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g, '?')
+}
+
+/** `1 worker waits`, `2 workers wait`. */
+export function counted(count: number, one: string, several: string): string {
+  return `${count} ${count === 1 ? one : several}`
 }
 
 const painted = (code: number) => (text: string) =>

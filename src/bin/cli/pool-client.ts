@@ -25,7 +25,7 @@ export interface Answer {
 const requesterFor = ({ protocol }: URL): typeof https.request =>
   process.getBuiltinModule(protocol === 'https:' ? 'node:https' : 'node:http').request
 
-/** Speaks HTTP to one pool: `/v1/admin/*` with the owner's key, everything else with an API key. */
+/** Speaks HTTP to one pool: `/v1/admin/*` with the owner's key or one with a role, everything else with an API key. */
 export class PoolClient {
   readonly url: string
   readonly #settings: Settings
@@ -53,12 +53,18 @@ export class PoolClient {
     throw refusalOf(answer.status, await textOf(answer.body))
   }
 
-  /** Every page of a list. */
-  async all<T extends { readonly id: string }>(route: string): Promise<T[]> {
+  /** Every page of a list whose rows have ids. */
+  all<T extends { readonly id: string }>(route: string): Promise<T[]> {
+    return this.allBy<T>(route, ({ id }) => id)
+  }
+
+  /** Every page of a list; the next one begins after the name of a row. */
+  async allBy<T>(route: string, nameOf: (row: T) => string): Promise<T[]> {
     const rows: T[] = []
     for (let more = true; more; ) {
-      const after = rows.at(-1)?.id
-      const query = after === undefined ? '' : `?after=${encodeURIComponent(after)}`
+      const last = rows.at(-1)
+      const after = last && nameOf(last)
+      const query = after === undefined ? '' : `${route.includes('?') ? '&' : '?'}after=${encodeURIComponent(after)}`
       const page = await this.json<{ data: T[]; has_more?: boolean }>('GET', `${route}${query}`)
       rows.push(...page.data)
       more = page.has_more === true && page.data.length > 0

@@ -1,6 +1,8 @@
 import { ConfigError } from '#config'
 import type { PoolError } from '#protocol'
+import { asTyped } from '../as-typed.ts'
 import { exitCodes } from './exit-codes.ts'
+import { clean } from './output.ts'
 
 /** What went wrong, in the form of every refusal, and the exit code that says it to a script. */
 export interface Problem {
@@ -70,8 +72,15 @@ function isPoolError(error: unknown): error is PoolError {
 }
 
 /** One line for a person, or one JSON line for a program; on stderr, so that stdout holds results only. */
-export function reportProblem({ code, message, fix }: Problem, json: boolean): void {
+export function reportProblem(problem: Problem, json: boolean): void {
+  const { code } = problem
+  const [message, fix] = [asTyped(problem.message), asTyped(problem.fix)]
   process.stderr.write(
-    json ? `${JSON.stringify({ error: { code, message, fix } })}\n` : `lichen: ${message}\n${fix ? `  ${fix}\n` : ''}`,
+    json
+      ? `${JSON.stringify({ error: { code, message, fix } })}\n`
+      : `lichen: ${lines(message)}\n${fix ? `  ${lines(fix)}\n` : ''}`,
   )
 }
+
+/** A pool's sentence may repeat names that others chose. */
+const lines = (text: string) => text.split('\n').map(clean).join('\n')

@@ -1,8 +1,9 @@
 import { Command, CommanderError } from 'commander'
 import { nearest, packageVersion } from '#config'
+import { asTyped } from '../as-typed.ts'
 import { type CommandEntry, commands } from './commands.ts'
 import { exitCodes } from './exit-codes.ts'
-import { CommandProblem, explain, reportProblem } from './problem.ts'
+import { CommandProblem, explain, type Problem, reportProblem } from './problem.ts'
 
 /** Runs one command line to its end and gives the exit code. Never throws. */
 export async function runCli(argv: readonly string[]): Promise<number> {
@@ -11,11 +12,22 @@ export async function runCli(argv: readonly string[]): Promise<number> {
     await program.parseAsync([...argv], { from: 'user' })
     return Number(process.exitCode ?? exitCodes.ok)
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage
-    const problem = explain(error)
+    if (error instanceof CommanderError && isHelp(error)) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage
+    const problem = error instanceof CommanderError ? misuse(error) : explain(error)
     reportProblem(problem, argv.includes('--json'))
     return problem.exitCode
   }
+}
+
+/** `--help`, `--version`, or a group of commands that was called without one: what was printed says all. */
+const isHelp = (error: CommanderError) => error.exitCode === 0 || error.code === 'commander.help'
+
+/** Commander's sentence (`error: unknown option '--prot'`, and perhaps `(Did you mean --port?)`) in the form of ours. */
+function misuse({ message }: CommanderError): Problem {
+  const [first = '', meant = ''] = message.replace(/^error: /, '').split('\n')
+  const sentence = first.replace(/^./, (letter) => letter.toUpperCase()).replace(/[^.!?]$/, '$&.')
+  const fix = `${meant.replace(/^\((.*)\)$/, '$1 ')}\`--help\` shows usage and examples.`
+  return { code: 'config_invalid', message: sentence, fix, exitCode: exitCodes.usage }
 }
 
 /** The program with the one command that was asked for, or with all of them named for `--help`. */
@@ -51,7 +63,14 @@ export async function loadCommand(entry: CommandEntry): Promise<Command> {
 
 /** No command ends the process by itself: what it printed must reach the pipe first. */
 function prepared(command: Command): Command {
-  command.exitOverride().helpCommand(false).showHelpAfterError('See --help for usage and examples.')
+  command
+    .exitOverride()
+    .helpCommand(false)
+    .configureOutput({
+      writeOut: (text) => process.stdout.write(asTyped(text)),
+      writeErr: (text) => process.stderr.write(asTyped(text)),
+      outputError: () => {},
+    })
   for (const one of command.commands) prepared(one)
   return command
 }

@@ -1,4 +1,5 @@
 import { Command } from 'commander'
+import { asTyped } from '../as-typed.ts'
 import { settingsOf, withExamples, withSettings } from './options.ts'
 import { print, table } from './output.ts'
 import { PoolClient } from './pool-client.ts'
@@ -51,7 +52,7 @@ function pageOf(url: string, status: Status): string {
     ['models', models.join(', ') || 'none'],
     ['queue', `${queue.jobs} jobs under way, ${queue.waiting} of ${queue.max} places taken`],
     ['requests', `${requests.answered} answered, ${requests.refused} refused, ${requests.left} left by the client`],
-    ...status.warnings.map((warning) => ['warning', warning]),
+    ...status.warnings.map((warning) => ['warning', asTyped(warning)]),
   ]
   return table(['POOL', url], rows)
 }

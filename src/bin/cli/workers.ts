@@ -1,4 +1,5 @@
 import { Command } from 'commander'
+import { asTyped } from '../as-typed.ts'
 import { durationMs, settingsOf, withExamples, withSettings } from './options.ts'
 import { clean, print, table } from './output.ts'
 import { PoolClient } from './pool-client.ts'
@@ -14,10 +15,20 @@ interface WorkerRow {
   readonly slots: number
   readonly expires_at: string | null
   readonly tokens_per_second: number | null
-  readonly models: readonly { readonly name: string }[]
+  readonly models: readonly OfferedModel[]
+}
+
+interface OfferedModel {
+  readonly name: string
+  readonly digest: string | null
+  readonly context: number
+  readonly features: readonly string[]
 }
 
 interface WorkerDetails extends WorkerRow {
+  readonly joined_at: string
+  readonly connected_since: string | null
+  readonly agent: string | null
   readonly acts: readonly WorkerAct[]
   readonly violations: readonly { readonly at: string; readonly message: string }[]
 }
@@ -27,6 +38,8 @@ interface WorkerAct {
   readonly act: string
   readonly by: string
   readonly at: string
+  /** Until when its key was good after it. */
+  readonly expires_at: string | null
 }
 
 export function workersCommand(): Command {
@@ -50,7 +63,7 @@ function listCommand(): Command {
       const data = await new PoolClient(await settingsOf(self)).all<WorkerRow>(path)
       print(options.json === true, { object: 'list', data }, () =>
         data.length === 0
-          ? 'No worker has joined. Invite one: lichen invite --operator NAME'
+          ? asTyped('No worker has joined. Invite one: lichen invite --operator NAME')
           : table(['ID', 'OPERATOR', 'STANDING', 'SEEN', 'BUSY', 'TOKENS/S', 'MODELS'], data.map(workerLine)),
       )
     })
@@ -83,16 +96,35 @@ function showCommand(): Command {
   return withExamples(withSettings(command, ['client']), [['lichen workers show 3fa9c1', 'one worker']])
 }
 
-function detailsOf({ acts, models, violations, ...rest }: WorkerDetails): string {
-  const fields = Object.entries(rest).map(([name, value]) => [name, String(value ?? '')])
-  const names = models.map((model) => model.name).join(', ')
-  const history = [
-    ...acts.map((act) => [act.at, act.act, act.by]),
-    ...violations.map((violation) => [violation.at, 'broke the protocol', violation.message]),
+function detailsOf(worker: WorkerDetails): string {
+  const { id, operator, standing, expires_at, joined_at, agent, acts, violations } = worker
+  const until = expires_at === null ? '' : `, ${standing === 'expired' ? 'since' : 'until'} ${expires_at}`
+  const facts = [
+    ['operator', operator],
+    ['standing', `${standing}${standing === 'revoked' ? '' : until}`],
+    ['joined', joined_at],
+    ['session', sessionOf(worker)],
+    ...(agent === null ? [] : [['program', agent]]),
+    ...worker.models.map((model, index) => [index === 0 ? 'models' : '', modelText(model)]),
   ]
-  return [table(['FIELD', 'VALUE'], [...fields, ['models', names]]), table(['WHEN', 'WHAT', 'BY'], history)].join(
-    '\n\n',
-  )
+  const history = acts.map((act) => [act.at, act.act, act.by, act.expires_at ?? ''])
+  const broken = violations.map(({ at, message }) => [at, message])
+  return [
+    table(['WORKER', id], facts),
+    table(['WHEN', 'WHAT', 'BY', 'GOOD UNTIL'], history),
+    ...(broken.length === 0 ? [] : [table(['WHEN', 'BROKE THE PROTOCOL'], broken)]),
+  ].join('\n\n')
+}
+
+function sessionOf({ connected, connected_since, draining, active, slots, tokens_per_second }: WorkerDetails): string {
+  if (!connected) return 'away'
+  const speed = tokens_per_second === null ? '' : `, ${tokens_per_second.toFixed(0)} tokens/s`
+  return `since ${connected_since}, ${active} of ${slots} slots busy${speed}${draining ? ', draining' : ''}`
+}
+
+function modelText({ name, digest, context, features }: OfferedModel): string {
+  const file = digest === null ? 'an upstream' : `sha256:${digest.slice(0, 12)}`
+  return `${name}  (${file}, ${context} tokens of context; ${features.join(', ')})`
 }
 
 function actCommand(act: 'approve' | 'revoke', does: string): Command {

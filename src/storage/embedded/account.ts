@@ -42,7 +42,7 @@ const serverUid = 59_424
 const defaultStateRoot = '/var/lib/lichen'
 
 /** In the data directory: where the cluster is when it is not there. */
-const pointerFile = 'postgres.location'
+export const pointerFile = 'postgres.location'
 
 const run = promisify(execFile)
 

@@ -8,7 +8,10 @@ import type { Account } from './account.ts'
 
 const run = promisify(execFile)
 
-/** The database's superuser, and the only one: whoever can open the socket (0700) is trusted. */
+/**
+ * The database's superuser, and the only one. Whoever can open the socket (0700) is trusted: only the account that owns
+ * the cluster's files, and root, and a password in a file of that account would keep neither out. Networks are refused.
+ */
 export const serverUser = 'lichen'
 
 /** Whether the cluster is there; refuses one of another major version of PostgreSQL. */
@@ -32,7 +35,7 @@ export async function initCluster(account: Account, sync: boolean): Promise<void
   await mkdir(draft, { mode: 0o700 })
   await account.init.own(draft)
   await runProgram(account, account.init.command, 'initdb', [
-    ...['--pgdata', draft, '--username', serverUser, '--auth', 'trust'],
+    ...['--pgdata', draft, '--username', serverUser, '--auth-local', 'trust', '--auth-host', 'reject'],
     ...['--encoding', 'UTF8', '--locale', 'C', '--no-instructions'],
     ...(sync ? [] : ['--no-sync']),
   ])

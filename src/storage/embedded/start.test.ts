@@ -214,6 +214,15 @@ describe('a start', () => {
     expect(statSync(path.join(data, 'postgres')).mode & 0o077).toBe(0)
   })
 
+  test('would refuse everybody who came over a network', async () => {
+    await hold()
+    const rules = readFileSync(path.join(data, 'postgres', 'pg_hba.conf'), 'utf8')
+      .split('\n')
+      .filter((line) => /^\w/.test(line))
+      .map((line) => [line.split(/\s+/)[0], line.split(/\s+/).at(-1)])
+    expect(new Set(rules.map((rule) => rule.join(' ')))).toEqual(new Set(['local trust', 'host reject']))
+  })
+
   test('in a folder with a very long name still has a socket', async () => {
     const long = path.join(folder.path, 'x'.repeat(100))
     const answer = await hold([long])

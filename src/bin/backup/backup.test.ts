@@ -1,0 +1,152 @@
+import { copyFileSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { verifyReceipt } from '#protocol'
+import { systemRuntime } from '#runtime'
+import { openDatabase, runningPostgres } from '#storage'
+import { eventually, Neighbourhood } from '#testkit'
+
+const town = new Neighbourhood()
+const inTown = (name: string) => path.join(town.folder, name)
+const config = { XDG_CONFIG_HOME: inTown('config') }
+const early = inTown('early.tar.gz')
+const late = inTown('late.tar.gz')
+const receipts = new Map<string, Buffer>()
+let balances: unknown
+
+beforeAll(() => town.start('up'))
+afterAll(() => town[Symbol.asyncDispose]())
+
+async function lichen(...args: string[]): Promise<{ code: number; out: string; err: string }> {
+  const program = town.run(args, config)
+  const code = await program.ended
+  return { code, out: program.stdout.join('\n'), err: program.stderr }
+}
+
+async function ask(content: string): Promise<void> {
+  const answer = await fetch(`${town.url}/v1/chat/completions`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${town.apiKey}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ model: 'lichen-demo', messages: [{ role: 'user', content }], max_tokens: 60 }),
+  })
+  expect(answer.status).toBe(200)
+  await answer.arrayBuffer()
+  const id = answer.headers.get('x-lichen-receipt') ?? ''
+  receipts.set(id, await eventually('its receipt', () => receipt(id)))
+}
+
+async function receipt(id: string): Promise<Buffer | undefined> {
+  const answer = await fetch(`${town.url}/v1/receipts/${id}`, { headers: { authorization: `Bearer ${town.apiKey}` } })
+  return answer.status === 200 ? Buffer.from(await answer.arrayBuffer()) : undefined
+}
+
+/** Every account of the running pool, when nothing is held any more. */
+async function accounts(): Promise<unknown> {
+  const target = await runningPostgres(town.dataDir)
+  if (!target) throw new Error('the database does not run')
+  await using database = await openDatabase({ target, runtime: systemRuntime })
+  await eventually('nothing to be held', async () => {
+    const [row] = await database.sql<{ open: bigint }[]>`select count(*) as open from holds`
+    return row?.open === 0n
+  })
+  return [...(await database.sql`select name, posted, held, seq from accounts order by name`)]
+}
+
+test('a backup is made while the pool answers', async () => {
+  let going = true
+  const load = Promise.all(
+    Array.from({ length: 6 }, async (_, n) => {
+      while (going) await ask(`${n}+3=?`)
+    }),
+  )
+  await eventually('answers', () => receipts.size >= 10)
+  const made = await lichen('backup', early, '--with-keys', '--json', '--data', town.dataDir)
+  expect(made).toMatchObject({ code: 0, err: '' })
+  expect(JSON.parse(made.out)).toMatchObject({ file: early, with_keys: true })
+  expect(statSync(early).mode & 0o777).toBe(0o600)
+  const then = receipts.size
+  await eventually('more answers', () => receipts.size >= then + 10)
+  going = false
+  await load
+  balances = await accounts()
+  expect((await lichen('backup', late, '--data', town.dataDir)).out).toMatch(/The keys of the pool are not in it/)
+  expect(await lichen('backup', late, '--data', town.dataDir)).toMatchObject({
+    code: 1,
+    err: expect.stringContaining('is there already'),
+  })
+})
+
+test('the database is lost and restored: the pool starts, balances are equal, receipts are there and verify', async () => {
+  const refused = await lichen('restore', late, '--data', town.dataDir)
+  expect(refused).toMatchObject({ code: 1, err: expect.stringContaining('already runs a pool') })
+  await town.pool?.stop()
+  expect((await lichen('restore', late, '--data', town.dataDir)).err).toMatch(/The database is not empty/)
+  rmSync(path.join(town.dataDir, 'postgres'), { recursive: true })
+  rmSync(path.join(town.dataDir, 'postgres.location'), { force: true })
+  const restored = await lichen('restore', late, '--data', town.dataDir)
+  expect(restored).toMatchObject({ code: 0, err: '' })
+  expect(restored.out).toMatch(/^Restored\. Everything is as it was logged\./)
+  await town.start('up')
+  expect(await accounts()).toEqual(balances)
+  for (const [id, before] of receipts) {
+    expect(verifyReceipt(before).ok).toBe(true)
+    const now = await receipt(id)
+    if (!now) throw new Error(`the receipt ${id} is gone`)
+    expect(verifyReceipt(now).ok).toBe(true)
+    expect(JSON.parse(now.toString()).statement).toBe(JSON.parse(before.toString()).statement)
+  }
+  await ask('1+1=?')
+  expect(await lichen('audit', '--data', town.dataDir)).toMatchObject({ code: 0, err: '' })
+})
+
+test('what is damaged, cut short, or of another pool is not restored', async () => {
+  const whole = readFileSync(late)
+  const flipped = Buffer.from(whole)
+  flipped[whole.length >> 1] = (flipped[whole.length >> 1] ?? 0) ^ 1
+  const data = inTown('nowhere')
+  mkdirSync(data, { mode: 0o700 })
+  copyFileSync(path.join(town.dataDir, 'pool.key'), path.join(data, 'pool.key'))
+  for (const [name, bytes] of [
+    ['flipped', flipped],
+    ['cut', whole.subarray(0, whole.length - 100)],
+    ['other', Buffer.from('no backup')],
+  ] as const) {
+    writeFileSync(inTown(name), bytes)
+    expect(await lichen('restore', inTown(name), '--data', data)).toMatchObject({ code: 1 })
+  }
+  writeFileSync(path.join(data, 'pool.key'), `${Buffer.alloc(32, 9).toString('base64url')}\n`)
+  expect((await lichen('restore', late, '--data', data)).err).toMatch(/The backup is of pool/)
+  writeFileSync(path.join(data, 'pool.key'), readFileSync(path.join(town.dataDir, 'pool.key')))
+  expect(await lichen('restore', late, '--data', data)).toMatchObject({ code: 0 })
+})
+
+test('an old backup is refused, by restore and by start, until an admin signs for the loss; then the generation shows', async () => {
+  const other = inTown('other-machine')
+  await eventually('the outside copy', () => statSync(path.join(town.dataDir, 'checkpoint')).size > 0)
+  await town.pool?.stop()
+  const newest = path.join(town.dataDir, 'checkpoint')
+  mkdirSync(other, { mode: 0o700 })
+  copyFileSync(newest, path.join(other, 'checkpoint'))
+  const behind = await lichen('restore', early, '--data', other)
+  expect(behind.code).toBe(1)
+  expect(behind.err).toMatch(/\d+ leaves of the log would be lost: the last checkpoint that was written down has \d+/)
+  rmSync(path.join(other, 'checkpoint'))
+  // the keys come with this backup
+  expect(await lichen('restore', early, '--data', other)).toMatchObject({ code: 0 })
+  expect(statSync(path.join(other, 'pool.key')).mode & 0o777).toBe(0o600)
+  copyFileSync(newest, path.join(other, 'checkpoint'))
+  const refused = await lichen('up', '--json', '--port', '0', '--data', other)
+  expect(refused).toMatchObject({ code: 1, out: '', err: expect.stringMatching(/leaves of the log would be lost/) })
+  const unsigned = await lichen('restore', '--accept-loss', '--data', other)
+  expect(unsigned).toMatchObject({ code: 1, err: expect.stringContaining('A loss is signed by an admin.') })
+  await lichen('admin-key', 'new', 'ada', '--no-register', '--data', other)
+  const accepted = await lichen('restore', '--accept-loss', '--signed-by', 'ada', '--data', other)
+  expect(accepted).toMatchObject({ code: 0, err: '' })
+  expect(accepted.out).toMatch(/The log goes on as generation 2; \d+ leaves are lost/)
+  const pool = town.run(['up', '--json', '--port', '0', '--data', other])
+  const { url } = await pool.firstLine()
+  const checkpoint = await (await fetch(`${url}/v1/log/checkpoint`)).text()
+  expect(checkpoint).toMatch(/^lichen\/[0-9a-f]{64}\/2\n/)
+  await eventually('every act to be logged', async () => (await lichen('audit', '--data', other)).code === 0)
+  expect(await pool.stop()).toBe(0)
+})

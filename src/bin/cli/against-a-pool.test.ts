@@ -1,0 +1,89 @@
+import http from 'node:http'
+import path from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { demoModelPath, eventually, Neighbourhood } from '#testkit'
+
+const town = new Neighbourhood()
+beforeAll(async () => {
+  await town.start('up')
+})
+afterAll(() => town[Symbol.asyncDispose]())
+
+const occurrences = (text: string, part: string) => text.split(part).length - 1
+
+/** The status of one request that calls the pool by another name. */
+function calledAs(host: string, route: string): Promise<number | undefined> {
+  return new Promise((resolve, reject) => {
+    http
+      .get(`${town.url}${route}`, { headers: { host } }, (response) => {
+        response.resume()
+        resolve(response.statusCode)
+      })
+      .on('error', reject)
+  })
+}
+
+test('the log of `up` says that its worker was approved, not only that it waited', () => {
+  const lines = (town.pool?.stderr ?? '')
+    .split('\n')
+    .filter((line) => line.startsWith('{'))
+    .map((line) => JSON.parse(line))
+  const told = lines.filter((line) => /^worker /.test(line.msg)).map((line) => [line.msg, line.standing])
+  expect(told).toEqual([
+    ['worker connected', 'pending'],
+    ['worker approved', 'approved'],
+  ])
+})
+
+test('one worker is shown as a page for people, with every act on its key', async () => {
+  const [worker] = await town.workers()
+  const { out } = await town.cli('workers', 'show', worker?.id.slice(0, 8) ?? '')
+  expect(out).not.toMatch(/\[object|undefined|null/)
+  expect(out).toMatch(new RegExp(`^WORKER +${worker?.id}\noperator +self\nstanding +approved, until 20`))
+  expect(out).toMatch(/\nsession +since 20\S+, 0 of \d+ slots busy/)
+  expect(out).toMatch(/\nmodels +lichen-demo {2}\(sha256:[0-9a-f]{12}, \d+ tokens of context; chat, /)
+  expect(out).toMatch(/\nWHEN +WHAT +BY +GOOD UNTIL\n\S+Z +invited +self\n\S+Z +joined .*\n\S+Z +approved +self +20/)
+})
+
+test('the status counts what clients asked, not the owner’s own looking', async () => {
+  const requests = async () => {
+    const { json } = await town.cli('status', '--json')
+    return (json as { requests: { answered: number; refused: number; left: number } }).requests
+  }
+  const before = await requests()
+  await town.cli('workers', 'ls')
+  await fetch(`${town.url}/metrics`)
+  await fetch(`${town.url}/v1/admin/status`)
+  expect(await requests()).toEqual(before)
+  await town.client().models.list()
+  await fetch(`${town.url}/v1/models`)
+  expect(await requests()).toEqual({ ...before, answered: before.answered + 1, refused: before.refused + 1 })
+})
+
+test('a chat whose standard input ends at once says that nothing was asked, exit 2', async () => {
+  const program = town.run(['chat', '--data', town.dataDir])
+  expect(await program.ended).toBe(2)
+  expect(program.stdout).toEqual([])
+  expect(program.stderr).toContain('Nothing was asked')
+})
+
+test('a worker that joins tells a person each fact once', async () => {
+  const { invite } = (await town.cli('invite', '--operator', 'alice', '--json')).json as { invite: string }
+  const dataDir = path.join(town.folder, 'alice')
+  const program = town.run(
+    ['worker', 'join', invite, '--model', demoModelPath, '--log-format', 'pretty'].concat('--data', dataDir),
+  )
+  const asked = await eventually('the worker to ask', () => /workers approve ([0-9a-f]{64})/.exec(program.stderr)?.[1])
+  await town.admin('POST', `/workers/${asked}/approve`)
+  await eventually('the worker to serve', () => program.stderr.includes('Serving lichen-demo'))
+  await program.stop()
+  for (const fact of ['Connecting to', 'Joined.', 'Serving', asked]) {
+    expect([fact, occurrences(program.stderr, fact)]).toEqual([fact, 1])
+  }
+})
+
+test('a pool on loopback does not answer to a name that a web page made up', async () => {
+  expect(await calledAs('rebound.example', '/metrics')).toBe(403)
+  expect(await calledAs('rebound.example', '/')).toBe(403)
+  expect(await calledAs('localhost', '/metrics')).toBe(200)
+})

@@ -1,0 +1,125 @@
+import { expect, test } from 'vitest'
+import type { TransferRow } from '#ledger'
+import { decodeSigned, encode, encodeSigned, SignatureChecker } from '#protocol'
+import {
+  alice,
+  bob,
+  pool,
+  type SampleChanges,
+  sampleOrder,
+  sampleParts,
+  sampleTime,
+  signAlone,
+} from '../testkit/receipt-sample.ts'
+import { judgeOrder, judgeReceipt } from './audit-jobs.ts'
+
+/** What a pool wrote down and logged, so that no hash betrays it: only what it says can be wrong. */
+const jobId = '018bcfe5-6800-7000-8000-000000000001'
+const facts = { poolKey: pool.publicKey, checker: new SignatureChecker() }
+const account = sampleOrder().account
+const transfer: TransferRow = {
+  id: '018bcfe5-6800-7000-8000-000000000002',
+  phase: 'posted',
+  kind: 'charge',
+  from: account,
+  amount: 2_400n,
+  to: [
+    { account: `worker:${bob.id}`, amount: 1_440n },
+    { account: 'pool', amount: 720n },
+    { account: 'treasury', amount: 240n },
+  ],
+  hold: jobId,
+  expiresAt: null,
+  key: null,
+  tokens: 15,
+  at: sampleTime,
+  authorisation: null,
+}
+const hold: TransferRow = { ...transfer, id: jobId, phase: 'pending', amount: 100_000n, to: [], hold: null }
+
+function orderRow(changes?: SampleChanges['order'], signer = alice) {
+  const signed = signAlone(signer, 'order/1', sampleOrder(changes))
+  const { payer, seq } = signed.message
+  return { jobId, hash: signed.hash, wire: encodeSigned(signed), payer, seq }
+}
+
+function receipt(changes: SampleChanges = {}, around: { resolution?: Partial<TransferRow>; jobState?: string } = {}) {
+  const { order: wire, workers, statement } = sampleParts(changes)
+  const decoded = decodeSigned(wire, 'order/1')
+  if (!decoded.ok) throw new Error(decoded.problem)
+  const { hash, message } = decoded.signed
+  const order = { jobId, hash, wire, payer: message.payer, seq: message.seq }
+  const { resolution, jobState = 'completed' } = around
+  const surroundings = { order, resolution: { ...transfer, ...resolution }, jobState }
+  return judgeReceipt({ jobId, workers: encode(workers), statement }, surroundings, facts)
+}
+
+test('an order that its payer signed, and the hold taken for it, are as they should be', () => {
+  expect(judgeOrder(orderRow(), hold, facts)).toBeUndefined()
+})
+
+test.each([
+  ['by somebody else', judgeOrder(orderRow({}, bob), hold, facts), /is not signed by its payer/],
+  ['for another pool', judgeOrder(orderRow({ pool: Buffer.alloc(32) }), hold, facts), /names another pool/],
+  ['for another job', judgeOrder(orderRow({ job: transfer.id }), hold, facts), /is for another job/],
+  [
+    'custodial, by another key',
+    judgeOrder(orderRow({ custody: 'pool', seq: null, job: jobId }), hold, facts),
+    /another key than the pool/,
+  ],
+  ['without a hold', judgeOrder(orderRow(), undefined, facts), /has no hold/],
+  [
+    'with a hold on another account',
+    judgeOrder(orderRow(), { ...hold, from: 'user:x' }, facts),
+    /the hold is on user:x/,
+  ],
+  ['with more held than it allows', judgeOrder(orderRow(), { ...hold, amount: 100_001n }, facts), /100001 were held/],
+  ['whose row names another number', judgeOrder({ ...orderRow(), seq: 5 }, hold, facts), /another payer or number/],
+  ['whose hash is another', judgeOrder({ ...orderRow(), hash: Buffer.alloc(32) }, hold, facts), /not the one its hash/],
+])('an order %s is said to be so', (_, said, expected) => {
+  expect(said).toMatch(expected)
+})
+
+test('a receipt whose price was paid to those who signed is as it should be', () => {
+  expect(receipt()).toBeUndefined()
+})
+
+test.each([
+  ['bills less than its tokens cost', receipt({ statement: { price: 2_399n } }), /is not its tokens at its prices/],
+  [
+    'bills more than was ordered',
+    receipt({ order: { cap: 2_000n } }),
+    /does not hold\. The price of 2400 .* above the order's cap of 2000/,
+  ],
+  ['is for another job', receipt({ statement: { job: transfer.id } }), /is about another job/],
+  ['ended otherwise than the job', receipt({}, { jobState: 'failed' }), /says completed, and the job's row failed/],
+  [
+    'was paid otherwise',
+    receipt({}, { resolution: { amount: 2_401n } }),
+    /bills 2400 micro-credits, and transfer .* over 2401/,
+  ],
+  ['was voided', receipt({}, { resolution: { phase: 'voided', amount: 0n } }), /is voided over 0/],
+  [
+    'was paid by another transfer',
+    receipt({}, { resolution: { id: jobId } }),
+    /names transfer .*02; .*01 resolved the hold/,
+  ],
+  ['counts other tokens', receipt({}, { resolution: { tokens: 14 } }), /counts other tokens/],
+  [
+    'bills nothing, and was paid',
+    receipt({ statement: { transfer: null, price: 0n, usage: { prompt: 0, completion: 0 } } }),
+    /bills nothing, and transfer .* moved 2400/,
+  ],
+  [
+    'paid a worker who did not sign',
+    receipt({}, { resolution: { to: [{ account: `worker:${alice.id}`, amount: 2_400n }] } }),
+    /has no signed segment for worker:/,
+  ],
+  [
+    'paid the reserve what workers earned',
+    receipt({}, { resolution: { to: [{ account: 'refund_reserve', amount: 2_400n }] } }),
+    /has no signed segment for refund_reserve/,
+  ],
+])('a receipt that %s is said to be so', (_, said, expected) => {
+  expect(said).toMatch(expected)
+})

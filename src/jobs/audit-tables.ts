@@ -1,0 +1,97 @@
+import { leafHash } from '#crypto'
+import { readResolutions, readTransfers } from '#ledger'
+import type { LoggedLeaf } from '#log'
+import { decodeStrict, receiptLeafData } from '#protocol'
+import { type Sql, uuids } from '#storage'
+import { type AuditFacts, judgeOrder, judgeReceipt } from './audit-jobs.ts'
+import type { OrderRow, ReceiptRow } from './order-stages.ts'
+import { orderLeafData } from './settlement.ts'
+
+const uuidPattern = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+
+/** Orders and receipts these leaves commit to, each against its leaf and what stands around it. The first that is wrong, in a sentence. */
+export async function auditJobLeaves(
+  sql: Sql,
+  leaves: readonly LoggedLeaf[],
+  facts: AuditFacts,
+): Promise<string | undefined> {
+  const ours = leaves.filter(({ kind }) => kind === 'order' || kind === 'receipt')
+  const ids = [...new Set(ours.map(({ ref }) => ref))].filter((ref) => uuidPattern.test(ref))
+  if (ours.length === 0) return undefined
+  const [orders, receipts, holds, resolutions, states] = await Promise.all([
+    readOrders(sql, ids),
+    readReceipts(sql, ids),
+    readTransfers(sql, ids),
+    readResolutions(sql, ids),
+    readStates(sql, ids),
+  ])
+  for (const { kind, index, ref, hash } of ours) {
+    const order = orders.get(ref)
+    const receipt = receipts.get(ref)
+    const row = kind === 'order' ? order : receipt
+    if (!row) return `Leaf ${index} of the log commits to the ${kind} of job ${ref}, which is gone.`
+    const data = 'wire' in row ? orderLeafData(row.hash) : receiptData(row)
+    if (!data || !leafHash(data).equals(hash)) return `The ${kind} of job ${ref} is not what the log committed to.`
+    const wrong =
+      'wire' in row
+        ? judgeOrder(row, holds.get(ref), facts)
+        : judgeReceipt(row, { order, resolution: resolutions.get(ref), jobState: states.get(ref) }, facts)
+    if (wrong !== undefined) return `The ${kind} of job ${ref} ${wrong}.`
+  }
+  return undefined
+}
+
+function receiptData({ workers, statement }: ReceiptRow): Buffer | undefined {
+  const wires = decodeStrict(workers)
+  if (!wires.ok || !Array.isArray(wires.value)) return undefined
+  const list = wires.value.filter((wire) => wire instanceof Uint8Array).map((wire) => Buffer.from(wire))
+  return list.length === wires.value.length ? receiptLeafData(list, statement) : undefined
+}
+
+/** Each answers what should not exist, as one sentence without its end. */
+const checks: readonly string[] = [
+  `select 'The order of job ' || o.job_id || ' is not in the log' as problem from orders o
+    where not exists (select from log_leaves l where l.kind = 'order' and l.ref = o.job_id::text)`,
+  `select 'The receipt of job ' || r.job_id || ' is not in the log' from receipts r
+    where not exists (select from log_leaves l where l.kind = 'receipt' and l.ref = r.job_id::text)`,
+  `select 'Hold ' || t.id || ' was taken without an order' from transfers t
+    where t.phase = 'pending' and not exists (select from orders o where o.job_id = t.id)`,
+  `select 'Hold ' || t.hold || ' was resolved without a receipt' from transfers t
+    where t.phase in ('posted', 'voided') and not exists (select from receipts r where r.job_id = t.hold)`,
+  `select 'Hold ' || h.id || ' is open and there is no such job' from holds h
+    where not exists (select from jobs j where j.id = h.id)`,
+  `select 'Job ' || j.id || ' has not ended and holds nothing' from jobs j
+    where j.ended_at is null and not exists (select from holds h where h.id = j.id)
+      and not exists (select from transfers t where t.hold = j.id and t.phase = 'expired')`,
+  `select 'The window of payer key ' || encode(coalesce(w.payer, o.payer), 'hex') || ' is not that of its orders'
+     from payer_windows w
+     full join (select payer, max(seq) as high from orders where seq is not null group by 1) o on o.payer = w.payer
+    where coalesce(w.high, -2) <> coalesce(o.high, -1)`,
+]
+
+/** Rows without a leaf, and what orders, receipts, holds and jobs must agree on. The first that is wrong, in a sentence. */
+export async function auditJobTables(sql: Sql): Promise<string | undefined> {
+  for (const check of checks) {
+    const [found] = await sql.unsafe<{ problem: string }[]>(`select * from (${check}) as c (problem) limit 1`)
+    if (found) return `${found.problem}.`
+  }
+  return undefined
+}
+
+async function readOrders(sql: Sql, ids: readonly string[]): Promise<Map<string, OrderRow>> {
+  const rows = await sql<(Omit<OrderRow, 'seq'> & { seq: bigint | null })[]>`
+    select job_id as "jobId", hash, wire, payer, seq from orders where job_id = any (${uuids(ids)}::uuid[])`
+  return new Map(rows.map((row) => [row.jobId, { ...row, seq: row.seq === null ? null : Number(row.seq) }]))
+}
+
+async function readReceipts(sql: Sql, ids: readonly string[]): Promise<Map<string, ReceiptRow>> {
+  const rows = await sql<ReceiptRow[]>`
+    select job_id as "jobId", workers, statement from receipts where job_id = any (${uuids(ids)}::uuid[])`
+  return new Map(rows.map((row) => [row.jobId, row]))
+}
+
+async function readStates(sql: Sql, ids: readonly string[]): Promise<Map<string, string>> {
+  const rows = await sql<{ id: string; state: string }[]>`
+    select id, state from jobs where id = any (${uuids(ids)}::uuid[])`
+  return new Map(rows.map((row) => [row.id, row.state]))
+}

@@ -1,0 +1,279 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { identityFromSeed } from '#crypto'
+import { type LedgerOp, ledgerStage } from '#ledger'
+import {
+  bodyCommitment,
+  encodeMessage,
+  type Order,
+  type OrderHeader,
+  signBatch,
+  toSigned,
+  verifyReceipt,
+} from '#protocol'
+import { systemRuntime } from '#runtime'
+import { part } from '#storage'
+import { testPool } from '#testkit'
+import { SmallPool } from '../testkit/small-pool.ts'
+import {
+  answersIn,
+  diesAfter,
+  hangsAfter,
+  type SmallClient,
+  smallAccount,
+  smallDigest,
+  smallPayer,
+  smallRequest,
+} from '../testkit/small-workers.ts'
+import { type TestDatabase, testDatabase } from '../testkit/test-database.ts'
+
+let home: TestDatabase
+let pool: SmallPool
+beforeAll(async () => {
+  home = await testDatabase()
+  pool = await SmallPool.open(home.database)
+})
+afterAll(async () => {
+  await pool[Symbol.asyncDispose]()
+  await home.drop()
+})
+
+const viewOf = (file: Buffer) => JSON.parse(file.toString()).view.statement
+const balance = async (name: string) => (await pool.ledger.balance(name)).posted
+
+/** Without everybody who was there before. */
+function joinAlone(name: string, options: Parameters<SmallPool['workers']['join']>[1]) {
+  const worker = pool.workers.join(name, options)
+  return { worker, [Symbol.dispose]: () => worker.die() }
+}
+
+async function whole(client: SmallClient): Promise<Buffer> {
+  await client.ended
+  return pool.receipt(client)
+}
+
+test('every answer leaves a receipt that a stranger can check, and the worker, the pool and the treasury are paid', async () => {
+  using ann = joinAlone('ann', { plan: answersIn(10) })
+  const before = await balance(`worker:${ann.worker.id}`).catch(() => 0n)
+  const file = await whole(await pool.ask({ maxTokens: 50, promptBytes: 20 }))
+  expect(verifyReceipt(file, { poolKey: testPool.publicKey })).toMatchObject({ ok: true })
+  // 3 prompt tokens at 100 and 10 at 400 micro-credits; 60 % are the worker's.
+  expect(viewOf(file)).toMatchObject({ price: '4300', usage: { prompt: 3, completion: 10 }, state: 'completed' })
+  expect((await balance(`worker:${ann.worker.id}`)) - before).toBe(2_580n)
+  expect(await pool.ledger.holds()).toEqual([])
+})
+
+test('what a worker does not sign for is on record as a fault, and nobody pays for it', async () => {
+  using _ = joinAlone('mute', { plan: answersIn(10), signs: false })
+  const client = await pool.ask()
+  const file = await whole(client)
+  expect((await client.ended).usage).toEqual({ promptTokens: 3, completionTokens: 10 })
+  expect(viewOf(file)).toMatchObject({ price: '0', transfer: null, segments: [{ tokens: 10, signed: false }] })
+  expect((await pool.record(client)).segments).toMatchObject([{ fault: 'unsigned', signed: false }])
+  expect(verifyReceipt(file, {})).toMatchObject({ ok: true })
+})
+
+test('of an answer that was taken over, the lost worker is unpaid and both are on the receipt', async () => {
+  using first = joinAlone('first', { plan: diesAfter(4) })
+  const client = await pool.ask({ maxTokens: 10 })
+  using second = joinAlone('second', { plan: answersIn(10) })
+  const file = await whole(client)
+  const { segments, exposure, usage } = viewOf(file)
+  expect(segments).toMatchObject([
+    { worker: first.worker.id, tokens: 4, signed: false },
+    { worker: second.worker.id, tokens: 6, signed: true },
+  ])
+  expect([exposure, usage.completion]).toEqual([[first.worker.id, second.worker.id], 6])
+  expect(verifyReceipt(file, {})).toMatchObject({ ok: true })
+})
+
+test('a client that leaves pays for what the worker had sent and signed', async () => {
+  using _ = joinAlone('ann', { plan: hangsAfter(5) })
+  const client = await pool.ask()
+  await expect.poll(() => client.texts[0]?.length ?? 0).toBeGreaterThan(10)
+  client.handle?.cancel()
+  const file = await pool.receipt(client)
+  const { state, usage, price } = viewOf(file)
+  expect([state, price]).toEqual(['cancelled', String(BigInt(usage.completion) * 400n)])
+  expect(usage.completion).toBeGreaterThan(0)
+  expect(verifyReceipt(file, {})).toMatchObject({ ok: true })
+})
+
+test('a request that fails costs nothing and says so', async () => {
+  using _ = joinAlone('ann', { plan: (run) => run.fail({ code: 'invalid_request' }, false) })
+  const file = await whole(await pool.ask())
+  expect(viewOf(file)).toMatchObject({ state: 'failed', price: '0', transfer: null })
+  expect(await pool.ledger.holds()).toEqual([])
+})
+
+describe('an order signed by the payer', () => {
+  const alice = identityFromSeed(Buffer.alloc(32, 9))
+  const key = smallPayer('key-alice', { payerKey: alice.publicKey })
+  let seq = Date.now()
+
+  function orderOf(more: Partial<Order> = {}, signer = alice): OrderHeader {
+    const salt = Buffer.alloc(32, 4)
+    const order: Order = {
+      pool: Buffer.from(testPool.id, 'hex'),
+      payer: alice.publicKey,
+      custody: 'payer',
+      account: smallAccount,
+      job: null,
+      seq: ++seq,
+      kind: 'chat',
+      model: 'moss',
+      digest: null,
+      cap: 1_000_000n,
+      prices: { prompt: 100n, completion: 400n },
+      assurance: 'sampled',
+      expires: systemRuntime.now() + 60_000,
+      commitment: bodyCommitment(salt, smallRequest().body),
+      ...more,
+    }
+    const bytes = encodeMessage('order/1', order)
+    const [signature] = signBatch(signer, [{ type: 'order/1', bytes }])
+    if (!signature) throw new Error('a batch of one has one signature')
+    return { order: toSigned('order/1', order, bytes, signature), salt }
+  }
+
+  test('is honoured once, and the receipt says whose signature it was', async () => {
+    using _ = joinAlone('ann', { plan: answersIn(3) })
+    const order = orderOf()
+    const file = await whole(await pool.ask({ key, order }))
+    expect(viewOf(file)).toMatchObject({ custody: 'payer' })
+    expect(verifyReceipt(file, {})).toMatchObject({ ok: true })
+    await expect(pool.ask({ key, order })).rejects.toMatchObject({ code: 'order_replayed' })
+    await expect(pool.ask({ key, order: orderOf({ seq: order.order.message.seq }) })).rejects.toMatchObject({
+      code: 'order_replayed',
+    })
+  })
+
+  test('may overtake others, but not come 4,096 behind', async () => {
+    using _ = joinAlone('ann', { plan: answersIn(1) })
+    const first = ++seq
+    seq += 10
+    await (await pool.ask({ key, order: orderOf() })).ended
+    await (await pool.ask({ key, order: orderOf({ seq: first }) })).ended
+    const late = ++seq
+    seq = late + 4_096
+    await (await pool.ask({ key, order: orderOf({ seq }) })).ended
+    await expect(pool.ask({ key, order: orderOf({ seq: late }) })).rejects.toMatchObject({ code: 'order_replayed' })
+  })
+
+  test.each<[string, Partial<Order>]>([
+    ['order_wrong_pool', { pool: Buffer.alloc(32) }],
+    ['order_expired', { expires: systemRuntime.now() - 1 }],
+    ['order_over_cap', { cap: 10n }],
+    ['order_over_cap', { prices: { prompt: 1n, completion: 1n } }],
+    ['order_invalid', { model: 'other' }],
+    ['order_invalid', { account: 'user:00000000-0000-7000-8000-0000000000ff' }],
+    ['order_invalid', { commitment: Buffer.alloc(32) }],
+  ])('is refused with %s when it says %o', async (code, wrong) => {
+    using _ = joinAlone('ann', { plan: answersIn(1) })
+    await expect(pool.ask({ key, order: orderOf(wrong) })).rejects.toMatchObject({ code })
+  })
+
+  test('by somebody else is refused', async () => {
+    using _ = joinAlone('ann', { plan: answersIn(1) })
+    const order = orderOf({}, identityFromSeed(Buffer.alloc(32, 8)))
+    await expect(pool.ask({ key, order })).rejects.toMatchObject({ code: 'order_invalid' })
+  })
+
+  test('is demanded where the key demands it', async () => {
+    using _ = joinAlone('ann', { plan: answersIn(1) })
+    const strict = { ...key, payerSignature: 'required' as const }
+    await expect(pool.ask({ key: strict })).rejects.toMatchObject({ code: 'payer_signature_required' })
+    await (await pool.ask({ key: strict, order: orderOf() })).ended
+  })
+
+  test('is what a worker that demands it gets to see; without one it is not asked', async () => {
+    using strict = joinAlone('strict', { plan: answersIn(1), features: ['payer_signature'] })
+    const waiting = await pool.ask({ key })
+    expect((await waiting.ended).refusal).toMatchObject({ code: 'no_worker' })
+    await (await pool.ask({ key, order: orderOf() })).ended
+    expect(strict.worker.had.map((run) => run.order.papers.order !== null)).toEqual([true])
+  })
+
+  test('that insists on a model file gets that one or none', async () => {
+    using _ = joinAlone('ann', { plan: answersIn(1) })
+    const other = orderOf({ digest: Buffer.alloc(32, 3) })
+    const asked = await pool.ask({ key, order: other, digest: '03'.repeat(32) })
+    expect((await asked.ended).refusal).toMatchObject({ code: 'no_worker' })
+    const right = orderOf({ digest: Buffer.from(smallDigest, 'hex') })
+    await (await pool.ask({ key, order: right, digest: smallDigest })).ended
+  })
+})
+
+describe('a budget', () => {
+  test('of ten requests is never overspent by two hundred at once, and no hold is left', async () => {
+    using _ = joinAlone('ann', { slots: 16, plan: answersIn(2) })
+    // Each may cost 36 prompt tokens at 100 and 2 at 400 = 4,400, and costs 1,100.
+    const key = smallPayer('key-ten', { budgetTotal: 44_000n })
+    const asked = await Promise.allSettled(
+      Array.from({ length: 200 }, () => pool.ask({ key, maxTokens: 2, promptBytes: 20 })),
+    )
+    const clients = asked.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))
+    const refused = asked.flatMap((one) => (one.status === 'rejected' ? [one.reason.code] : []))
+    expect(clients.length).toBeGreaterThanOrEqual(10)
+    expect(new Set(refused)).toEqual(new Set(['budget_exceeded']))
+    const prices = await Promise.all(clients.map(async (client) => BigInt(viewOf(await whole(client)).price)))
+    expect(prices.reduce((sum, price) => sum + price, 0n)).toBeLessThanOrEqual(44_000n)
+    expect(await pool.ledger.holds()).toEqual([])
+  })
+
+  test('says what is left and when it returns', async () => {
+    using _ = joinAlone('ann', { plan: answersIn(2) })
+    const key = smallPayer('key-tokens', { tokensPerMinute: 100, requestsPerMinute: 5 })
+    const client = await pool.ask({ key, maxTokens: 2, promptBytes: 20 })
+    expect(client.handle?.left).toMatchObject({ tokens: 62, requests: 4 })
+    await expect(pool.ask({ key, maxTokens: 90, promptBytes: 20 })).rejects.toMatchObject({
+      code: 'token_rate_exceeded',
+      refusal: { retryAfterMs: expect.any(Number) },
+    })
+  })
+
+  test('of an empty account is refused with 402', async () => {
+    using _ = joinAlone('ann', { plan: answersIn(2) })
+    const poor = 'user:00000000-0000-7000-8000-000000000002'
+    await pool.ledger.ensureAccounts([{ name: poor }])
+    await expect(pool.ask({ key: smallPayer('key-poor', { account: poor }) })).rejects.toMatchObject({
+      code: 'insufficient_credit',
+      status: 402,
+    })
+  })
+})
+
+test('a hold that nobody came back for expires', async () => {
+  await using other = await testDatabase()
+  await using first = await SmallPool.open(other.database)
+  const id = systemRuntime.uuid()
+  const hold = {
+    op: 'hold',
+    id,
+    account: smallAccount,
+    amount: 5n,
+    expiresAt: systemRuntime.now() - 1,
+    budget: null,
+  } as const
+  const op: LedgerOp = { ...hold, at: systemRuntime.now() - 60_000 }
+  expect(await first.commit.submit([part(ledgerStage, op)])).toEqual({ applied: true })
+  expect(await first.ledger.holds()).toMatchObject([{ id }])
+  await using _second = await SmallPool.open(other.database)
+  expect(await first.ledger.holds()).toEqual([])
+  expect((await first.ledger.balance(smallAccount)).held).toBe(0n)
+})
+
+test('after a crash every hold is released once, and the receipts say that nothing is owed', async () => {
+  await using other = await testDatabase()
+  const first = await SmallPool.open(other.database)
+  first.workers.join('ann', { plan: hangsAfter(1) })
+  const clients = await Promise.all(Array.from({ length: 5 }, () => first.ask()))
+  expect(await first.ledger.holds()).toHaveLength(5)
+  await first.crash()
+  await using second = await SmallPool.open(other.database)
+  expect(await second.ledger.holds()).toEqual([])
+  for (const client of clients) {
+    const file = await second.receipt(client)
+    expect(viewOf(file)).toMatchObject({ state: 'interrupted', price: '0' })
+    expect(verifyReceipt(file, {})).toMatchObject({ ok: true })
+  }
+})

@@ -1,0 +1,145 @@
+import { type BudgetLeft, type LedgerOp, ledgerStage, splitCharge, transferLeaf } from '#ledger'
+import type { Leaf } from '#log'
+import { encode, encodeOwnMessage, encodeSigned, type PoolStatement, receiptLeafData } from '#protocol'
+import { type Operation, type Part, part, type Stage } from '#storage'
+import type { Attempt } from './attempt.ts'
+import type { Job } from './job.ts'
+import { jobInsertStage, jobMoveStage, segmentStage } from './job-stages.ts'
+import { jobsLimits } from './limits.ts'
+import { orderStage, payerOrderStage, receiptStage } from './order-stages.ts'
+import { epochOf } from './orders.ts'
+
+/** What accepting and settling need besides the job. */
+export interface Books {
+  /** 32 raw bytes. */
+  readonly poolId: Buffer
+  readonly logStage: Stage<Leaf>
+  uuid(): string
+}
+
+/** What is written when a job is accepted: order, hold and job together, and their leaves. */
+export function acceptance(job: Job, instance: string, { logStage }: Books, tell: (left: BudgetLeft) => void): Part[] {
+  const { order, terms } = job.ordered
+  const { key } = job.request
+  const hold: LedgerOp = {
+    op: 'hold',
+    id: job.id,
+    account: key.account,
+    amount: terms.cap,
+    expiresAt: job.deadlineAt + jobsLimits.holdSlackMs,
+    at: job.acceptedAt,
+    budget: {
+      key: key.id,
+      total: key.budgetTotal,
+      perDay: key.budgetPerDay,
+      requestsPerMinute: key.requestsPerMinute,
+      tokensPerMinute: key.tokensPerMinute,
+      tokens: terms.promptTokens + terms.completionTokens,
+    },
+    onApplied: tell,
+    onRefused: tell,
+  }
+  const { payer, seq, custody } = order.message
+  const row = { jobId: job.id, hash: order.hash, wire: encodeSigned(order), payer, seq }
+  return [
+    part(ledgerStage, hold),
+    custody === 'payer' ? part(payerOrderStage, row) : part(orderStage, row),
+    part(jobInsertStage, job.acceptedRow(instance)),
+    part(logStage, { kind: 'order', ref: job.id, data: orderLeafData(order.hash) }),
+    part(logStage, { kind: 'transfer', ref: job.id, data: transferLeaf(hold) }),
+  ]
+}
+
+/** `"lichen/order/1\n" ‖ hash`: what the log holds of an order. */
+export function orderLeafData(hash: Buffer): Buffer {
+  return Buffer.concat([Buffer.from('lichen/order/1\n'), hash])
+}
+
+/** Where a job is now, while it runs. */
+export function progress(job: Job): Operation {
+  return [part(jobMoveStage, job.row()), ...job.segmentRows().map((segment) => part(segmentStage, segment))]
+}
+
+/** What is written when a job is over: the price posted or the hold voided, its receipt, and their leaves. Built once: ids are minted here. */
+export function settlement(job: Job, books: Books): Operation {
+  const { logStage, poolId } = books
+  const { prices } = job.ordered.terms
+  const pays = job.state === 'completed' || job.state === 'cancelled'
+  const billed = pays ? job.billed() : { promptTokens: 0, completionTokens: 0 }
+  const price = BigInt(billed.promptTokens) * prices.prompt + BigInt(billed.completionTokens) * prices.completion
+  const op = resolution(job, books.uuid(), price, billed)
+  const attempts = job.choices.flatMap((choice) => choice.attempts)
+  const workers = attempts.flatMap(({ statement }) => (statement ? [statement.wire] : []))
+  const statement = encodeOwnMessage(
+    'pool-statement/1',
+    poolStatement(job, poolId, { price, billed, transfer: op.op === 'post' ? op.id : null }),
+  )
+  return [
+    part(ledgerStage, op),
+    ...progress(job),
+    part(receiptStage, { jobId: job.id, workers: encode(workers), statement }),
+    part(logStage, { kind: 'receipt', ref: job.id, data: receiptLeafData(workers, statement) }),
+    part(logStage, { kind: 'transfer', ref: op.id, data: transferLeaf(op) }),
+  ]
+}
+
+type Billed = { readonly promptTokens: number; readonly completionTokens: number }
+
+function resolution(job: Job, id: string, amount: bigint, billed: Billed): LedgerOp & { op: 'post' | 'void' } {
+  const at = job.endedAt ?? job.acceptedAt
+  if (amount === 0n) return { op: 'void', id, hold: job.id, at }
+  const paid = job.choices.flatMap((choice) => choice.attempts).filter((attempt) => attempt.signed)
+  const segments = paid.map((attempt) => ({ account: `worker:${attempt.workerId}`, tokens: countedOf(attempt) }))
+  const legs = splitCharge({ amount, segments })
+  const tokens = billed.promptTokens + billed.completionTokens
+  return { op: 'post', id, hold: job.id, amount, legs, tokens, kind: 'charge', at }
+}
+
+const countedOf = ({ pieces, claim }: Attempt) => Math.min(pieces, claim?.completionTokens ?? pieces)
+
+function poolStatement(
+  job: Job,
+  pool: Buffer,
+  { price, billed, transfer }: { price: bigint; billed: Billed; transfer: string | null },
+): PoolStatement {
+  const { order, terms } = job.ordered
+  const attempts = job.choices.flatMap((choice) =>
+    choice.attempts.map((attempt, n) => ({ choice: choice.index, n, attempt })),
+  )
+  const workerIds = [...new Set(attempts.map(({ attempt }) => attempt.workerId))]
+  return {
+    pool,
+    job: job.id,
+    order: order.hash,
+    custody: order.message.custody,
+    kind: order.message.kind,
+    model: order.message.model,
+    digest: typeof job.digest === 'string' ? Buffer.from(job.digest, 'hex') : null,
+    state: finalState(job),
+    statements: attempts.flatMap(({ attempt }) => (attempt.statement ? [attempt.statement.signed.hash] : [])),
+    segments: attempts.map(({ choice, n, attempt }) => ({
+      choice,
+      attempt: n,
+      worker: Buffer.from(attempt.workerId, 'hex'),
+      tokens: attempt.pieces,
+      signed: attempt.signed,
+    })),
+    response: job.response,
+    usage: { prompt: billed.promptTokens, completion: billed.completionTokens },
+    price,
+    transfer,
+    prices: terms.prices,
+    exposure: workerIds.map((id) => Buffer.from(id, 'hex')),
+    assurance: { asked: order.message.assurance, given: 'none', reason: 'checks_not_offered' },
+    evidence: 'none',
+    commitment: order.message.commitment,
+    epoch: epochOf(job.acceptedAt),
+    acceptedAt: job.acceptedAt,
+    endedAt: job.endedAt ?? job.acceptedAt,
+  }
+}
+
+function finalState({ id, state }: Job): PoolStatement['state'] {
+  if (state === 'queued' || state === 'leased' || state === 'streaming') throw new Error(`job ${id} is not over`)
+  return state
+}

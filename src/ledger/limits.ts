@@ -1,0 +1,21 @@
+/** Limits of the ledger. Repeated in docs/reference/limits.md, kept by a test. */
+export const ledgerLimits = {
+  /** One transfer or hold, micro-credits: a thousand million credits. Four thousand such grants fit into 64 bits. */
+  amountMax: 1_000_000_000_000_000n,
+  /** Who is paid by one transfer: a worker for each segment of each choice, and the three of the pool's side. */
+  legsMax: 128,
+  /** From taking a hold to its expiry: the longest deadline of a job and its minute of grace fit many times. */
+  holdMsMax: 7 * 86_400_000,
+  /** Tokens of one hold or charge. */
+  tokensMax: 1_000_000_000,
+  /** Expired holds released in one round. */
+  expiredHoldsMax: 500,
+  /** Signed bytes that authorise a transfer; a grant has about 300. */
+  authorisationBytesMax: 4_096,
+  /** Rows of one page of a history, of holds, of balances. */
+  pageRowsMax: 1_000,
+  /** Rows read at once by an audit or an export. */
+  scanRowsMax: 2_000,
+  /** How old the price list in memory may be. A new price counts within a second, also in other pool processes. */
+  pricesFreshMs: 1_000,
+} as const

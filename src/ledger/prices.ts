@@ -1,0 +1,119 @@
+import type { Runtime } from '#runtime'
+import { type Database, databaseError, type Tx } from '#storage'
+import { ledgerLimits } from './limits.ts'
+
+export const priceUnits = ['prompt_token', 'completion_token', 'cpu_100ms'] as const
+export type PriceUnit = (typeof priceUnits)[number]
+
+/** What one unit costs, micro-credits. */
+export interface Price {
+  /** A model's name, or `*` for every model without a price of its own. */
+  readonly model: string
+  readonly unit: PriceUnit
+  readonly amount: bigint
+  /** From when on, milliseconds since 1970. */
+  readonly validFrom: number
+  readonly setBy: string
+}
+
+type NewPrice = Omit<Price, 'validFrom'> & { readonly validFrom?: number }
+
+/** Micro-credits for one token each. */
+export interface TokenPrices {
+  readonly prompt: bigint
+  readonly completion: bigint
+}
+
+/** The price list. Prices are only ever added; the latest that has begun counts, a model's own before `*`. */
+export class Prices {
+  readonly #database: Database
+  readonly #runtime: Runtime
+  #list: readonly Price[] = []
+  #readAt = Number.NEGATIVE_INFINITY
+  #reading: Promise<readonly Price[]> | undefined
+
+  constructor(database: Database, runtime: Runtime) {
+    this.#database = database
+    this.#runtime = runtime
+  }
+
+  /** Every price that counts now or will, the past ones left out; `*` first. */
+  async list(): Promise<Price[]> {
+    const now = this.#runtime.now()
+    const all = await this.#read()
+    const current = new Set(
+      [...new Set(all.map(({ model, unit }) => `${unit} ${model}`))].map((name) => {
+        const [unit = '', model = ''] = [name.slice(0, name.indexOf(' ')), name.slice(name.indexOf(' ') + 1)]
+        return latest(all, unit, model, now)
+      }),
+    )
+    return all.filter((price) => price.validFrom > now || current.has(price))
+  }
+
+  /** Adds a price; it counts from `validFrom` on, at once when that is past. Amount 0 to 10^15. */
+  async set({ validFrom = this.#runtime.now(), ...price }: NewPrice): Promise<Price> {
+    const made = { ...price, validFrom }
+    await this.setAll([made], async () => {})
+    return made
+  }
+
+  /** Adds several, or none; `also` joins their transaction. */
+  async setAll(prices: readonly Price[], also: (tx: Tx) => Promise<void>): Promise<readonly Price[]> {
+    await this.#database.transaction(async (tx) => {
+      for (const { model, unit, amount, validFrom, setBy } of prices) {
+        await tx`
+          insert into prices (model, unit, amount, valid_from, set_by)
+          values (${model}, ${unit}, ${amount}, ${validFrom}, ${setBy})`
+      }
+      await also(tx)
+    })
+    this.#readAt = Number.NEGATIVE_INFINITY
+    return prices
+  }
+
+  /** What tokens of a model cost now. */
+  async for(model: string): Promise<TokenPrices> {
+    const [prompt, completion] = await Promise.all([this.of('prompt_token', model), this.of('completion_token', model)])
+    return { prompt, completion }
+  }
+
+  /** What a unit costs now. A change made in another process counts within a second. */
+  async of(unit: PriceUnit, model = '*'): Promise<bigint> {
+    const fresh = this.#runtime.monotonic() - this.#readAt < ledgerLimits.pricesFreshMs
+    const all = fresh ? this.#list : await this.#read()
+    const now = this.#runtime.now()
+    const price = latest(all, unit, model, now) ?? latest(all, unit, '*', now)
+    if (!price) throw new Error(`there is no price for ${unit}`)
+    return price.amount
+  }
+
+  #read(): Promise<readonly Price[]> {
+    this.#reading ??= this.#readOnce().finally(() => {
+      this.#reading = undefined
+    })
+    return this.#reading
+  }
+
+  async #readOnce(): Promise<readonly Price[]> {
+    const askedAt = this.#runtime.monotonic()
+    try {
+      this.#list = await this.#database.sql<Price[]>`
+        select model, unit, amount, valid_from as "validFrom", set_by as "setBy"
+          from prices order by model <> '*', model, unit, seq`
+    } catch (error) {
+      throw databaseError(error)
+    }
+    this.#readAt = askedAt
+    return this.#list
+  }
+}
+
+/** Of those that have begun the one that began last; of two that began together the one set later. */
+function latest(all: readonly Price[], unit: string, model: string, now: number): Price | undefined {
+  let best: Price | undefined
+  for (const price of all) {
+    if (price.unit !== unit || price.model !== model || price.validFrom > now) continue
+    if (!best || price.validFrom >= best.validFrom) best = price
+  }
+  return best
+}

@@ -1,0 +1,129 @@
+import { z } from 'zod'
+import { canonicalize, sha256 } from '#crypto'
+import { fromBase64url } from './base64url.ts'
+import { decodeStrict, encode } from './dag-cbor.ts'
+import { decodeSigned, type Signed } from './envelope.ts'
+import { type PoolStatement, parseMessage } from './messages.ts'
+
+/** Everything a receipt file is made of, as it lies in the pool's tables. */
+export interface ReceiptParts {
+  /** Raw public key of the pool. */
+  readonly poolKey: Buffer
+  /** Wire form. */
+  readonly order: Buffer
+  /** Wire forms of the worker statements, in the order of the pool statement. */
+  readonly workers: readonly Buffer[]
+  /** Bytes of the pool statement. */
+  readonly statement: Buffer
+  /** Wire forms. */
+  readonly verdicts: readonly Buffer[]
+  readonly log: ReceiptProof
+}
+
+/** Where the receipt's leaf is in the log, and the checkpoint that covers it. */
+export interface ReceiptProof {
+  readonly index: number
+  readonly path: readonly Buffer[]
+  /** Signed note. */
+  readonly checkpoint: string
+}
+
+/** The same, read. */
+export interface ReceiptMessages {
+  readonly order: Signed<'order/1'>
+  readonly workers: readonly Signed<'worker-statement/1'>[]
+  readonly statement: PoolStatement
+  readonly verdicts: readonly Signed<'verdict/1'>[]
+}
+
+export type Read<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly problem: string }
+
+const base64url = z.string().transform((text, context) => {
+  const bytes = fromBase64url(text)
+  if (bytes) return bytes
+  context.addIssue({ code: 'custom', message: 'is not canonical base64url' })
+  return z.NEVER
+})
+const base64url32 = base64url.refine((bytes) => bytes.length === 32, 'is not 32 bytes')
+
+/** The file itself, RFC 8785 JSON. */
+export const receiptFileSchema = z.strictObject({
+  lichen: z.literal('receipt/1'),
+  pool_key: base64url32,
+  order: base64url,
+  worker: z.array(base64url),
+  statement: base64url,
+  verdicts: z.array(base64url),
+  log: z.strictObject({ index: z.int().min(0), path: z.array(base64url32).max(64), checkpoint: z.string() }),
+  view: z.unknown(),
+})
+
+/** `"lichen/receipt/1\n" ‖ sha256(dag-cbor array of the worker statements' wire forms) ‖ sha256(pool statement bytes)`: what the log holds. */
+export function receiptLeafData(workers: readonly Buffer[], statement: Buffer): Buffer {
+  return Buffer.concat([Buffer.from('lichen/receipt/1\n'), sha256(encode(workers)), sha256(statement)])
+}
+
+/** Decodes every part strictly; no signature is verified. */
+export function readMessages(parts: Omit<ReceiptParts, 'poolKey' | 'log'>): Read<ReceiptMessages> {
+  const order = decodeSigned(parts.order, 'order/1')
+  if (!order.ok) return broken('order', order.problem)
+  const bytes = decodeStrict(parts.statement)
+  if (!bytes.ok) return broken("pool's statement", bytes.problem)
+  const statement = parseMessage('pool-statement/1', bytes.value)
+  if (!statement.ok) return broken("pool's statement", statement.problem)
+  const workers = readAll(parts.workers, 'worker-statement/1')
+  if (!workers.ok) return broken("worker's statement", workers.problem)
+  const verdicts = readAll(parts.verdicts, 'verdict/1')
+  if (!verdicts.ok) return broken('verdict', verdicts.problem)
+  const value = { order: order.signed, workers: workers.value, statement: statement.message, verdicts: verdicts.value }
+  return { ok: true, value }
+}
+
+function readAll<T extends 'worker-statement/1' | 'verdict/1'>(wires: readonly Buffer[], type: T): Read<Signed<T>[]> {
+  const value: Signed<T>[] = []
+  for (const wire of wires) {
+    const decoded = decodeSigned(wire, type)
+    if (!decoded.ok) return decoded
+    value.push(decoded.signed)
+  }
+  return { ok: true, value }
+}
+
+const broken = (what: string, problem: string) =>
+  ({ ok: false, problem: `The ${what} cannot be read: ${problem}.` }) as const
+
+/** What people read of it. */
+export function receiptView({ order, workers, statement, verdicts }: ReceiptMessages): unknown {
+  return signedView({
+    order: order.message,
+    workers: workers.map(({ message }) => message),
+    statement,
+    verdicts: verdicts.map(({ message }) => message),
+  })
+}
+
+/** A message as JSON for people: bytes as hex, amounts as decimal text, everything else as it is. */
+export function signedView(value: unknown): unknown {
+  if (Buffer.isBuffer(value)) return value.toString('hex')
+  if (typeof value === 'bigint') return value.toString()
+  if (Array.isArray(value)) return value.map(signedView)
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(Object.entries(value).map(([name, member]) => [name, signedView(member)]))
+}
+
+/** The receipt file. Throws a TypeError when a part does not decode. */
+export function buildReceipt(parts: ReceiptParts): Buffer {
+  const messages = readMessages(parts)
+  if (!messages.ok) throw new TypeError(messages.problem)
+  const text = (bytes: Buffer) => bytes.toString('base64url')
+  return canonicalize({
+    lichen: 'receipt/1',
+    pool_key: text(parts.poolKey),
+    order: text(parts.order),
+    worker: parts.workers.map(text),
+    statement: text(parts.statement),
+    verdicts: parts.verdicts.map(text),
+    log: { index: parts.log.index, path: parts.log.path.map(text), checkpoint: parts.log.checkpoint },
+    view: receiptView(messages.value),
+  })
+}
