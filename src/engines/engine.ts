@@ -1,4 +1,5 @@
 import type { FinishReason, ModelOffer, OpenAiKind, OpenAiRequests, Token, UsageClaim } from '#protocol'
+import type { CheckTask, Evidence } from './evidence.ts'
 
 /** One choice of one request, as the pool dispatched it. */
 export interface EngineTaskOf<K extends OpenAiKind> {
@@ -16,6 +17,11 @@ export interface EngineTaskOf<K extends OpenAiKind> {
   readonly maxTokens: number
   /** Token ids generated before, by this or another worker; the engine continues after them. */
   readonly resume: readonly number[]
+  /**
+   * Computed alone: a context of its own from the first prompt token to the last of the answer, no reused beginning,
+   * prompt batches of a fixed size. On one kernel class such an answer is the same to the last bit. Only `llama` can.
+   */
+  readonly isolated?: boolean
 }
 
 export type EngineTask = { [K in OpenAiKind]: EngineTaskOf<K> }[OpenAiKind]
@@ -50,6 +56,17 @@ export interface Engine extends AsyncDisposable {
    * same), with the signal's reason when aborted, and with another `Error` when this engine failed and another may not.
    */
   run(task: EngineTask, sink: EngineSink, signal: AbortSignal): Promise<EngineEnd>
+  /**
+   * Looks at another worker's answer again, without generating: the prompt and the committed tokens are computed, and
+   * each token is compared with what the model would have it be. Refusals and failures are as in {@link run}; an
+   * answer bound to a grammar is refused with `unsupported_parameter`.
+   */
+  verify?(task: CheckTask, signal: AbortSignal): Promise<Evidence>
+  /**
+   * Kernel class by a calibration text of the pool's choice: sha256, 64 hex digits, of the logits of its last tokens,
+   * computed as an isolated answer is. The same model on the same build and kind of processor gives the same class.
+   */
+  kernelClass?(model: string, text: string, signal: AbortSignal): Promise<string>
   /** It stopped working; `offers` is empty until {@link onOffersChanged} says otherwise. */
   onDown?: ((reason: string) => void) | undefined
   onOffersChanged?: (() => void) | undefined

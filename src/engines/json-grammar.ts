@@ -1,4 +1,6 @@
 import { PoolError } from '#protocol'
+import { GrammarReader } from './grammar-nodes.ts'
+import { GrammarWidth, TooWide } from './grammar-width.ts'
 import { integerRange } from './integer-range.ts'
 import { basicNeeds, basicRules, stringFormats } from './json-grammar-rules.ts'
 import { engineLimits } from './limits.ts'
@@ -26,49 +28,70 @@ const kinds = Object.keys(keywords)
 /** A JSON text as a GBNF literal. */
 const literal = (json: string) => `"${json.replace(/[\\"]/g, '\\$&')}"`
 
+/** Groups may nest so deep; texts that agree for longer stand side by side. */
+const groupsMax = 64
+
+/** Any of some texts, common beginnings written once: how many readings there are depends on where they differ. */
+function oneOf(texts: readonly string[], depth: number): string {
+  const byFirst = Map.groupBy(texts, (text) => [...text.slice(0, 2)][0] ?? '')
+  if (texts.length === 1 || depth === groupsMax) return texts.map(literal).join(' | ')
+  const branches = [...byFirst].map(([first, some]) => {
+    if (some.length === 1 || first === '') return literal(some[0] ?? '')
+    const common = commonStart(some)
+    return `${literal(common)} (${oneOf(
+      some.map((text) => text.slice(common.length)),
+      depth + 1,
+    )})`
+  })
+  return branches.join(' | ')
+}
+
+/** The longest beginning that all texts share; it ends between characters. */
+function commonStart(texts: readonly string[]): string {
+  const [one = '', ...others] = texts
+  let length = 0
+  for (const char of one) {
+    if (!others.every((text) => text.startsWith(char, length))) break
+    length += char.length
+  }
+  return one.slice(0, length)
+}
+
 const isSchema = (value: unknown): value is Schema =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
 /** The rules of one grammar while it grows. */
 class GrammarWriter {
   readonly #root: unknown
+  readonly #waysMax: number
   readonly #rules = new Map<string, string>()
   readonly #references = new Map<string, string>()
   #names = 0
 
-  constructor(root: unknown) {
+  constructor(root: unknown, waysMax: number) {
     this.#root = root
+    this.#waysMax = waysMax
   }
 
   write(): string {
     const start = this.#value(this.#root, '')
     const text = [`root ::= ${start}`, ...[...this.#rules].map(([name, body]) => `${name} ::= ${body}`)].join('\n')
-    const tooLarge = text.length > engineLimits.grammarCharsMax || this.#waysInto(start) > engineLimits.grammarWaysMax
-    if (tooLarge) throw refuse('', 'is too large for this engine')
+    if (text.length > engineLimits.grammarCharsMax) throw refuse('', 'is too large for this engine')
+    this.#checkCost(start)
     return text
   }
 
-  /**
-   * In how many ways a value of this rule may begin, counted as llama.cpp expands them: every alternative, and every
-   * alternative of the rule it begins with. Small schemas can nest alternatives into 2^n ways, and the engine that
-   * expands them answers nobody else meanwhile.
-   */
-  #waysInto(start: string): number {
-    const known = new Map<string, number>()
-    const ways = (rule: string): number => {
-      const found = known.get(rule)
-      if (found !== undefined) return found
-      known.set(rule, 1) // a rule that begins with itself
-      let sum = 0
-      for (const alternative of (this.#rules.get(rule) ?? '').split(' | ')) {
-        const first = /^[\s(]*([a-z][\w-]*)/.exec(alternative)?.[1]
-        sum += first !== undefined && this.#rules.has(first) ? ways(first) : 1
-        if (sum > engineLimits.grammarWaysMax) break
-      }
-      known.set(rule, sum)
-      return sum
+  /** Small schemas can make grammars that cost any amount of time, and nobody else is answered meanwhile. */
+  #checkCost(start: string): void {
+    const { grammarRepeatsSumMax, grammarStepsMax } = engineLimits
+    const grammar = new GrammarReader(this.#rules)
+    if (grammar.repeated > grammarRepeatsSumMax) throw refuse('', 'counts too many items and characters in all')
+    try {
+      new GrammarWidth(grammar, this.#waysMax, grammarStepsMax).of(start)
+    } catch (error) {
+      if (!(error instanceof TooWide)) throw error
+      throw refuse('', 'lets too many of its alternatives begin alike (let them differ in their first member)')
     }
-    return ways(start)
   }
 
   /** The name of a rule for any value the schema allows. */
@@ -122,7 +145,7 @@ class GrammarWriter {
     if (allowed.length === 0) throw refuse(at, 'allows nothing of its own type')
     if (allowed.length > engineLimits.grammarChoicesMax)
       throw refuse(at, `has more than ${engineLimits.grammarChoicesMax} values`)
-    return this.#rule(allowed.map((value) => literal(JSON.stringify(value))).join(' | '))
+    return this.#rule(oneOf([...new Set(allowed.map((value) => JSON.stringify(value)))], 0))
   }
 
   #typed(schema: Schema, rest: readonly string[], at: string): string {
@@ -172,19 +195,18 @@ class GrammarWriter {
     if (unnamed.length > 0 && more === false) throw refuse(`${at}/required`, 'names a member that is not allowed')
     const members = [...named, ...unnamed.map((name): [string, unknown] => [String(name), more ?? true])]
     const blank = this.#basic('blank')
-    // From the last member to the first: `first` is the tail when nothing stands before it, `next` when something does.
+    // From the last member to the first: `first` is one member or more from here on, if any are left.
     let first = ''
-    let next = ''
+    let mayEnd = true
     for (const [name, member] of members.reverse()) {
       const value = this.#value(member, `${at}/properties/${name}`)
-      const pair = `${literal(JSON.stringify(name))} ":" ${blank} ${value}`
-      const alone = `${pair} ${next}`
-      const after = `"," ${blank} ${pair} ${next}`
+      const others = first === '' ? '' : mayEnd ? `("," ${blank} ${first})?` : `"," ${blank} ${first}`
+      const here = `${literal(JSON.stringify(name))} ":" ${blank} ${value} ${others}`
       const optional = !required.includes(name)
-      first = this.#rule(optional ? (first === '' ? `(${alone})?` : `${alone} | ${first}`) : alone)
-      next = this.#rule(optional ? `${after}${next === '' ? ' | ""' : ` | ${next}`}` : after)
+      first = this.#rule(optional && first !== '' ? `${here} | ${first}` : here)
+      mayEnd &&= optional
     }
-    return `"{" ${first} "}"`
+    return `"{" ${mayEnd ? `(${first})?` : first} "}"`
   }
 
   #dictionary(more: unknown, at: string): string {
@@ -305,11 +327,13 @@ function refuse(at: string, what: string): PoolError {
 /**
  * The GBNF grammar (llama.cpp) of all JSON texts that a schema allows, or of a subset of them: members stand in the
  * schema's order and blanks only after `:` and `,`. Throws `PoolError` `invalid_schema` for a schema that allows
- * nothing or says something that this grammar could not keep.
+ * nothing, says something that this grammar could not keep, or could be read in more than `waysMax` ways at once.
  */
-export function jsonGrammar(schema: unknown): string {
-  return new GrammarWriter(schema).write()
+export function jsonGrammar(schema: unknown, waysMax: number = engineLimits.grammarWaysMax): string {
+  try {
+    return new GrammarWriter(schema, waysMax).write()
+  } catch (error) {
+    if (error instanceof RangeError) throw refuse('', 'refers to itself in too long a chain') // the stack is full
+    throw error
+  }
 }
-
-/** The grammar of `response_format: json_object`: any one object. */
-export const anyObjectGrammar = jsonGrammar({ type: 'object' })

@@ -85,13 +85,13 @@ export function gumbelNoise(key: Buffer, position: number, id: number): number {
   return -Math.log(-Math.log((high52 + 0.5) / 2 ** 52))
 }
 
-interface Scored {
+export interface Scored {
   readonly id: number
   readonly score: number
 }
 
 /** Likeliest first; equal ones by lower id. */
-const byScore = (a: Scored, b: Scored) => b.score - a.score || a.id - b.id
+export const byScore = (a: Scored, b: Scored) => b.score - a.score || a.id - b.id
 
 /** The 64 largest raw logits and every token with a positive bias, likeliest first. */
 export function candidatesOf(logits: Iterable<Candidate>, bias: ReadonlyMap<number, number>): Candidate[] {
@@ -112,6 +112,19 @@ function nucleus(scores: readonly Scored[], topP: number): readonly Scored[] {
   return scores.slice(0, Math.max(0, last) + 1)
 }
 
+/** Raw logits after bias and penalties. `counts` says how often each token stands in the answer so far. */
+export function adjustedScores(
+  logits: readonly Candidate[],
+  { presencePenalty, frequencyPenalty, bias }: SamplerSettings,
+  counts: ReadonlyMap<number, number>,
+): Scored[] {
+  return logits.map(({ id, logit }) => {
+    const count = counts.get(id) ?? 0
+    const penalty = frequencyPenalty * count + (count > 0 ? presencePenalty : 0)
+    return { id, score: logit + (bias.get(id) ?? 0) - penalty }
+  })
+}
+
 /**
  * Chooses the token at `position` (0 = first of the answer). `counts` says how often each token stands in the answer
  * so far. The same arguments always give the same token: whoever continues an answer continues its dice.
@@ -123,13 +136,8 @@ export function chooseToken(
   key: Buffer,
   position: number,
 ): number {
-  const { temperature, topP, presencePenalty, frequencyPenalty, bias } = settings
-  const adjusted = candidates.map(({ id, logit }): Scored => {
-    const count = counts.get(id) ?? 0
-    const penalty = frequencyPenalty * count + (count > 0 ? presencePenalty : 0)
-    return { id, score: logit + (bias.get(id) ?? 0) - penalty }
-  })
-  adjusted.sort(byScore)
+  const { temperature, topP } = settings
+  const adjusted = adjustedScores(candidates, settings, counts).sort(byScore)
   const best = adjusted[0]
   if (!best) throw new Error('a model gave no logits')
   if (temperature === 0) return best.id

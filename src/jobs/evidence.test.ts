@@ -164,6 +164,7 @@ describe('an order signed by the payer', () => {
     ['order_expired', { expires: systemRuntime.now() - 1 }],
     ['order_over_cap', { cap: 10n }],
     ['order_over_cap', { prices: { prompt: 1n, completion: 1n } }],
+    ['order_invalid', { job: '00000000-0000-7000-8000-000000000001' }],
     ['order_invalid', { model: 'other' }],
     ['order_invalid', { account: 'user:00000000-0000-7000-8000-0000000000ff' }],
     ['order_invalid', { commitment: Buffer.alloc(32) }],

@@ -266,7 +266,7 @@ export class Jobs implements AsyncDisposable {
     const { runtime } = this.#o
     const seed = request.seed === undefined ? runtime.randomBytes(32) : samplerSeed(request.seed)
     const more = {
-      id: request.order?.order.message.job ?? runtime.uuid(),
+      id: runtime.uuid(),
       features,
       prefix: prefixKeys(request.key.id, request.prefix ?? []),
       seed: seed.toString('hex'),

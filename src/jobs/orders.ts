@@ -10,6 +10,7 @@ import {
   type Order,
   PoolError,
   payerSignatureRequired,
+  type Refusal,
   SignatureChecker,
   type Signed,
   toSigned,
@@ -150,6 +151,8 @@ export class Orders {
   #check(request: AcceptedRequest, terms: Terms, required: boolean): void {
     const { key, order } = request
     if (!order) return
+    // Another's job id in one's own order must never name that job.
+    if (order.order.message.job !== null) throw PoolError.from(foreignJob)
     const refusal = checkOrder(order.order, {
       checker: this.#checker,
       now: this.#runtime.now(),
@@ -194,4 +197,10 @@ export class Orders {
     const bytes = encodeOwnMessage('order/1', order)
     return toSigned('order/1', order, bytes, await this.#signer.sign('order/1', bytes))
   }
+}
+
+const foreignJob: Refusal = {
+  code: 'order_invalid',
+  message: 'The order names a job; job ids are given by the pool.',
+  fix: 'Leave `job` null in an order that a payer signs.',
 }

@@ -96,6 +96,11 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import('./audit.ts')).auditCommand,
   },
   {
+    name: 'lab',
+    summary: 'let simulated cheaters loose on the rules, and compare with theory',
+    load: async () => (await import('./lab.ts')).labCommand,
+  },
+  {
     name: 'backup',
     summary: 'write everything the pool has on record into one file, while it runs',
     load: async () => (await import('./backup.ts')).backupCommand,

@@ -53,9 +53,10 @@ function parsed(line: string): { id?: unknown; op?: unknown; input?: unknown } |
 
 /** Every operation, by name. */
 export async function loadOperations(): Promise<Operations> {
-  const [{ logOps, protocolOps, signedOps }, { transportOps }] = await Promise.all([
+  const [{ logOps, protocolOps, signedOps }, { transportOps }, { verificationOps }] = await Promise.all([
     import('#protocol'),
     import('#transport'),
+    import('#verification'),
   ])
-  return { ...protocolOps, ...logOps, ...signedOps, ...transportOps }
+  return { ...protocolOps, ...logOps, ...signedOps, ...transportOps, ...verificationOps }
 }

@@ -24,7 +24,7 @@ export async function embed(
     const ids = model.model.tokenize(text)
     const length = context.calculateInputLength(ids)
     if (length > max) throw contextExceeded(max, length, 'input')
-    const { vector } = await context.getEmbeddingFor(ids)
+    const { vector } = await model.watch.step(length, () => context.getEmbeddingFor(ids))
     put(index, unitVector(vector))
     promptTokens += length
   }

@@ -1,5 +1,6 @@
 import type { ModelOffer, OpenAiKind, OpenAiRequests, Refusal, Token } from '#protocol'
 import type { EngineEnd } from '../engine.ts'
+import type { CheckTask, Evidence } from '../evidence.ts'
 
 /** A model file, or the first of a split one, and the name it is offered by. */
 export interface ModelFile {
@@ -15,6 +16,8 @@ export interface EngineSettings {
   readonly contextTokens: number
   readonly gpu: boolean
   readonly digestCache: string | undefined
+  /** A CPU build of llama.cpp in place of the best one. */
+  readonly cpuBuild: string | undefined
 }
 
 /** A task as the engine process sees it: without the raw body. */
@@ -27,6 +30,7 @@ export type ProcessTask = {
     readonly seed: Uint8Array
     readonly maxTokens: number
     readonly resume: readonly number[]
+    readonly isolated?: boolean
   }
 }[OpenAiKind]
 
@@ -34,10 +38,18 @@ export type ProcessTask = {
 export type EngineCommand =
   | { readonly type: 'open'; readonly settings: EngineSettings }
   | { readonly type: 'run'; readonly id: number; readonly task: ProcessTask }
+  | { readonly type: 'verify'; readonly id: number; readonly task: CheckTask }
+  | { readonly type: 'classify'; readonly id: number; readonly model: string; readonly text: string }
   | { readonly type: 'cancel'; readonly id: number }
   /** The reader has taken so many tokens. */
   | { readonly type: 'taken'; readonly id: number; readonly tokens: number }
   | { readonly type: 'close' }
+
+/** What a command with an id comes to. */
+export type EngineResult =
+  | { readonly type: 'end'; readonly end: EngineEnd }
+  | { readonly type: 'evidence'; readonly evidence: Evidence }
+  | { readonly type: 'class'; readonly kernelClass: string }
 
 /** Engine process → worker. Several travel together in one message. */
 export type EngineEvent =
@@ -45,9 +57,11 @@ export type EngineEvent =
   | { readonly type: 'unusable'; readonly refusal: Refusal }
   | { readonly type: 'tokens'; readonly id: number; readonly tokens: Token[] }
   | { readonly type: 'vector'; readonly id: number; readonly index: number; readonly values: Float32Array }
-  | { readonly type: 'end'; readonly id: number; readonly end: EngineEnd }
+  | { readonly type: 'result'; readonly id: number; readonly result: EngineResult }
   /** The request is at fault. */
   | { readonly type: 'refused'; readonly id: number; readonly refusal: Refusal }
   | { readonly type: 'broken'; readonly id: number; readonly message: string }
   | { readonly type: 'cancelled'; readonly id: number }
+  /** It is there; `overdueMs` when the model has not moved for longer than its work explains. */
+  | { readonly type: 'beat'; readonly overdueMs: number | undefined }
   | { readonly type: 'log'; readonly level: 'info' | 'warn'; readonly fields: object; readonly message: string }

@@ -6,11 +6,15 @@ import { getLlama, type Llama, LlamaLogLevel } from 'node-llama-cpp'
 import { PoolError } from '#protocol'
 import { systemRuntime } from '#runtime'
 import { engineLimits } from '../limits.ts'
+import { useCpuBuild } from './cpu-build.ts'
 import { embed } from './embed.ts'
-import type { EngineCommand, EngineEvent, EngineSettings, ProcessTask } from './engine-messages.ts'
+import type { EngineCommand, EngineEvent, EngineResult, EngineSettings, ProcessTask } from './engine-messages.ts'
+import { EvaluationWatch } from './evaluation-watch.ts'
 import { generate } from './generate.ts'
+import { kernelClassOf } from './kernel-class.ts'
 import { LoadedModel } from './loaded-model.ts'
 import { Outbox } from './outbox.ts'
+import { verify } from './verify.ts'
 
 interface Running {
   readonly stop: AbortController
@@ -20,6 +24,7 @@ interface Running {
 }
 
 const outbox = new Outbox(systemRuntime, (events) => process.send?.(events))
+const watch = new EvaluationWatch(systemRuntime)
 const running = new Map<number, Running>()
 const models = new Map<string, LoadedModel>()
 let llama: Llama | undefined
@@ -27,6 +32,7 @@ let llama: Llama | undefined
 const put = (event: EngineEvent) => outbox.put(event)
 
 async function open(settings: EngineSettings): Promise<void> {
+  if (settings.cpuBuild !== undefined) useCpuBuild(settings.cpuBuild)
   llama = await getLlama({
     gpu: settings.gpu ? 'auto' : false,
     build: 'never',
@@ -37,7 +43,7 @@ async function open(settings: EngineSettings): Promise<void> {
   })
   const warn = (fields: object, message: string) => put({ type: 'log', level: 'warn', fields, message })
   for (const file of settings.models) {
-    const model = await LoadedModel.open(llama, file, settings, warn).catch((error: unknown) => {
+    const model = await LoadedModel.open(llama, file, settings, watch, warn).catch((error: unknown) => {
       throw unreadable(file.path, error)
     })
     models.set(file.name, model)
@@ -45,6 +51,7 @@ async function open(settings: EngineSettings): Promise<void> {
     put({ type: 'log', level: 'info', fields: { model: file.name, digest, contextTokens }, message: 'model loaded' })
   }
   put({ type: 'ready', offers: [...models.values()].map(({ offer }) => offer) })
+  systemRuntime.every(engineLimits.beatMs, () => put({ type: 'beat', overdueMs: watch.overdueMs() }))
 }
 
 function unreadable(file: string, error: unknown): PoolError {
@@ -57,11 +64,14 @@ function unreadable(file: string, error: unknown): PoolError {
   )
 }
 
-async function run(id: number, task: ProcessTask): Promise<void> {
+type Work = Extract<EngineCommand, { type: 'run' | 'verify' | 'classify' }>
+
+async function run(work: Work): Promise<void> {
+  const { id } = work
   const self: Running = { stop: new AbortController(), ahead: 0, goOn: undefined }
   running.set(id, self)
   try {
-    put({ type: 'end', id, end: await compute(id, task, self) })
+    put({ type: 'result', id, result: await resultOf(work, self) })
   } catch (error) {
     put(failure(id, error, self.stop.signal))
   } finally {
@@ -69,9 +79,23 @@ async function run(id: number, task: ProcessTask): Promise<void> {
   }
 }
 
+async function resultOf(work: Work, self: Running): Promise<EngineResult> {
+  const { signal } = self.stop
+  if (work.type === 'run') return { type: 'end', end: await compute(work.id, work.task, self) }
+  if (work.type === 'verify') {
+    return { type: 'evidence', evidence: await verify(modelOf(work.task.model), work.task, signal) }
+  }
+  return { type: 'class', kernelClass: await kernelClassOf(modelOf(work.model), work.text, signal) }
+}
+
+function modelOf(name: string): LoadedModel {
+  const model = models.get(name)
+  if (!model) throw new Error(`the engine has no model ${name}`)
+  return model
+}
+
 async function compute(id: number, task: ProcessTask, self: Running) {
-  const model = models.get(task.model)
-  if (!model) throw new Error(`the engine has no model ${task.model}`)
+  const model = modelOf(task.model)
   if (task.kind === 'embedding') {
     const vector = (index: number, values: Float32Array) => put({ type: 'vector', id, index, values })
     return embed(model, task.request, vector, self.stop.signal)
@@ -130,7 +154,9 @@ function obey(command: EngineCommand): void {
       })
       return
     case 'run':
-      void run(command.id, command.task)
+    case 'verify':
+    case 'classify':
+      void run(command)
       return
     case 'cancel':
       cancel(command.id)

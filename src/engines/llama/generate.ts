@@ -1,9 +1,8 @@
-import type { LlamaContextSequence, Token as TokenId } from 'node-llama-cpp'
 import { type FinishReason, TextAssembler, type Token } from '#protocol'
 import type { EngineEnd } from '../engine.ts'
-import { engineLimits } from '../limits.ts'
+import { prefill } from './batches.ts'
+import { watched } from './evaluation-watch.ts'
 import { type GenerationPlan, type GenerationTask, planGeneration } from './generation-plan.ts'
-import { grammarAfter } from './grammar-tokens.ts'
 import type { LoadedModel } from './loaded-model.ts'
 import { nextTokens } from './next-tokens.ts'
 
@@ -20,11 +19,16 @@ export async function generate(
   const plan = planGeneration(model, task)
   const answer = new Answer(model, plan)
   if (answer.finish === undefined) {
-    const grammar = plan.grammar === undefined ? undefined : await grammarAfter(model, plan.grammar, plan.resume)
+    const grammar =
+      plan.schema === undefined ? undefined : await generatorOf(model).grammars.after(plan.schema, plan.resume)
     const tokens = [...plan.prompt, ...plan.resume]
-    using lease = await sequencesOf(model).take(tokens, signal)
-    const rest = await prefill(lease.sequence, tokens, signal)
-    for await (const next of nextTokens(model, lease.sequence, rest, plan, grammar)) {
+    const singlesFrom = task.isolated ? plan.prompt.length : tokens.length
+    await using lease = task.isolated
+      ? await model.isolated.open(plan.prompt.length + plan.tokensMax, signal)
+      : await generatorOf(model).sequences.take(tokens, signal)
+    const rest = await prefill(model.watch, lease.sequence, tokens, singlesFrom, signal)
+    const steps = nextTokens(model, lease.sequence, rest, plan, grammar)
+    for await (const next of watched(model.watch, rest.length, steps)) {
       signal.throwIfAborted()
       const token = answer.add(next)
       if (token) await put(token)
@@ -35,25 +39,9 @@ export async function generate(
   return { finish: answer.finish ?? 'length', usage }
 }
 
-function sequencesOf(model: LoadedModel) {
+function generatorOf(model: LoadedModel) {
   if (!model.generator) throw new Error('planned an answer of a model that gives none')
-  return model.generator.sequences
-}
-
-/** Computes the prompt in batches, up to the last one, which is returned: its last token's logits are needed. */
-async function prefill(
-  sequence: LlamaContextSequence,
-  tokens: readonly number[],
-  signal: AbortSignal,
-): Promise<number[]> {
-  let at = sequence.nextTokenIndex
-  for (; tokens.length - at > engineLimits.prefillTokensMax; at += engineLimits.prefillTokensMax) {
-    signal.throwIfAborted()
-    const batch = tokens.slice(at, at + engineLimits.prefillTokensMax)
-    await sequence.evaluateWithoutGeneratingNewTokens(batch as TokenId[])
-  }
-  signal.throwIfAborted()
-  return tokens.slice(at)
+  return model.generator
 }
 
 /** An answer while it grows; knows when it is finished. */

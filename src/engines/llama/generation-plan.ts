@@ -1,5 +1,4 @@
 import { type ChatRequest, type CompletionRequest, completionPromptOf, PoolError, stopsOf } from '#protocol'
-import { anyObjectGrammar, jsonGrammar } from '../json-grammar.ts'
 import { canResume } from '../resumable.ts'
 import { choiceKey, type SamplerSettings } from '../sampler.ts'
 import type { ProcessTask } from './engine-messages.ts'
@@ -19,8 +18,8 @@ export interface GenerationPlan {
   readonly key: Buffer
   /** Alternatives to list per token; `undefined` when no probabilities are asked for. */
   readonly topLogprobs: number | undefined
-  /** GBNF the answer must follow. */
-  readonly grammar: string | undefined
+  /** JSON schema the answer must follow; not yet known to be one that a grammar can keep. */
+  readonly schema: unknown
 }
 
 /** Works out a task, or throws the refusal of what this model cannot do. */
@@ -42,7 +41,7 @@ export function planGeneration(model: LoadedModel, task: GenerationTask): Genera
     settings: settingsOf(task.request),
     key: choiceKey(Buffer.from(task.seed), task.choice),
     topLogprobs: topLogprobsOf(task),
-    grammar: grammarOf(task),
+    schema: schemaOf(task),
   }
 }
 
@@ -78,7 +77,7 @@ function topLogprobsOf(task: GenerationTask): number | undefined {
   return task.request.logprobs ? (task.request.top_logprobs ?? 0) : undefined
 }
 
-function grammarOf(task: GenerationTask): string | undefined {
+function schemaOf(task: GenerationTask): unknown {
   if (task.kind !== 'chat') return undefined
   const { response_format: format, logprobs } = task.request
   if (!format || format.type === 'text') return undefined
@@ -86,5 +85,5 @@ function grammarOf(task: GenerationTask): string | undefined {
     const message = 'Log probabilities are not available for an answer bound to a JSON schema.'
     throw new PoolError('unsupported_parameter', message, 'Leave one of the two out.', { param: 'logprobs' })
   }
-  return format.type === 'json_object' ? anyObjectGrammar : jsonGrammar(format.json_schema.schema ?? true)
+  return format.type === 'json_object' ? { type: 'object' } : (format.json_schema.schema ?? true)
 }

@@ -389,6 +389,69 @@ test('an engine process that is killed takes its tasks with it, nothing else, an
   expect((await run(task({ temperature: 0, ...noEnd }), mortal)).ids.length).toBe(60)
 })
 
+test('a request that is stuck before its first token loses its engine, and only its first time goes elsewhere', async () => {
+  const runtime = simulatedRuntime()
+  await using stuck = await open({ runtime })
+  const poison = task({ ...noEnd }, { body: Buffer.from('poison') })
+  const stop = async () => {
+    const { pid = 0 } = stuck
+    const failure = run(poison, stuck).catch((error: unknown) => error)
+    process.kill(pid, 'SIGSTOP')
+    await runtime.pass(engineLimits.beatMs * (engineLimits.beatsMissedMax + 1))
+    const error = await failure
+    runtime.advance(engineLimits.restartMsMax)
+    await expect.poll(() => stuck.offers.length, { timeout: 20_000 }).toBe(1)
+    return error
+  }
+  const first = await stop()
+  expect(first).not.toBeInstanceOf(PoolError)
+  expect(String(first)).toContain('The engine process ended (silent).')
+  expect(await stop()).toMatchObject({ code: 'invalid_request', status: 400 })
+  await expect(run(poison, stuck)).rejects.toMatchObject({ code: 'invalid_request' })
+  expect((await run(task({ ...noEnd }), stuck)).ids.length).toBe(60)
+})
+
+test('of what an engine took with it, an answer bound to a schema is not tried elsewhere', async () => {
+  await using mortal = await open()
+  const schema = { type: 'array', items: { type: 'boolean' }, minItems: 900 }
+  const { pid = 0 } = mortal
+  const [bound, any, free] = await Promise.allSettled([
+    run(task(asSchema(schema), { maxTokens: 1900 }), mortal),
+    run(task({ response_format: { type: 'json_object' } }, { body: Buffer.from('any') }), mortal),
+    mortal.run(
+      task({ ...noEnd }, { body: Buffer.from('free'), maxTokens: 1900 }),
+      { tokens: () => void process.kill(pid, 'SIGKILL'), delta() {}, vector() {} },
+      new AbortController().signal,
+    ),
+  ])
+  for (const one of [bound, any]) {
+    expect(one).toMatchObject({ status: 'rejected', reason: { code: 'invalid_schema', status: 400 } })
+  }
+  expect(free).toMatchObject({ status: 'rejected', reason: expect.any(Error) })
+  expect((free as PromiseRejectedResult).reason).not.toBeInstanceOf(PoolError)
+})
+
+test('a worker that closes its engine blames nobody', async () => {
+  const brief = await open()
+  const running = run(task(asSchema({ type: 'array', items: {}, minItems: 900 }), { maxTokens: 1900 }), brief)
+  const failure = running.catch((error: unknown) => error)
+  await brief[Symbol.asyncDispose]()
+  expect(await failure).not.toBeInstanceOf(PoolError)
+})
+
+test('a schema that would stall the others is refused, and they are answered', async () => {
+  const a = { $ref: '#/$defs/a' }
+  const pair = (last: number) => ({ type: 'array', prefixItems: [a, { const: last }], items: false })
+  const schema = { $defs: { a: { anyOf: [pair(1), pair(2), { type: 'null' }] } }, ...a }
+  const brackets = { logit_bias: { [3 + '['.charCodeAt(0)]: 100 } } // as many brackets as it may
+  const [bad, good] = await Promise.allSettled([
+    run(task({ ...asSchema(schema), ...brackets })),
+    run(task({ ...noEnd })),
+  ])
+  expect(bad).toMatchObject({ status: 'rejected', reason: { code: 'invalid_schema' } })
+  expect(good).toMatchObject({ status: 'fulfilled', value: { finish: 'length' } })
+})
+
 const alive = (pid: number) => {
   try {
     return process.kill(pid, 0)

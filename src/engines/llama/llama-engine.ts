@@ -1,9 +1,13 @@
+import { sha256 } from '#crypto'
 import { type ModelOffer, PoolError } from '#protocol'
 import type { Runtime, Timer } from '#runtime'
 import type { Engine, EngineEnd, EngineLog, EngineSink, EngineTask } from '../engine.ts'
+import type { CheckTask, Evidence } from '../evidence.ts'
 import { engineLimits } from '../limits.ts'
+import { hasGrammar } from '../resumable.ts'
 import type { EngineSettings } from './engine-messages.ts'
-import { EngineProcess, type ProgramFile } from './process-handle.ts'
+import { EngineDied, EngineProcess, type ProgramFile } from './process-handle.ts'
+import { Suspects } from './suspects.ts'
 
 interface Parts {
   readonly settings: EngineSettings
@@ -24,6 +28,7 @@ export class LlamaEngine implements Engine {
   onDown: ((reason: string) => void) | undefined
   onOffersChanged: (() => void) | undefined
   readonly #parts: Parts
+  readonly #suspects: Suspects
   #process: EngineProcess | undefined
   #offers: readonly ModelOffer[] = []
   #problem: string | undefined
@@ -34,6 +39,7 @@ export class LlamaEngine implements Engine {
   constructor(parts: Parts) {
     this.#parts = parts
     this.slots = parts.settings.slots
+    this.#suspects = new Suspects(parts.runtime)
   }
 
   get offers(): readonly ModelOffer[] {
@@ -54,7 +60,10 @@ export class LlamaEngine implements Engine {
     const { settings, entry, runtime, log } = this.#parts
     const process = new EngineProcess(entry, runtime, log)
     this.#process = process
-    process.onDown = (reason) => this.#down(reason)
+    process.onDown = (reason, blamed) => {
+      this.#suspects.died(blamed)
+      this.#down(reason)
+    }
     const offers = await process.open(settings)
     this.#offers = offers
     this.#problem = undefined
@@ -62,16 +71,48 @@ export class LlamaEngine implements Engine {
   }
 
   async run(task: EngineTask, sink: EngineSink, signal: AbortSignal): Promise<EngineEnd> {
+    const fingerprint = sha256(task.body).toString('hex')
+    const bound = hasGrammar(task.kind, task.request)
+    return this.#ask(task.model, fingerprint, bound, signal, (on) => on.run(task, fingerprint, sink, signal))
+  }
+
+  async verify(task: CheckTask, signal: AbortSignal): Promise<Evidence> {
+    const fingerprint = sha256(Buffer.from(`check ${JSON.stringify(task.request)}`)).toString('hex')
+    return this.#ask(task.model, fingerprint, false, signal, (on) => on.verify(task, fingerprint, signal))
+  }
+
+  async kernelClass(model: string, text: string, signal: AbortSignal): Promise<string> {
+    const fingerprint = sha256(Buffer.from(`class ${text}`)).toString('hex')
+    return this.#ask(model, fingerprint, false, signal, (on) => on.kernelClass(model, text, fingerprint, signal))
+  }
+
+  /** Has the process do something, and remembers what killed it. `bound`: to a grammar, which may be why. */
+  async #ask<T>(
+    model: string,
+    fingerprint: string,
+    bound: boolean,
+    signal: AbortSignal,
+    work: (process: EngineProcess) => Promise<T>,
+  ): Promise<T> {
     signal.throwIfAborted()
     const process = this.#process
     if (this.#offers.length === 0 || !process) throw new Error(this.#problem ?? 'the engine process is not running')
-    if (!this.#offers.some(({ name }) => name === task.model)) {
-      const message = `This worker does not serve the model ${task.model}.`
+    if (!this.#offers.some(({ name }) => name === model)) {
+      const message = `This worker does not serve the model ${model}.`
       throw new PoolError('model_not_found', message, 'Ask for a model it lists.', { param: 'model' })
     }
-    const end = await process.run(task, sink, signal)
-    this.#pauseMs = engineLimits.restartMsMin // it works: a crash from here on is a new one
-    return end
+    if (this.#suspects.convicted(fingerprint)) throw diedAgain()
+    try {
+      const result = await work(process)
+      this.#pauseMs = engineLimits.restartMsMin // it works: a crash from here on is a new one
+      this.#suspects.cleared(fingerprint)
+      return result
+    } catch (error) {
+      if (!(error instanceof EngineDied) || !error.blamed) throw error
+      // A request that may kill engines is not handed to one worker after the other.
+      if (bound) throw diedOfSchema()
+      throw this.#suspects.convicted(fingerprint) ? diedAgain() : error
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -107,4 +148,16 @@ export class LlamaEngine implements Engine {
     })
     this.#pauseMs = Math.min(2 * this.#pauseMs, engineLimits.restartMsMax)
   }
+}
+
+function diedOfSchema(): PoolError {
+  const fix = 'Simplify the schema or leave it out; this request is not tried on another worker.'
+  return new PoolError('invalid_schema', 'The engine died while it computed an answer bound to a schema.', fix, {
+    param: 'response_format',
+  })
+}
+
+function diedAgain(): PoolError {
+  const message = 'The engine died each time it computed this request, so it is refused for some minutes.'
+  return new PoolError('invalid_request', message, 'Change the request, or ask the operator to look at the worker.')
 }

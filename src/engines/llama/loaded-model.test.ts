@@ -2,8 +2,10 @@ import path from 'node:path'
 import { getLlama, type Llama, LlamaLogLevel, type Token as TokenId } from 'node-llama-cpp'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import type { ChatMessage, ChatRequest } from '#protocol'
+import { systemRuntime } from '#runtime'
 import { temporaryFolder } from '#testkit'
 import type { EngineSettings } from './engine-messages.ts'
+import { EvaluationWatch } from './evaluation-watch.ts'
 import { LoadedModel } from './loaded-model.ts'
 import {
   bytesVocabulary,
@@ -21,6 +23,7 @@ const settings: EngineSettings = {
   contextTokens: 512,
   gpu: false,
   digestCache: undefined,
+  cpuBuild: undefined,
 }
 let llama: Llama
 beforeAll(async () => {
@@ -45,7 +48,13 @@ afterEach(async () => {
 async function load(options: TestModelOptions = {}, warn: (fields: object, message: string) => void = () => {}) {
   const file = path.join(folder.path, `${++files}.gguf`)
   writeTestModel(file, options)
-  const model = await LoadedModel.open(llama, { name: 'random', path: file }, settings, warn)
+  const model = await LoadedModel.open(
+    llama,
+    { name: 'random', path: file },
+    settings,
+    new EvaluationWatch(systemRuntime),
+    warn,
+  )
   loaded.push(model)
   return model
 }

@@ -11,7 +11,10 @@ import { engineLimits } from '../limits.ts'
 import { ChatTemplate } from './chat-template.ts'
 import { checkGgufHeader } from './check-gguf-header.ts'
 import type { EngineSettings, ModelFile } from './engine-messages.ts'
+import type { EvaluationWatch } from './evaluation-watch.ts'
 import { fileDigest } from './file-digest.ts'
+import { Grammars } from './grammars.ts'
+import { IsolatedContexts } from './isolated-contexts.ts'
 import { modelParts } from './model-files.ts'
 import { SequencePool } from './sequence-pool.ts'
 import { Utf8Guard } from './utf8-guard.ts'
@@ -21,6 +24,7 @@ import { Vocabulary } from './vocabulary.ts'
 export interface Generator {
   readonly context: LlamaContext
   readonly sequences: SequencePool
+  readonly grammars: Grammars
   readonly template: ChatTemplate | undefined
 }
 
@@ -32,6 +36,7 @@ interface Parts {
   readonly name: string
   readonly digest: string
   readonly threads: number
+  readonly watch: EvaluationWatch
 }
 
 /** A model in memory, ready to compute. */
@@ -41,16 +46,21 @@ export class LoadedModel implements AsyncDisposable {
   readonly vocabulary: Vocabulary
   readonly generator: Generator | undefined
   readonly utf8Guard: Utf8Guard
+  readonly isolated: IsolatedContexts
   readonly offer: ModelOffer
+  /** Every native step of the model is told to it. */
+  readonly watch: EvaluationWatch
   readonly #threads: number
   #embedding: Promise<LlamaEmbeddingContext> | undefined
 
-  private constructor({ llama, model, vocabulary, generator, name, digest, threads }: Parts) {
+  private constructor({ llama, model, vocabulary, generator, name, digest, threads, watch }: Parts) {
     this.llama = llama
     this.model = model
     this.vocabulary = vocabulary
     this.generator = generator
     this.utf8Guard = new Utf8Guard(model, vocabulary)
+    this.isolated = new IsolatedContexts(model, threads, watch)
+    this.watch = watch
     this.#threads = threads
     const contextTokens = generator?.context.contextSize ?? embeddingContextOf(model) - 1
     this.offer = { name, digest, engine: 'llama', contextTokens, features: featuresOf(generator) }
@@ -61,17 +71,19 @@ export class LoadedModel implements AsyncDisposable {
     llama: Llama,
     file: ModelFile,
     settings: EngineSettings,
+    watch: EvaluationWatch,
     warn: (fields: object, message: string) => void,
   ): Promise<LoadedModel> {
     await checkGgufHeader(file.path)
     const digest = await fileDigest(modelParts(file.path), settings.digestCache)
     const model = await llama.loadModel({ modelPath: file.path })
     const vocabulary = new Vocabulary(model)
-    const generator = onlyEmbeds(model) ? undefined : await openGenerator(model, vocabulary, settings)
+    const generator = onlyEmbeds(model) ? undefined : await openGenerator(llama, model, vocabulary, settings, watch)
     if (generator && !generator.template) {
       warn({ model: file.name }, 'the file has no usable chat template: completions only')
     }
-    return new LoadedModel({ llama, model, vocabulary, generator, name: file.name, digest, threads: settings.threads })
+    const { threads } = settings
+    return new LoadedModel({ llama, model, vocabulary, generator, name: file.name, digest, threads, watch })
   }
 
   /** Token ids of a conversation. */
@@ -140,11 +152,22 @@ function featuresOf(generator: Generator | undefined): ModelFeature[] {
   return generator.template ? ['chat', ...rest] : rest
 }
 
-async function openGenerator(model: LlamaModel, vocabulary: Vocabulary, settings: EngineSettings): Promise<Generator> {
+async function openGenerator(
+  llama: Llama,
+  model: LlamaModel,
+  vocabulary: Vocabulary,
+  settings: EngineSettings,
+  watch: EvaluationWatch,
+): Promise<Generator> {
   const { slots, threads, contextTokens } = settings
   const context = await model.createContext({ sequences: slots, contextSize: { max: contextTokens }, threads })
   const sequences = Array.from({ length: slots }, () => context.getSequence())
-  return { context, sequences: new SequencePool(sequences), template: templateOf(model, vocabulary) }
+  return {
+    context,
+    sequences: new SequencePool(sequences, watch),
+    grammars: new Grammars(llama, model, vocabulary.size),
+    template: templateOf(model, vocabulary),
+  }
 }
 
 function templateOf(model: LlamaModel, vocabulary: Vocabulary): ChatTemplate | undefined {

@@ -1,7 +1,9 @@
 import { mkdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { sha256 } from '#crypto'
+import { modelOfferSchema } from '#protocol'
 import { temporaryFolder } from '#testkit'
 import { fileDigest } from './file-digest.ts'
 import { findModelFiles, modelParts, nameOfFile } from './model-files.ts'
@@ -47,6 +49,25 @@ test.each([
   await expect(findModelFiles([place])).rejects.toMatchObject({ code: 'model_unreadable' })
 })
 
+test('whatever a file is called, its model has a name that is safe to print', () => {
+  fc.assert(
+    fc.property(fc.string({ unit: 'binary' }), (name) => {
+      expect(modelOfferSchema.shape.name.safeParse(nameOfFile(`${name}.gguf`)).success).toBe(true)
+    }),
+  )
+})
+
+test.each(['a\u001b[2J', 'a\nb', 'a\u0000', '\u202ea'])(
+  'an operator cannot give a name with %j in it',
+  async (name) => {
+    using folder = folderWith('x.gguf')
+    await expect(findModelFiles([{ path: path.join(folder.path, 'x.gguf'), name }])).rejects.toMatchObject({
+      code: 'model_unreadable',
+      message: expect.not.stringMatching(/\p{C}/u),
+    })
+  },
+)
+
 test('two models may not share a name', async () => {
   using folder = folderWith('a.gguf')
   const path_ = path.join(folder.path, 'a.gguf')
@@ -54,6 +75,10 @@ test('two models may not share a name', async () => {
 })
 
 test.each([
+  ['/models/a\u001b[31mred\u0007.gguf', 'a-31mred-'],
+  ['\u0000\r\n.gguf', 'model'],
+  ['x\u009b2J\u202ey.gguf', 'x-2J-y'],
+  ['\ud800.gguf', 'model'],
   ['/models/Llama-3.2-1B.Q4_K_M.gguf', 'Llama-3.2-1B.Q4_K_M'],
   ['qwen 2.5 ü.gguf', 'qwen-2.5-'],
   ['---.gguf', 'model'],

@@ -55,7 +55,10 @@ export async function findModelFiles(models: readonly { name?: string; path: str
   }
   for (const { name } of files) {
     if (!modelOfferSchema.shape.name.safeParse(name).success) {
-      throw unreadable(`${name} is no name for a model.`, 'Use letters, digits and . : / @ + - _.')
+      throw unreadable(
+        `${JSON.stringify(name).replace(/\p{C}/gu, '?')} is no name for a model.`,
+        'Use letters, digits and . : / @ + - _.',
+      )
     }
     if (files.filter((file) => file.name === name).length > 1) {
       throw unreadable(`Two models are called ${name}.`, 'Give one of them another name.')

@@ -18,6 +18,11 @@ export interface LlamaEngineOptions {
   readonly contextTokens?: number
   /** Use a GPU build of llama.cpp if one is installed. Default: no. */
   readonly gpu?: boolean
+  /**
+   * One of llama.cpp's installed CPU builds (`haswell`, `x64` …) in place of the best for this processor. Builds differ
+   * in kernel class. Default: the best.
+   */
+  readonly cpuBuild?: string
   /** A file that remembers the digests of model files. */
   readonly digestCache?: string
   /** The engine process's program. Default: `src/engines/llama/engine-process.ts`, in a bundle `dist/engine-process.js`. */
@@ -40,6 +45,7 @@ export async function openLlamaEngine(options: LlamaEngineOptions): Promise<Llam
       contextTokens,
       gpu: options.gpu ?? false,
       digestCache: options.digestCache,
+      cpuBuild: options.cpuBuild,
     },
     entry: options.entry ?? childProgram('engines/llama/engine-process'),
     runtime: options.runtime,

@@ -9,9 +9,9 @@ const token = (id: number, n: number): EngineEvent => ({
   tokens: [{ id: n, piece: Buffer.from([n]) }],
 })
 const end = (id: number): EngineEvent => ({
-  type: 'end',
+  type: 'result',
   id,
-  end: { finish: 'stop', usage: { promptTokens: 1, completionTokens: 1 } },
+  result: { type: 'end', end: { finish: 'stop', usage: { promptTokens: 1, completionTokens: 1 } } },
 })
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 
@@ -55,7 +55,7 @@ test('the end does not wait, and comes after the tokens', async () => {
   box.put(token(1, 2))
   box.put(end(1))
   await turn()
-  expect(sent).toEqual(['1:1', '1:2 end'])
+  expect(sent).toEqual(['1:1', '1:2 result'])
 })
 
 test('a slow stream never waits', async () => {

@@ -1,4 +1,5 @@
 import type { LlamaContextSequence, Token as TokenId } from 'node-llama-cpp'
+import type { EvaluationWatch } from './evaluation-watch.ts'
 
 interface Slot {
   readonly sequence: LlamaContextSequence
@@ -21,9 +22,11 @@ export interface SequenceLease extends Disposable {
 export class SequencePool {
   readonly #slots: readonly Slot[]
   readonly #waiting: (() => void)[] = []
+  readonly #watch: EvaluationWatch
   #uses = 0
 
-  constructor(sequences: readonly LlamaContextSequence[]) {
+  constructor(sequences: readonly LlamaContextSequence[], watch: EvaluationWatch) {
+    this.#watch = watch
     this.#slots = sequences.map((sequence) => ({ sequence, busy: false, usedAt: 0 }))
   }
 
@@ -39,7 +42,8 @@ export class SequencePool {
     slot.busy = true
     slot.usedAt = ++this.#uses
     try {
-      await slot.sequence.adaptStateToTokens(wanted, false)
+      // Most models only forget what is not wanted; one without random access computes up to all of it again.
+      await this.#watch.step(wanted.length, () => slot.sequence.adaptStateToTokens(wanted, false))
     } catch (error) {
       this.#giveBack(slot)
       throw error

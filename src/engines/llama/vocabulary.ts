@@ -34,6 +34,7 @@ export class Vocabulary {
   readonly #types: ArrayLike<number>
   readonly #byteLetters: boolean
   readonly #pieces: (Buffer | undefined)[] = []
+  #endIds: readonly number[] | undefined
 
   constructor(model: LlamaModel) {
     const { tokens, token_type: types, model: tokenizer } = model.fileInfo.metadata.tokenizer.ggml
@@ -61,6 +62,12 @@ export class Vocabulary {
   /** Whether the token ends an answer. */
   ends(id: number): boolean {
     return this.#model.isEogToken(id as TokenId)
+  }
+
+  /** All tokens that end an answer. */
+  endIds(): readonly number[] {
+    this.#endIds ??= this.#texts.flatMap((_, id) => (this.ends(id) ? [id] : []))
+    return this.#endIds
   }
 
   /** Spellings that the tokenizer reads as control tokens: `<|im_end|>`. */

@@ -1,0 +1,46 @@
+/** Numbers of verified work. Repeated in docs/reference/limits.md, kept by a test. */
+export const verificationLimits = {
+  /** Statements are sampled with a key that lives so long: one UTC hour. */
+  epochMs: 3_600_000,
+  /** Bytes of an epoch's key; as long as the hash of its HMAC (RFC 2104 section 3). */
+  epochKeyBytes: 32,
+  /** What a pick chooses from. Beyond it the rejection of a word would no longer be a rarity. */
+  pickFromMax: 4_294_967_296,
+  /** A newcomer's checks in a row without exception; afterwards its rate is so many in each clean check it has. */
+  probationChecks: 20,
+  /** Lowest check rates, parts per million: the default, `strict` and `required`. */
+  sampledPpmMin: 30_000,
+  strictPpmMin: 100_000,
+  requiredPpmMin: 1_000_000,
+  /** Verifiers who look once more before a frozen worker is convicted or cleared. */
+  tribunalVotes: 3,
+  /** One operator makes at most one in so many of a worker's checks, as long as there are so many others. */
+  verifierOperatorsMin: 3,
+  /** Verifiers remembered as those whose hits raised a worker's charts; the oldest are forgotten first. */
+  accusersMax: 16,
+  /** The most that one position adds to a score: one edited token of sixteen moves the mean by 0.19, below its threshold. */
+  positionScoreMax: 3,
+  /** Mean score of an answer above which it is a hit, lowest and highest; a pair of classes that needs more is not compared. */
+  meanThresholdMin: 0.25,
+  meanThresholdMax: 0.5,
+  /** Score of one position above which the answer is a hit, at least; and at least twice what honest runs reached. */
+  positionThresholdMin: 2,
+  /** Honest runs before a pair of kernel classes has thresholds of its own: the highest of 2,995 lies above the 99.9 % quantile with 95 % confidence. */
+  calibrationRunsMin: 3_000,
+  /** Confidence of every bound that is stated. */
+  confidence: 0.95,
+  /** What a check is expected to see of a cheater's false answers where earnings to hold are computed. */
+  sensitivity: 0.9,
+  /** What a worker is expected to save of the price by not computing an answer, and to keep of it by computing it. */
+  saving: 0.8,
+  margin: 0.2,
+  /** Donors of one quorum. */
+  quorumMax: 64,
+  /** Outcomes, positions or picks in one question of `lichen conformance`. */
+  questionItemsMax: 100_000,
+  /** Of all checks, transcripts that are known to be bad, and as many known to be good, parts per million. */
+  knownBadPpm: 100_000,
+  knownGoodPpm: 100_000,
+  /** Earnings that are held of each worker, in prices of a request. */
+  heldPrices: 200,
+} as const
