@@ -46,6 +46,8 @@ export class AgentRun {
   readonly #stuck = Promise.withResolvers<never>()
   readonly #deadlineAt: number
   #stopReason: StopReason | undefined
+  /** Once the engine has computed the prompt. */
+  #promptTokens = 0
   #stopBy = Number.POSITIVE_INFINITY
   /** How its tokens were chosen, as far as anyone could repeat it. */
   #sampler: 'sampler/1' | 'native' | 'upstream' = 'sampler/1'
@@ -139,6 +141,9 @@ export class AgentRun {
     }
     return {
       tokens: (tokens) => guard(() => this.#outbox.tokens(tokens)),
+      prompt: (tokens) => {
+        this.#promptTokens = tokens
+      },
       delta: (delta) => guard(() => this.#outbox.delta(delta)),
       vector: (index, values) => guard(() => this.#outbox.vector(index, values)),
     }
@@ -147,7 +152,8 @@ export class AgentRun {
   #stopped(reason: StopReason): LastWord | Promise<LastWord> {
     if (reason === 'deadline') return this.#refused(tooLate, false)
     if (reason === 'broken') return this.#refused(engineFailed, true)
-    return this.#end('stop', { promptTokens: 0, completionTokens: this.#outbox.sentTokens })
+    const completionTokens = this.#outbox.sentTokens
+    return this.#end('stop', { promptTokens: completionTokens > 0 ? this.#promptTokens : 0, completionTokens })
   }
 
   /** Tokens that were computed before the failure still go out: a takeover continues after them. */

@@ -37,6 +37,13 @@ test("OpenAI's own client pays with alice's signature, streamed or not", async (
   expect(pool.requests.filter(({ url }) => url === '/v1/prices')).toHaveLength(1)
 })
 
+test('a pinned model file is ordered by its name and its digest', async () => {
+  await using pool = await OrderPool.open()
+  const digest = 'ab'.repeat(32)
+  await clientOf(pool).chat.completions.create({ ...ask, model: `demo@${digest}` })
+  expect(pool.orders).toMatchObject([{ model: 'demo', digest: Buffer.from(digest, 'hex') }])
+})
+
 test('fifty requests at once have fifty orders', async () => {
   await using pool = await OrderPool.open()
   const openai = clientOf(pool)

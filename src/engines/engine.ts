@@ -30,6 +30,8 @@ export type EngineTask = { [K in OpenAiKind]: EngineTaskOf<K> }[OpenAiKind]
 export interface EngineSink {
   /** New tokens, in order. The engine waits for a returned promise before it runs far ahead. */
   tokens(tokens: Token[]): void | Promise<void>
+  /** The prompt, so many tokens, has been computed: said before the first token, so that a cancelled run can be billed. */
+  prompt?(tokens: number): void
   /** What an upstream said that is not text: tool calls, a refusal, reasoning. */
   delta(delta: Record<string, unknown>): void
   /** One embedding; `index` counts the request's inputs. */

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { generateIdentity } from '#crypto'
+import { generateIdentity, sha256 } from '#crypto'
 import { parseWorkerId, type WorkerId } from '#protocol'
 import { systemRuntime } from '#runtime'
 import { type TestDatabase, testDatabase } from '#testkit'
@@ -58,7 +58,8 @@ test('every change is one act: who, what, to whom', async () => {
     const acts = await actsOf(work)
     expect(acts).toMatchObject([{ actor: 'key:ada', action, subject, details }])
     if (!/^key\.set$/.test(action)) continue
-    expect(acts[0]?.details).toMatchObject({ user: 'bea', budget_per_day: null, payer_signature: 'optional' })
+    const keyHash = sha256(Buffer.from(key.key)).toString('hex')
+    expect(acts[0]?.details).toMatchObject({ user: 'bea', role: 'user', key_hash: keyHash, budget_per_day: null })
   }
 })
 

@@ -66,13 +66,15 @@ export interface NewApiKey extends ApiKeyChange {
 export interface ApiKeyRow extends ApiKeyRecord {
   /** Hex sha256 of the key. */
   readonly keyHash: string
+  /** Its own, whatever its user's is. */
+  readonly ownRole: Role
   readonly revision: bigint
 }
 
 /** Select list for {@link ApiKeyRow}, from {@link apiKeyTables}; `k` may also be what an insert or update returns. */
 export const apiKeyColumns = `k.id, k.name, encode(k.key_hash, 'hex') as "keyHash", k.user_id as "userId",
   'user:' || k.user_id as account, u.name as user, u.disabled_at as "userDisabledAt", u.payer_key as "payerKey",
-  case when role_rank(k.role) < role_rank(u.role) then k.role else u.role end as role,
+  case when role_rank(k.role) < role_rank(u.role) then k.role else u.role end as role, k.role as "ownRole",
   k.created_at as "createdAt", k.expires_at as "expiresAt", k.revoked_at as "revokedAt", k.models, k.weight,
   k.requests_per_minute as "requestsPerMinute", k.tokens_per_minute as "tokensPerMinute",
   k.budget_total as "budgetTotal", k.budget_per_day as "budgetPerDay", k.payer_signature as "payerSignature",
@@ -80,6 +82,11 @@ export const apiKeyColumns = `k.id, k.name, encode(k.key_hash, 'hex') as "keyHas
 
 export const apiKeyTables = 'api_keys k join users u on u.id = k.user_id'
 
-export function toApiKeyRecord({ keyHash: _hash, revision: _revision, ...record }: ApiKeyRow): ApiKeyRecord {
+export function toApiKeyRecord({
+  keyHash: _hash,
+  ownRole: _own,
+  revision: _revision,
+  ...record
+}: ApiKeyRow): ApiKeyRecord {
   return record
 }

@@ -258,12 +258,13 @@ async function updateKey(tx: Tx, id: string, key: Limits, role: Role | undefined
   return row
 }
 
-/** What the record says of a key that was made or changed. */
+/** What the record says of a key that was made or changed: its hash, by which it is known, and its own role. */
 function detailsOf(key: ApiKeyRow) {
   return {
     name: key.name,
     user: key.user,
-    role: key.role,
+    key_hash: key.keyHash,
+    role: key.ownRole,
     expires_at: key.expiresAt,
     models: key.models && briefly(key.models),
     weight: key.weight,

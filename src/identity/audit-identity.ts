@@ -11,13 +11,25 @@ export interface IdentityAudit {
   readonly payerKeys: (account: string) => ReadonlySet<string>
 }
 
-/** Each answers what should not exist, as one sentence without its end. A row that no act mentions is older than the acts, or its own maker. */
+/**
+ * Each answers what should not exist, as one sentence without its end. Only the first user, the `owner` that a
+ * new database begins with, was made by no act.
+ */
 const checks: readonly string[] = [
+  `select 'User ' || u.name || ' was made by nobody' from users u
+    where u.id <> (select id from users order by id limit 1)
+      and not exists (select from acts a where a.action = 'user.create' and a.subject = 'user:' || u.id)`,
+  `with told as (
+     select distinct on (subject) subject, details ->> 'name' as name from acts
+      where action in ('user.create', 'user.role', 'user.disable', 'user.enable', 'user.payer_key')
+      order by subject, seq desc)
+   select 'The name of user ' || u.name || ' was changed by nobody'
+     from users u left join told t on 'user:' || u.id = t.subject where u.name <> coalesce(t.name, 'owner')`,
   `with told as (
      select distinct on (subject) subject, details ->> 'role' as role from acts
       where action in ('user.create', 'user.role') order by subject, seq desc)
    select 'The role of user ' || u.name || ' was changed by nobody' as problem
-     from told t join users u on 'user:' || u.id = t.subject where u.role <> t.role`,
+     from users u left join told t on 'user:' || u.id = t.subject where u.role <> coalesce(t.role, 'owner')`,
   `with told as (
      select distinct on (subject) subject, details ->> 'payer_key' as key from acts
       where action in ('user.create', 'user.payer_key') order by subject, seq desc)
@@ -32,29 +44,23 @@ const checks: readonly string[] = [
     where (u.disabled_at is not null) <> (coalesce(t.action, '') = 'user.disable')`,
   `select 'User ' || (a.details ->> 'name') || ' was made by act ' || a.seq || ' and is gone' from acts a
     where a.action = 'user.create' and not exists (select from users u where 'user:' || u.id = a.subject)`,
-  `select 'User ' || u.name || ' was made by nobody' from users u
-    where u.id <> (select id from users order by id limit 1)
-      and not exists (select from acts a where a.action = 'user.create' and a.subject = 'user:' || u.id)`,
   `with told as (
      select distinct on (subject) seq, subject, details from acts
       where action in ('key.create', 'key.set') order by subject, seq desc)
    select 'API key ' || substr(t.subject, 5) || ' is not what act ' || t.seq || ' made it'
      from told t left join api_keys k on 'key:' || k.id = t.subject left join users u on u.id = k.user_id
     where k.id is null
-       or (k.name, u.name, k.budget_total::text, k.budget_per_day::text, k.payer_signature,
-           k.requests_per_minute::text, k.tokens_per_minute::text, k.weight,
+       or (k.name, u.name, encode(k.key_hash, 'hex'), k.role, k.budget_total::text, k.budget_per_day::text,
+           k.payer_signature, k.requests_per_minute::text, k.tokens_per_minute::text, k.weight,
            (extract(epoch from k.expires_at) * 1000)::bigint::text)
           is distinct from
-          (t.details ->> 'name', t.details ->> 'user', t.details ->> 'budget_total', t.details ->> 'budget_per_day',
+          (t.details ->> 'name', t.details ->> 'user', t.details ->> 'key_hash', t.details ->> 'role',
+           t.details ->> 'budget_total', t.details ->> 'budget_per_day',
            t.details ->> 'payer_signature', t.details ->> 'requests_per_minute', t.details ->> 'tokens_per_minute',
            (t.details ->> 'weight')::float8, t.details ->> 'expires_at')
-       or (coalesce(cardinality(k.models), 0) <= 32 and coalesce(to_jsonb(k.models), 'null') <> t.details -> 'models')
-       -- an act tells what the key counts as, which is less than its own role where its user had less
-       or (k.role <> t.details ->> 'role'
-           and not exists (select from acts d where d.action = 'user.role' and d.subject = 'user:' || u.id and d.seq < t.seq))`,
+       or (coalesce(cardinality(k.models), 0) <= 32 and coalesce(to_jsonb(k.models), 'null') <> t.details -> 'models')`,
   `select 'API key ' || k.id || ' was made by nobody' from api_keys k
-    where k.created_at > (select applied_at from schema_migrations where number = 6)
-      and not exists (select from acts a where a.action = 'key.create' and a.subject = 'key:' || k.id)`,
+    where not exists (select from acts a where a.action = 'key.create' and a.subject = 'key:' || k.id)`,
   `select 'API key ' || k.id || ' was ' || case when k.revoked_at is null then 'brought back' else 'revoked' end || ' by nobody'
      from api_keys k
     where (k.revoked_at is not null) <>
@@ -77,7 +83,7 @@ const checks: readonly string[] = [
     where w.id is null or (w.standing = 'revoked') <> (t.action = 'worker.revoke')
        or (extract(epoch from w.expires_at) * 1000)::bigint::text is distinct from t.expires`,
   `select 'Worker ' || left(w.id, 12) || ' was let in by nobody' from worker_keys w
-    where w.standing = 'approved' and w.joined_at > (select applied_at from schema_migrations where number = 6)
+    where w.standing = 'approved'
       and not exists (select from acts a where a.action in ('worker.approve', 'worker.renew') and a.subject = 'worker:' || w.id)`,
 ]
 

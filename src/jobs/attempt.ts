@@ -45,6 +45,11 @@ export class Attempt {
     return this.statement !== undefined
   }
 
+  /** It gave something, or vouched for nothing. */
+  get gave(): boolean {
+    return this.pieces > 0 || this.signed
+  }
+
   /** Enters what was received into the tree. */
   note(output: RunOutput): void {
     if ('tokens' in output) for (const token of output.tokens) this.tree.add(token)

@@ -25,6 +25,8 @@ export class Choice {
   readonly excluded: string[] = []
   /** Workers that were busy against our books; asked again after the next sweep. */
   busy: string[] = []
+  /** Times a worker took its time to say that it is busy. */
+  slowlyBusy = 0
   /** Admitted to the queue and not yet in it. */
   held = true
   /** Present while `waiting`. */

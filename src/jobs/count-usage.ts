@@ -31,6 +31,7 @@ export interface SignedSegment extends CountedSegment {
 export interface CountedSegment {
   readonly pieces: number
   readonly claim: UsageClaim | undefined
+  readonly fault?: Fault | undefined
 }
 
 /** Bound on the prompt tokens anyone may claim: a token is at least a byte, a message's frame at most 16 (contracts: counting). */
@@ -45,7 +46,8 @@ export function promptTokensMax(request: {
 /**
  * Completion tokens = min(claim, pieces relayed, max_tokens) per choice, summed; a segment without a claim (its worker
  * was lost or the client left) counts what was relayed. Prompt tokens = the least claim of the choices of each prompt,
- * summed, at most the bound; 0 for a prompt whose workers all died before they could claim anything.
+ * summed, at most the bound; 0 for a prompt whose workers all died before they could claim anything, or claimed what
+ * cannot be.
  */
 export function countUsage(bounds: CountBounds, choices: readonly (readonly CountedSegment[])[]): UsageClaim {
   let completionTokens = 0
@@ -53,9 +55,11 @@ export function countUsage(bounds: CountBounds, choices: readonly (readonly Coun
   choices.forEach((segments, choice) => {
     let tokens = 0
     const prompt = Math.floor((choice * bounds.prompts) / choices.length)
-    for (const { pieces, claim } of segments) {
+    for (const { pieces, claim, fault } of segments) {
       tokens += Math.min(pieces, claim?.completionTokens ?? pieces)
-      if (claim) promptClaims[prompt] = Math.min(promptClaims[prompt] ?? claim.promptTokens, claim.promptTokens)
+      if (!claim) continue
+      const claimed = fault === 'over_claim' ? 0 : claim.promptTokens
+      promptClaims[prompt] = Math.min(promptClaims[prompt] ?? claimed, claimed)
     }
     completionTokens += Math.min(tokens, bounds.maxTokens)
   })

@@ -18,6 +18,7 @@ import {
   answersIn,
   diesAfter,
   hangsAfter,
+  type Plan,
   type SmallClient,
   smallAccount,
   smallDigest,
@@ -96,6 +97,51 @@ test('a client that leaves pays for what the worker had sent and signed', async 
   expect([state, price]).toEqual(['cancelled', String(BigInt(usage.completion) * 400n)])
   expect(usage.completion).toBeGreaterThan(0)
   expect(verifyReceipt(file, {})).toMatchObject({ ok: true })
+})
+
+test('choices of one job come from files of one digest, or all from upstreams without one', async () => {
+  using file = joinAlone('file', { slots: 1, plan: answersIn(2) })
+  using _ = joinAlone('upstream', { slots: 1, offers: [{ digest: null, engine: 'openai' }], plan: answersIn(2) })
+  for (let n = 0; n < 10; n++) {
+    const receipt = await whole(await pool.ask({ choices: 3 }))
+    expect(verifyReceipt(receipt, {})).toMatchObject({ ok: true })
+    const { digest, exposure } = viewOf(receipt)
+    expect([digest, exposure.includes(file.worker.id)]).toEqual(digest ? [smallDigest, true] : [null, false])
+  }
+})
+
+test('a worker that is busy again and again is a failed one, and the receipt lists who gave something', async () => {
+  const busy = { code: 'overloaded' } as const
+  using _ = joinAlone('busy', {
+    plan: async (run) => {
+      await systemRuntime.sleep(150)
+      run.fail(busy)
+    },
+  })
+  const client = await pool.ask()
+  using ann = joinAlone('ann', { plan: answersIn(2) })
+  const file = await whole(client)
+  expect(viewOf(file).segments).toMatchObject([{ worker: ann.worker.id, tokens: 2, signed: true }])
+  expect(viewOf(file).exposure).toHaveLength(2)
+  expect(verifyReceipt(file, {})).toMatchObject({ ok: true })
+})
+
+test('a worker that says its end late is paid all the same', async () => {
+  using _ = joinAlone('slow', { plan: (run) => run.answer(5) })
+  const file = await whole(await pool.ask({ maxTokens: 5 }))
+  expect(viewOf(file)).toMatchObject({ state: 'completed', usage: { completion: 5 }, segments: [{ signed: true }] })
+})
+
+test('a claim that cannot be costs nothing', async () => {
+  const plan: Plan = async (run) => {
+    await run.answer(2)
+    run.end('stop', { promptTokens: 9_999 })
+  }
+  using _ = joinAlone('greedy', { plan })
+  const client = await pool.ask()
+  const file = await whole(client)
+  expect(viewOf(file)).toMatchObject({ usage: { prompt: 0, completion: 2 } })
+  expect((await pool.record(client)).segments).toMatchObject([{ fault: 'over_claim', promptClaim: 9_999 }])
 })
 
 test('a request that fails costs nothing and says so', async () => {

@@ -12,6 +12,8 @@ export const jobsLimits = {
   attemptsMax: 4,
   /** The same of a run bound to a grammar: what one engine dies of, others die of, too. */
   constrainedAttemptsMax: 2,
+  /** Workers that are busy against our books are asked again; when they take their time to say so, this often. Then it is a failure. */
+  slowlyBusyMax: 8,
   /** After its stop string or last token the worker's own end is awaited so long, for its usage claim; then it is cut off. */
   endGraceMs: 250,
   /** What a chat template may add to a prompt on its own (a date, a tool manual) before a claim counts as a fault. */

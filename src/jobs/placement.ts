@@ -91,7 +91,9 @@ export class Placement {
     const { job } = choice
     const { workers } = this.#o.scheduler
     if (choice.begun) return workers.lane(`@${choice.digest}`, job.features | resumeBit)
-    return workers.lane(job.digest ? `${job.request.model}@${job.digest}` : job.request.model, job.features)
+    const { model } = job.request
+    // All choices of a job come from one model file, or all from upstreams that have none to show.
+    return workers.lane(job.digest === undefined ? model : `${model}@${job.digest ?? ''}`, job.features)
   }
 
   /** The worker is taken; whatever goes wrong here is this job's trouble and nobody else's. */
@@ -115,7 +117,7 @@ export class Placement {
     const now = runtime.monotonic()
     const attempt = new Attempt(runtime.uuid(), workerId, offer.digest, runtime.now())
     choice.attempts.push(attempt)
-    job.digest ??= offer.digest
+    if (job.digest === undefined) job.digest = offer.digest
     if (job.state === 'queued' || (choice.begun && job.state === 'streaming')) job.move('leased')
     scheduler.workers.remember(job.prefix, workerId)
     events.runLeased?.({

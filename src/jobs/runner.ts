@@ -152,9 +152,10 @@ export class Runner implements JobRunner, AttemptListener {
 
   failed(choice: Choice, attempt: Attempt, failed: Parameters<RunSink['failed']>[0]): void {
     const { refusal, retry } = failed
-    const busy = retry && refusal.code === 'overloaded'
+    const quick = attempt.unsaved
+    const busy = retry && refusal.code === 'overloaded' && (quick || ++choice.slowlyBusy <= jobsLimits.slowlyBusyMax)
     // A worker that was only busy computed nothing: no segment, unless its lease is on disk already.
-    if (busy && attempt.unsaved) choice.attempts.pop()
+    if (busy && quick) choice.attempts.pop()
     attempt.close('failed', this.#o.runtime.now(), refusal.code)
     this.#placement.freed(attempt.workerId, busy ? undefined : !retry)
     if (choice.complete) this.#finish(choice)
@@ -325,6 +326,7 @@ export class Runner implements JobRunner, AttemptListener {
   /** It has sent the whole answer and does not say so. */
   #cutOff(choice: Choice, attempt: Attempt): void {
     attempt.close('cancelled', this.#o.runtime.now())
+    attempt.awaited = attempt.handle !== undefined
     attempt.handle?.cancel()
     this.#placement.freed(attempt.workerId, undefined)
     this.#finish(choice)

@@ -117,13 +117,16 @@ function poolStatement(
     digest: typeof job.digest === 'string' ? Buffer.from(job.digest, 'hex') : null,
     state: finalState(job),
     statements: attempts.flatMap(({ attempt }) => (attempt.statement ? [attempt.statement.signed.hash] : [])),
-    segments: attempts.map(({ choice, n, attempt }) => ({
-      choice,
-      attempt: n,
-      worker: Buffer.from(attempt.workerId, 'hex'),
-      tokens: attempt.pieces,
-      signed: attempt.signed,
-    })),
+    // Who gave nothing has seen the prompt all the same: that is what `exposure` says.
+    segments: attempts
+      .filter(({ attempt }) => attempt.gave)
+      .map(({ choice, n, attempt }) => ({
+        choice,
+        attempt: n,
+        worker: Buffer.from(attempt.workerId, 'hex'),
+        tokens: attempt.pieces,
+        signed: attempt.signed,
+      })),
     response: job.response,
     usage: { prompt: billed.promptTokens, completion: billed.completionTokens },
     price,

@@ -2,7 +2,7 @@ import { sha256 } from '#crypto'
 import { decodeSigned, SignatureChecker } from '#protocol'
 import type { Sql } from '#storage'
 import { ledgerLimits } from './limits.ts'
-import { beforeAllIds, scanTransfers } from './read-transfers.ts'
+import { scanTransfers } from './read-transfers.ts'
 import type { TransferRow } from './transfer-leaf.ts'
 
 /** Whose signatures count, as other rooms know it. */
@@ -21,7 +21,7 @@ export interface AuthorisationFacts {
  */
 export async function auditAuthorisations(sql: Sql, facts: AuthorisationFacts): Promise<string | undefined> {
   const checker = new SignatureChecker()
-  for (let after = beforeAllIds; ; ) {
+  for (let after: string | null = null; ; ) {
     const page = await scanTransfers(sql, after, ledgerLimits.scanRowsMax, 'direct')
     for (const row of page) {
       const wrong = judgeAuthorisation(row, facts, checker)

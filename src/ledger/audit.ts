@@ -3,7 +3,7 @@ import type { Sql } from '#storage'
 import { derivedChecks } from './derived-checks.ts'
 import { firstProblem } from './first-problem.ts'
 import { ledgerLimits } from './limits.ts'
-import { beforeAllIds, scanTransfers } from './read-transfers.ts'
+import { scanTransfers } from './read-transfers.ts'
 import { leafOfRow, type TransferRow } from './transfer-leaf.ts'
 
 /** The first thing that is wrong, in a sentence; or how much was looked at. */
@@ -108,7 +108,7 @@ export async function auditLedger(sql: Sql): Promise<LedgerAudit> {
 /** The leaf of every transfer, made again from its row. How many there are, or the first that is wrong. */
 async function auditLeaves(sql: Sql): Promise<number | string> {
   let count = 0
-  for (let after = beforeAllIds; ; ) {
+  for (let after: string | null = null; ; ) {
     const page = await scanTransfers(sql, after, ledgerLimits.scanRowsMax)
     const wrong = await firstUnlogged(sql, page)
     if (wrong) return wrong

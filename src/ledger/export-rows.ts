@@ -2,12 +2,12 @@ import type { Sql } from '#storage'
 import { authorisedBy } from './authorised-by.ts'
 import { csv } from './csv.ts'
 import { ledgerLimits } from './limits.ts'
-import { beforeAllIds, scanTransfers } from './read-transfers.ts'
+import { scanTransfers } from './read-transfers.ts'
 import type { TransferRow } from './transfer-leaf.ts'
 
 /** Every transfer in order of id, page by page. */
 async function* allTransfers(sql: Sql): AsyncGenerator<readonly TransferRow[]> {
-  for (let after = beforeAllIds; ; ) {
+  for (let after: string | null = null; ; ) {
     const page = await scanTransfers(sql, after, ledgerLimits.scanRowsMax)
     if (page.length > 0) yield page
     if (page.length < ledgerLimits.scanRowsMax) return

@@ -8,6 +8,7 @@ import { auditLedger } from './audit.ts'
 import { Ledger } from './ledger.ts'
 import type { LedgerOp, TransferOp } from './ledger-op.ts'
 import { ledgerStage } from './ledger-stage.ts'
+import { ledgerLimits } from './limits.ts'
 import { splitCharge } from './split-charge.ts'
 import { statementCsv } from './statement.ts'
 import { transferLeaf } from './transfer-leaf.ts'
@@ -37,7 +38,7 @@ async function submit(op: LedgerOp): Promise<void> {
   expect(await commit.submit([part(ledgerStage, op)])).toEqual({ applied: true })
   await db.sql`insert into log_leaves (index, kind, ref, hash) values (${leaves++}, 'transfer', ${op.id}, ${leafHash(transferLeaf(op))})`
 }
-const pay = (op: Pick<TransferOp, 'kind' | 'from' | 'to' | 'amount' | 'at'>) =>
+const pay = (op: Pick<TransferOp, 'kind' | 'from' | 'to' | 'amount' | 'at'> & { id?: string }) =>
   submit({ op: 'transfer', id: randomUUID(), authorisation: Buffer.from('signed'), ...op })
 
 async function charge(account: string, cap: bigint, amount: bigint, at: number): Promise<void> {
@@ -59,7 +60,9 @@ test('an account learns its key once', async () => {
 })
 
 test('a history names the other side of everything, with its key, page by page', async () => {
-  await pay({ kind: 'grant', from: 'issuance', to: alice, amount: 10_000n, at: noon - dayMs })
+  // the first of all ids: audits and exports must not begin behind it
+  const id = '00000000-0000-0000-0000-000000000000'
+  await pay({ id, kind: 'grant', from: 'issuance', to: alice, amount: 10_000n, at: noon - dayMs })
   await charge(alice, 500n, 101n, noon)
   await pay({ kind: 'payment', from: alice, to: bob, amount: 30n, at: noon + 1 })
   await charge(alice, 500n, 10n, noon + dayMs)
@@ -115,6 +118,17 @@ test('an export has every transfer, as JSON lines and as CSV', async () => {
   expect(rows.filter(({ from }) => from.public_key === aliceKey.toString('base64url'))).toHaveLength(5)
   const csv = await textOf(ledger.exportRows('csv'))
   expect(csv.trimEnd().split('\r\n')).toHaveLength(1 + 2 + 2 * (1 + 3))
+})
+
+test('a token that costs so much that nobody could hold a large answer is refused', async () => {
+  const dear = { model: 'dear', setBy: 'test' }
+  for (const unit of ['prompt_token', 'completion_token'] as const) {
+    const set = ledger.prices.set({ ...dear, unit, amount: ledgerLimits.tokenPriceMax + 1n })
+    await expect(set).rejects.toMatchObject({ refusal: { code: 'invalid_request', param: unit } })
+  }
+  const largest = 16n * 16_777_216n + 2n * 4_194_304n
+  expect(largest * ledgerLimits.tokenPriceMax).toBeLessThan(ledgerLimits.amountMax)
+  expect(await ledger.prices.for('dear')).toEqual({ prompt: 100n, completion: 400n })
 })
 
 test('a new price counts from its time on, a model’s own before the general one', async () => {

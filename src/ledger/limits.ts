@@ -2,6 +2,11 @@
 export const ledgerLimits = {
   /** One transfer or hold, micro-credits: a thousand million credits. Four thousand such grants fit into 64 bits. */
   amountMax: 1_000_000_000_000_000n,
+  /**
+   * What one token may cost, micro-credits: then the dearest request (16 choices of 16,777,216 tokens, a body of 4 MiB) stays
+   * below `amountMax`.
+   */
+  tokenPriceMax: 3_000_000n,
   /** Who is paid by one transfer: a worker for each segment of each choice, and the three of the pool's side. */
   legsMax: 128,
   /** From taking a hold to its expiry: the longest deadline of a job and its minute of grace fit many times. */

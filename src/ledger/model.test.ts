@@ -7,7 +7,7 @@ import { type TestDatabase, testDatabase } from '#testkit'
 import { auditLedger } from './audit.ts'
 import { type LedgerOp, ledgerCodeName, ledgerCodes } from './ledger-op.ts'
 import { ledgerStage } from './ledger-stage.ts'
-import { beforeAllIds, scanTransfers } from './read-transfers.ts'
+import { scanTransfers } from './read-transfers.ts'
 import { ReferenceLedger } from './reference-model.ts'
 import { leafOfRow } from './transfer-leaf.ts'
 
@@ -125,7 +125,7 @@ async function reset(): Promise<void> {
 }
 
 async function logLeaves(): Promise<void> {
-  const rows = await scanTransfers(db.sql, beforeAllIds, 10_000)
+  const rows = await scanTransfers(db.sql, null, 10_000)
   await db.sql`
     insert into log_leaves (index, kind, ref, hash)
     select row_number() over () - 1, 'transfer', t.ref, t.hash

@@ -1,3 +1,4 @@
+import { PoolError } from '#protocol'
 import type { Runtime } from '#runtime'
 import { type Database, databaseError, type Tx } from '#storage'
 import { ledgerLimits } from './limits.ts'
@@ -50,15 +51,19 @@ export class Prices {
     return all.filter((price) => price.validFrom > now || current.has(price))
   }
 
-  /** Adds a price; it counts from `validFrom` on, at once when that is past. Amount 0 to 10^15. */
+  /** Adds a price; it counts from `validFrom` on, at once when that is past. @throws PoolError invalid_request. */
   async set({ validFrom = this.#runtime.now(), ...price }: NewPrice): Promise<Price> {
     const made = { ...price, validFrom }
     await this.setAll([made], async () => {})
     return made
   }
 
-  /** Adds several, or none; `also` joins their transaction. */
+  /**
+   * Adds several, or none; `also` joins their transaction. A token costs 0 to `tokenPriceMax`, other units 0 to `amountMax`.
+   * @throws PoolError invalid_request.
+   */
   async setAll(prices: readonly Price[], also: (tx: Tx) => Promise<void>): Promise<readonly Price[]> {
+    for (const price of prices) assertPayable(price)
     await this.#database.transaction(async (tx) => {
       for (const { model, unit, amount, validFrom, setBy } of prices) {
         await tx`
@@ -106,6 +111,14 @@ export class Prices {
     this.#readAt = askedAt
     return this.#list
   }
+}
+
+/** @throws PoolError invalid_request. */
+function assertPayable({ unit, amount }: Price): void {
+  const most = unit === 'cpu_100ms' ? ledgerLimits.amountMax : ledgerLimits.tokenPriceMax
+  if (amount >= 0n && amount <= most) return
+  const message = `The price of one ${unit} is ${amount} micro-credits; it must be between 0 and ${most}.`
+  throw new PoolError('invalid_request', message, 'Set a lower price.', { param: unit })
 }
 
 /** Of those that have begun the one that began last; of two that began together the one set later. */

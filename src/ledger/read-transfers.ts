@@ -48,18 +48,15 @@ export async function readResolutions(sql: Sql, holds: readonly string[]): Promi
   return new Map(rows.map((row) => [row.hold ?? '', toRow(row)]))
 }
 
-/** One page of all transfers in order of id, from behind `after` on; of one phase when it is given. */
+/** One page of all transfers in order of id, from behind `after` on (null: from the first); of one phase when it is given. */
 export async function scanTransfers(
   sql: Sql,
-  after: string,
+  after: string | null,
   limit: number,
   phase?: TransferPhase,
 ): Promise<TransferRow[]> {
   const rows = await sql<Stored[]>`
     select ${sql.unsafe(columns)} from transfers t join accounts payer on payer.id = t.debit
-     where t.id > ${after} ${phase === undefined ? sql`` : sql`and t.phase = ${phase}`} order by t.id limit ${limit}`
+     where ${after === null ? sql`true` : sql`t.id > ${after}`} ${phase === undefined ? sql`` : sql`and t.phase = ${phase}`} order by t.id limit ${limit}`
   return rows.map(toRow)
 }
-
-/** Sorts before every id. */
-export const beforeAllIds = '00000000-0000-0000-0000-000000000000'

@@ -48,9 +48,11 @@ export function featureBits(features: readonly LaneFeature[]): number {
   return bits
 }
 
-/** The three names under which an offer is found: the model, the model with its file, the file alone. */
+/** The names under which an offer is found: the model, the model with its file (or with none to show), the file alone. */
 function modelKeys(offer: Pick<ModelOffer, 'name' | 'digest'>): readonly string[] {
-  return offer.digest === null ? [offer.name] : [offer.name, `${offer.name}@${offer.digest}`, `@${offer.digest}`]
+  return offer.digest === null
+    ? [offer.name, `${offer.name}@`]
+    : [offer.name, `${offer.name}@${offer.digest}`, `@${offer.digest}`]
 }
 
 /** Whether an offer is what a lane asks for. */

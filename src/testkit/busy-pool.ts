@@ -98,6 +98,7 @@ async function administer(db: TestDatabase, dataDir: string, pool: PoolIdentity)
   const bob = await identity.createUser({ name: 'bob', payerKey: payer.publicKey }, poolItself)
   const carla = await identity.createUser({ name: 'carla', role: 'operator' }, poolItself)
   await identity.setUserRole('carla', 'auditor', poolItself)
+  await identity.createApiKey({ name: 'clipboard', user: 'carla', role: 'auditor' }, poolItself)
   await identity.disableUser('carla', poolItself)
   await identity.addAdminKey({ name: 'ada', publicKey: admin.publicKey }, poolItself)
   const { key } = await identity.createApiKey(

@@ -7,6 +7,7 @@ import {
   orderHeader,
   orderKindOf,
   type PriceListJson,
+  parseModelName,
   parseOpenAiRequest,
   SignatureChecker,
   toOpenAiError,
@@ -63,13 +64,14 @@ export class OrderPool implements AsyncDisposable {
     const parsed = parseOpenAiRequest(kind, body)
     if (!parsed.ok) return parsed.refusal
     const { order, salt } = decoded.header
+    const { name, digest } = parseModelName(parsed.request.model)
     const refusal = checkOrder(order, {
       checker: new SignatureChecker(),
       now: Date.now(),
       poolKey: pool.publicKey,
       kind,
-      model: parsed.request.model,
-      digest: null,
+      model: name,
+      digest: digest === undefined ? null : Buffer.from(digest, 'hex'),
       prices: this.prices,
       needed: 16n * this.prices.prompt,
       account: 'user:alice',

@@ -39,6 +39,8 @@ export const wrongOrders: [string, string, Partial<Order>, Partial<OrderFacts>][
   ['another model file', 'order_invalid', { digest: Buffer.alloc(32, 3) }, {}],
   ['a model file where there is none', 'order_invalid', { digest: Buffer.alloc(32, 3) }, { digest: null }],
   ['another assurance', 'order_invalid', { assurance: 'required' }, { assurance: 'sampled' }],
+  ['work that must be checked', 'order_invalid', { assurance: 'required' }, {}],
+  ['work that must be done again', 'order_invalid', { assurance: 'deterministic' }, {}],
   ['another body', 'order_invalid', {}, { body: Buffer.from('{}') }],
   ['another salt', 'order_invalid', {}, { salt: Buffer.alloc(32) }],
   ['a lower prompt price', 'order_over_cap', { prices: { prompt: 99n, completion: 400n } }, {}],

@@ -157,6 +157,7 @@ describe('grants', () => {
     }
   })
 
+  const uuidOfZeros = '00000000-0000-0000-0000-000000000000'
   const refused: [string, string, () => string][] = [
     ['by a revoked key', 'signature_refused', () => signed('grant/1', grantOf(), lost)],
     ['by the pool itself', 'signature_refused', () => signed('grant/1', grantOf(), testPool)],
@@ -170,6 +171,7 @@ describe('grants', () => {
     ],
     ['of nothing', 'invalid_request', () => signed('grant/1', grantOf({ amount: 0n }), admin)],
     ['of too much', 'invalid_request', () => signed('grant/1', grantOf({ amount: 10n ** 15n + 1n }), admin)],
+    ['with the nil id', 'invalid_request', () => signed('grant/1', grantOf({ id: uuidOfZeros }), admin)],
     ['to nobody', 'not_found', () => signed('grant/1', grantOf({ to: `user:${systemRuntime.uuid()}` }), admin)],
     ['to the pool', 'not_found', () => signed('grant/1', grantOf({ to: 'pool' }), admin)],
     ['that is a transfer', 'invalid_request', () => signed('transfer/1', transferOf(), admin)],

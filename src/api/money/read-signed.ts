@@ -10,6 +10,8 @@ export interface SignedWire<T extends 'grant/1' | 'transfer/1'> {
 
 const nameOf = { 'grant/1': 'grant', 'transfer/1': 'transfer' } as const
 
+const nilId = '00000000-0000-0000-0000-000000000000'
+
 /**
  * Reads a signed message that moves money, strictly: one spelling, one reading, for this pool. Its signature is not
  * verified here. @throws PoolError invalid_request, order_wrong_pool.
@@ -23,7 +25,8 @@ export function readSigned<T extends 'grant/1' | 'transfer/1'>(text: string, typ
   }
   const decoded = decodeSigned(wire, type)
   if (!decoded.ok) throw unreadable(name, decoded.problem)
-  const { amount, pool } = decoded.signed.message
+  const { amount, pool, id } = decoded.signed.message
+  if (id === nilId) throw unreadable(name, 'its id is the nil UUID, which names nothing')
   if (amount <= 0n || amount > ledgerLimits.amountMax) {
     throw unreadable(name, `its amount is not between 1 and ${ledgerLimits.amountMax} micro-credits`)
   }

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
-import type { FeatureNeed, PoolError } from '#protocol'
+import { type FeatureNeed, type PoolError, parseModelName } from '#protocol'
 import { simulatedRuntime } from '../../testkit/simulated-runtime.ts'
-import { chooseModel, parseModelName } from './choose-model.ts'
+import { chooseModel } from './choose-model.ts'
 import { OfferedModels, type OfferingWorker } from './offered-models.ts'
 
 const a = 'a'.repeat(64)

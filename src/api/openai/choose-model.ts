@@ -1,4 +1,4 @@
-import { type FeatureNeed, PoolError } from '#protocol'
+import { type FeatureNeed, PoolError, parseModelName } from '#protocol'
 import type { ModelDirectory, ModelVariant } from './model-directory.ts'
 
 /** The model a request is for. */
@@ -11,14 +11,6 @@ export interface ChosenModel {
   readonly contextTokens: number | undefined
   /** OpenAI `system_fingerprint`: the model file; null for an upstream or while nobody is here. */
   readonly fingerprint: string | null
-}
-
-const pinned = /^(.+)@([0-9a-f]{64})$/
-
-/** `name@sha256` asks for one file of that name. */
-export function parseModelName(asked: string): { name: string; digest: string | undefined } {
-  const match = asked.length > 65 ? pinned.exec(asked) : null
-  return match?.[1] === undefined ? { name: asked, digest: undefined } : { name: match[1], digest: match[2] }
 }
 
 /** The names a key may ask for, or `undefined` for all. */

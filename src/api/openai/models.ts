@@ -1,6 +1,6 @@
-import { PoolError } from '#protocol'
+import { PoolError, parseModelName } from '#protocol'
 import { type Route, route } from '../route.ts'
-import { type AllowedModels, parseModelName } from './choose-model.ts'
+import type { AllowedModels } from './choose-model.ts'
 import type { ModelDirectory, ModelEntry } from './model-directory.ts'
 import { modelListSchema, modelSchema } from './reply-schemas.ts'
 

@@ -156,6 +156,8 @@ test('prices are listed and set, from now or from later on', async () => {
   expect((await json(`prices set big --prompt-token 1 --from ${later}`)).data).toMatchObject([{ current: false }])
   expect((await lichen('prices ls')).out).toMatch(/big +prompt_token +1 +from 2100-01-01/)
   expect(await problemOf('prices set big --prompt-token 1 --from 2020-01-01')).toMatchObject({ code: 1 })
+  const dear = await lichen(['prices', 'set', 'big', '--completion-token', '3.000001'])
+  expect(dear).toMatchObject({ code: 1, err: expect.stringContaining('must be between 0 and 3000000.') })
   expect(await problemOf('prices set big')).toMatchObject({ code: 2 })
   const acts = await db.sql`select subject, details from acts where action = 'price.set' order by seq`
   expect(acts).toMatchObject([{ subject: 'model:*', details: { prompt_token: '200' } }, { subject: 'model:big' }])

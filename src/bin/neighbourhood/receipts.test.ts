@@ -147,3 +147,21 @@ test('a key with limits is told what is left, and what is missing', async () => 
   expect([fast.status, await fast.json()]).toMatchObject([429, { error: { code: 'token_rate_exceeded' } }])
   expect(Number(fast.headers.get('retry-after'))).toBeGreaterThan(0)
 })
+
+test('who leaves in mid-answer pays for the prompt and for what the worker had sent', async () => {
+  const leave = new AbortController()
+  const response = await fetch(`${town.url}/v1/chat/completions`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${town.apiKey}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ ...request, stream: true, messages: [{ role: 'user', content: 'tell me about lichen' }] }),
+    signal: leave.signal,
+  })
+  await response.body?.getReader().read()
+  leave.abort()
+  const file = await receiptOf(response, 'left.json')
+  expect((await town.cli('verify', file)).code).toBe(0)
+  const { state, usage, segments } = JSON.parse(await readFile(file, 'utf8')).view.statement
+  expect([state, segments]).toMatchObject(['cancelled', [{ signed: true }]])
+  expect(usage.prompt).toBeGreaterThan(10)
+  expect(usage.completion).toBeGreaterThan(0)
+})

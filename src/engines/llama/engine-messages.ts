@@ -56,6 +56,8 @@ export type EngineEvent =
   | { readonly type: 'ready'; readonly offers: readonly ModelOffer[] }
   | { readonly type: 'unusable'; readonly refusal: Refusal }
   | { readonly type: 'tokens'; readonly id: number; readonly tokens: Token[] }
+  /** The prompt is computed; it has so many tokens. */
+  | { readonly type: 'prompt'; readonly id: number; readonly tokens: number }
   | { readonly type: 'vector'; readonly id: number; readonly index: number; readonly values: Float32Array }
   | { readonly type: 'result'; readonly id: number; readonly result: EngineResult }
   /** The request is at fault. */

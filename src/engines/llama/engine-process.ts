@@ -109,6 +109,7 @@ async function compute(id: number, task: ProcessTask, self: Running) {
       return self.ahead < engineLimits.tokensAheadMax ? undefined : new Promise((goOn) => (self.goOn = goOn))
     },
     self.stop.signal,
+    (tokens) => put({ type: 'prompt', id, tokens }),
   )
 }
 

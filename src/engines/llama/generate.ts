@@ -15,6 +15,7 @@ export async function generate(
   task: GenerationTask,
   put: PutToken,
   signal: AbortSignal,
+  onPrompt: (tokens: number) => void = () => {},
 ): Promise<EngineEnd> {
   const plan = planGeneration(model, task)
   const answer = new Answer(model, plan)
@@ -27,6 +28,7 @@ export async function generate(
       ? await model.isolated.open(plan.prompt.length + plan.tokensMax, signal)
       : await generatorOf(model).sequences.take(tokens, signal)
     const rest = await prefill(model.watch, lease.sequence, tokens, singlesFrom, signal)
+    onPrompt(plan.prompt.length)
     const steps = nextTokens(model, lease.sequence, rest, plan, grammar)
     for await (const next of watched(model.watch, rest.length, steps)) {
       signal.throwIfAborted()

@@ -191,6 +191,7 @@ export class EngineProcess {
 
   #progress(running: Running, event: Extract<EngineEvent, { id: number }>): void {
     if (event.type === 'tokens') this.#behind(running, () => this.#deliver(running, event.tokens))
+    else if (event.type === 'prompt') running.sink.prompt?.(event.tokens)
     else if (event.type === 'vector') this.#behind(running, () => running.sink.vector(event.index, event.values))
     else {
       this.#running.delete(event.id)

@@ -11,6 +11,12 @@ test("alice's order for exactly this request is good", () => {
   expect(checkOrder(signAlone(alice, 'order/1', withFile), facts)).toBeUndefined()
 })
 
+test('an order may leave the checking to the pool, or want none', () => {
+  for (const assurance of ['sampled', 'none'] as const) {
+    expect(checkOrder(signAlone(alice, 'order/1', sampleOrder({ assurance })), facts)).toBeUndefined()
+  }
+})
+
 test('the pool may sign as custodian unless the payer must', () => {
   const order = signAlone(pool, 'order/1', sampleOrder(custodial))
   expect(checkOrder(order, { ...facts, payerSignature: 'optional' })).toBeUndefined()

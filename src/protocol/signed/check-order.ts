@@ -77,6 +77,9 @@ function checkTerms(order: Order, facts: OrderFacts): Refusal | undefined {
   if (facts.assurance !== undefined && order.assurance !== facts.assurance) {
     return invalid('The order is for another assurance than the request asks for.')
   }
+  if (order.assurance === 'required' || order.assurance === 'deterministic') {
+    return invalid('This pool does not check work yet, and the order insists on it.', 'Ask for `sampled` or `none`.')
+  }
   if (!order.commitment.equals(bodyCommitment(facts.salt, facts.body))) {
     return invalid('The order commits to another body than was sent.', 'Sign the exact bytes of the body.')
   }

@@ -1,4 +1,5 @@
 import type { Identity } from '#crypto'
+import { parseModelName } from '../openai/model-name.ts'
 import { parseOpenAiRequest } from '../openai/parse-request.ts'
 import type { OpenAiKind } from '../openai/request-parts.ts'
 import { bodyCommitment } from './body-commitment.ts'
@@ -40,7 +41,8 @@ export class OrderSigner {
     if (!parsed.ok) return undefined
     const { request } = parsed
     const list = await this.#priceList()
-    const prices = list.pricesOf(request.model)
+    const { name, digest } = parseModelName(request.model)
+    const prices = list.pricesOf(name)
     if (!prices) return undefined
     const { payer, runtime, nextSeq } = this.#settings
     const salt = runtime.randomBytes(32)
@@ -52,8 +54,8 @@ export class OrderSigner {
       job: null,
       seq: await nextSeq(),
       kind,
-      model: request.model,
-      digest: null,
+      model: name,
+      digest: digest === undefined ? null : Buffer.from(digest, 'hex'),
       cap: orderCap(kind, request, body.length, prices),
       prices,
       assurance: assuranceLevels.find((level) => level === assurance) ?? 'sampled',
