@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import http from 'node:http'
 import type { AddressInfo } from 'node:net'
 import os from 'node:os'
@@ -38,13 +38,6 @@ test('a receipt that fits is exit 0 and one line for each thing that was checked
   expect(code).toBe(0)
   expect(out.split('\n')[0]).toBe(`signed by pool ${pool.id.slice(0, 12)}…, not pinned`)
   expect(out).toContain('the response is, byte for byte, the one that was sent')
-})
-
-test('the manual shows what the command says about the receipt in the repository', async () => {
-  const vectors = path.join(packageRoot, 'spec/vectors/receipts')
-  const [file, answer] = ['example-receipt.json', 'example-response.json'].map((name) => path.join(vectors, name))
-  const { out } = await lichen(['verify', file ?? '', '--response', answer ?? ''])
-  expect(readFileSync(path.join(packageRoot, 'docs/coding/verify-a-receipt.md'), 'utf8')).toContain(`\n${out}\`\`\``)
 })
 
 test('the pool is pinned by id or key, and JSON is for scripts', async () => {
