@@ -50,10 +50,12 @@ export class Attempt {
     return this.pieces > 0 || this.signed
   }
 
-  /** Enters what was received into the tree. */
+  /** Counts what was received, late or not, and enters it into the tree. */
   note(output: RunOutput): void {
-    if ('tokens' in output) for (const token of output.tokens) this.tree.add(token)
-    else if ('delta' in output) this.tree.addDelta(output.delta)
+    if ('tokens' in output) {
+      this.received += output.tokens.length
+      for (const token of output.tokens) this.tree.add(token)
+    } else if ('delta' in output) this.tree.addDelta(output.delta)
     else this.tree.addVector(output.index, littleEndian(output.values))
   }
 

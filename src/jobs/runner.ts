@@ -104,7 +104,6 @@ export class Runner implements JobRunner, AttemptListener {
   // ── what an attempt says ─────────────────────────────────────────────────────────────────────────────────────────
 
   tokens(choice: Choice, attempt: Attempt, tokens: readonly Token[]): void {
-    attempt.received += tokens.length
     attempt.note({ tokens })
     if (choice.complete) return
     const { relay, job } = choice
