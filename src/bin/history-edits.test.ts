@@ -603,10 +603,6 @@ const undetectable: readonly (readonly [string, string])[] = [
     `insert into accounts (name, kind) values ('user:${'0'.repeat(8)}-0000-0000-0000-${'0'.repeat(12)}', 'user')`,
   ],
   [
-    'how far an earlier audit came: the audit at start keeps that outside the database',
-    `update log_head set audited = size`,
-  ],
-  [
     'an act put in just now: newer than the last checkpoint, so the pool will log it as what it is',
     `insert into acts (actor, action, subject) values ('a', 'b', 'c')`,
   ],

@@ -13,6 +13,7 @@ afterAll(() => llama.dispose())
 
 /** llama.cpp's own answer to "does this text follow the grammar, from its first letter to its last?" */
 async function follows(grammar: string, text: string): Promise<boolean> {
+  // not in the library's types: the native side's own check
   const parsed = (await llama.createGrammar({ grammar })) as unknown as { _testText(text: string): boolean }
   return parsed._testText(text)
 }

@@ -7,6 +7,7 @@ import {
   digestOf,
   encodeOwnMessage,
   encodeSigned,
+  epochOf,
   type Order,
   PoolError,
   payerSignatureRequired,
@@ -52,11 +53,6 @@ export type Segment = Pick<
   Assignment,
   'attempt' | 'choice' | 'model' | 'digest' | 'prefix' | 'prefixTokens' | 'seed' | 'maxTokens'
 > & { readonly worker: Buffer; readonly deadlineAt: number; readonly showOrder: boolean }
-
-const epochMs = 3_600_000
-
-/** UTC hours since 1970. */
-export const epochOf = (ms: number): number => Math.floor(ms / epochMs)
 
 /**
  * Orders and assignments of a pool. An order is the payer's own, checked, or the pool signs as custodian; those of one turn of the event

@@ -1,11 +1,10 @@
 import { type LedgerOp, ledgerStage, transferLeaf } from '#ledger'
-import { decodeSigned, encode, encodeMessage, type PoolStatement, receiptLeafData } from '#protocol'
+import { decodeSigned, encode, encodeMessage, epochOf, type PoolStatement, receiptLeafData } from '#protocol'
 import type { Runtime } from '#runtime'
 import { type GroupCommit, type Operation, part, type Sql } from '#storage'
 import type { JobEvents } from './events.ts'
 import { jobsLimits } from './limits.ts'
 import { receiptStage } from './order-stages.ts'
-import { epochOf } from './orders.ts'
 import type { Books } from './settlement.ts'
 
 interface Orphan {

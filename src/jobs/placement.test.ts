@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { systemRuntime } from '#runtime'
 import { SmallPool, type SmallPoolOptions } from '../testkit/small-pool.ts'
 import {
+  afterWords,
   answersIn,
   hangsAfter,
   type SmallClient,
@@ -19,14 +20,6 @@ afterAll(() => home.drop())
 
 const openPool = (options?: SmallPoolOptions) => SmallPool.open(home.database, options)
 const answer = (tokens: number) => smallAnswer(tokens).join('')
-
-/** Resolves when the client has read so many words. */
-const afterWords = (client: SmallClient, words: number) =>
-  new Promise<void>((resolve) => {
-    client.onText = ({ texts }) => {
-      if ((texts[0]?.trim().split(' ').length ?? 0) >= words) resolve()
-    }
-  })
 
 test('a client that leaves the queue leaves room', async () => {
   await using pool = await openPool({ settings: { queuedRunsMax: 1 } })

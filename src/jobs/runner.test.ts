@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Token } from '#protocol'
 import { SmallPool, type SmallPoolOptions } from '../testkit/small-pool.ts'
-import { answersIn, hangsAfter, type SmallClient, smallAnswer } from '../testkit/small-workers.ts'
+import { afterWords, answersIn, hangsAfter, smallAnswer } from '../testkit/small-workers.ts'
 import { type TestDatabase, testDatabase } from '../testkit/test-database.ts'
 
 let home: TestDatabase
@@ -12,14 +12,6 @@ afterAll(() => home.drop())
 
 const openPool = (options?: SmallPoolOptions) => SmallPool.open(home.database, options)
 const answer = (tokens: number) => smallAnswer(tokens).join('')
-
-/** Resolves when the client has read so many words. */
-const afterWords = (client: SmallClient, words: number) =>
-  new Promise<void>((resolve) => {
-    client.onText = ({ texts }) => {
-      if ((texts[0]?.trim().split(' ').length ?? 0) >= words) resolve()
-    }
-  })
 
 test('the pool cuts at the stop string itself, and cuts off a worker that goes on', async () => {
   await using pool = await openPool()

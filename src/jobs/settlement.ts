@@ -1,13 +1,12 @@
 import { type BudgetLeft, type LedgerOp, ledgerStage, splitCharge, transferLeaf } from '#ledger'
 import type { Leaf } from '#log'
-import { encode, encodeOwnMessage, encodeSigned, type PoolStatement, receiptLeafData } from '#protocol'
+import { encode, encodeOwnMessage, encodeSigned, epochOf, type PoolStatement, receiptLeafData } from '#protocol'
 import { type Operation, type Part, part, type Stage } from '#storage'
 import type { Attempt } from './attempt.ts'
 import type { Job } from './job.ts'
 import { jobInsertStage, jobMoveStage, segmentStage } from './job-stages.ts'
 import { jobsLimits } from './limits.ts'
 import { orderStage, payerOrderStage, receiptStage } from './order-stages.ts'
-import { epochOf } from './orders.ts'
 
 /** What accepting and settling need besides the job. */
 export interface Books {

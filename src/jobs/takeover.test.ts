@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { systemRuntime } from '#runtime'
 import { SmallPool, type SmallPoolOptions } from '../testkit/small-pool.ts'
-import { answersIn, diesAfter, type SmallClient, smallAnswer, smallDigest } from '../testkit/small-workers.ts'
+import { afterWords, answersIn, diesAfter, smallAnswer, smallDigest } from '../testkit/small-workers.ts'
 import { type TestDatabase, testDatabase } from '../testkit/test-database.ts'
 
 let home: TestDatabase
@@ -12,14 +12,6 @@ afterAll(() => home.drop())
 
 const openPool = (options?: SmallPoolOptions) => SmallPool.open(home.database, options)
 const answer = (tokens: number) => smallAnswer(tokens).join('')
-
-/** Resolves when the client has read so many words. */
-const afterWords = (client: SmallClient, words: number) =>
-  new Promise<void>((resolve) => {
-    client.onText = ({ texts }) => {
-      if ((texts[0]?.trim().split(' ').length ?? 0) >= words) resolve()
-    }
-  })
 
 test('a worker that dies before its first token is replaced, and the client notices nothing', async () => {
   await using pool = await openPool()

@@ -146,9 +146,7 @@ test('a hold that nobody resolved expires, not before its time', async () => {
   const hold = holdOf(alice, 100n)
   await submit(hold)
   expect(await submit({ op: 'expire', id: randomUUID(), hold: hold.id, at: hold.expiresAt - 1 })).toBe('invalid')
-  const ops = (await ledger.expireHolds(hold.expiresAt)).filter((op) => op.hold === hold.id)
-  expect(ops).toHaveLength(1)
-  for (const op of ops) expect(await submit(op)).toBe('applied')
+  expect(await submit({ op: 'expire', id: randomUUID(), hold: hold.id, at: hold.expiresAt })).toBe('applied')
   expect(await ledger.balance(alice)).toMatchObject({ available: 100n })
 })
 

@@ -13,8 +13,7 @@ import {
   readHistory,
   readHolds,
 } from './history.ts'
-import type { BudgetAsk, BudgetLeft, ReleaseOp } from './ledger-op.ts'
-import { ledgerLimits } from './limits.ts'
+import type { BudgetAsk, BudgetLeft } from './ledger-op.ts'
 import { Prices } from './prices.ts'
 import { readBudgetLeft } from './read-budget.ts'
 import { readTransfers } from './read-transfers.ts'
@@ -89,15 +88,6 @@ export class Ledger {
   /** One UTC day, `YYYY-MM-DD`. @throws PoolError not_found, invalid_request. */
   statement(name: string, day: string): Promise<Statement> {
     return this.#read(() => readStatement(this.#database.sql, name, day))
-  }
-
-  /** Operations that release the holds whose time is over; submit them. Another process may have been quicker. */
-  expireHolds(now = this.#runtime.now()): Promise<ReleaseOp[]> {
-    return this.#read(async () => {
-      const rows = await this.#database.sql<{ id: string }[]>`
-        select id from holds where expires_at <= ${now} order by expires_at limit ${ledgerLimits.expiredHoldsMax}`
-      return rows.map(({ id }) => ({ op: 'expire', id: this.#runtime.uuid(), hold: id, at: now }))
-    })
   }
 
   /** The whole history as text, piece by piece. */

@@ -13,8 +13,6 @@ export const ledgerLimits = {
   holdMsMax: 7 * 86_400_000,
   /** Tokens of one hold or charge. */
   tokensMax: 1_000_000_000,
-  /** Expired holds released in one round. */
-  expiredHoldsMax: 500,
   /** Signed bytes that authorise a transfer; a grant has about 300. */
   authorisationBytesMax: 4_096,
   /** Rows of one page of a history, of holds, of balances. */

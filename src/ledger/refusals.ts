@@ -1,14 +1,5 @@
-import type { Refusal } from '#protocol'
+import { formatCredits, type Refusal } from '#protocol'
 import { type BudgetLeft, type LedgerCode, ledgerCodeName } from './ledger-op.ts'
-
-/** Micro-credits as credits, without trailing zeros: 1500000 → 1.5. */
-export function creditsText(amount: bigint): string {
-  const [sign, size] = amount < 0n ? ['-', -amount] : ['', amount]
-  const rest = String(size % 1_000_000n)
-    .padStart(6, '0')
-    .replace(/0+$/, '')
-  return `${sign}${size / 1_000_000n}${rest && `.${rest}`}`
-}
 
 /**
  * What to tell who asked. `now` in milliseconds since 1970; `left` as the hold's `onRefused` was told.
@@ -18,7 +9,7 @@ export function ledgerRefusal(code: number, left: BudgetLeft | undefined, now: n
   const minute = { retryAfterMs: Math.max(1, (left?.minuteResetsAt ?? now + 60_000) - now) }
   const day = { retryAfterMs: Math.max(1, (left?.dayResetsAt ?? now + 3_600_000) - now) }
   const still = (amount: bigint | null | undefined) =>
-    amount === null || amount === undefined ? '' : `: ${creditsText(amount)} credits are left`
+    amount === null || amount === undefined ? '' : `: ${formatCredits(amount)} credits are left`
   const refusals: { readonly [code in LedgerCode]?: Refusal } = {
     rate_requests: {
       code: 'rate_limit_exceeded',

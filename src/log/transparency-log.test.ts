@@ -160,10 +160,10 @@ describe('an act', () => {
       one.log.record(tx, { actor: 'owner.key', action: 'user.create', subject: 'u1', details: { role: 'user' } }),
     )
     await db.sql`with act as (${insertAct(db.sql, { actor: 'key:k', action: 'user.disable', subject: 'u1' })}) select 1`
-    await eventually('the leaves of two acts', async () => (await one.log.countOf('act')) === 2)
-    const [proof, hashes] = [await one.log.prove('act', '1'), await one.log.hashesOf('act', ['2', '1', '3'])]
-    expect(proof?.index).toBeLessThan(2)
-    expect(hashes.map((hash) => hash?.length)).toEqual([32, 32, undefined])
+    const logged = () => db.sql`select ref from log_leaves where kind = 'act' order by ref`
+    await eventually('the leaves of two acts', async () => (await logged()).length >= 2)
+    expect(await logged()).toEqual([{ ref: '1' }, { ref: '2' }])
+    expect((await one.log.prove('act', '1'))?.index).toBeLessThan(2)
     expect(await findings(one)).toEqual([])
     expect([...one.problems, ...two.problems]).toEqual([])
   })

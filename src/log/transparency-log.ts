@@ -177,33 +177,11 @@ export class TransparencyLog implements LogReader, AsyncDisposable {
     return Buffer.concat(await new NodeReader(this.#sql, size).read(level, index * tileWidth, width))
   }
 
-  /** Hashes of leaves by name, undefined where there is none: for those who audit what the leaves commit to. */
-  async hashesOf(kind: LeafKind, refs: readonly string[]): Promise<(Buffer | undefined)[]> {
-    const rows = await this.#sql<{ ref: string; hash: Buffer }[]>`
-      select ref, hash from log_leaves where kind = ${kind} and ref = any(${[...refs]}::text[])`
-    const hashes = new Map(rows.map((row) => [row.ref, row.hash]))
-    return refs.map((ref) => hashes.get(ref))
-  }
-
-  /** How many leaves of a kind there are. Where each row has its leaf and the numbers agree, each leaf has its row. */
-  async countOf(kind: LeafKind): Promise<number> {
-    const [row] = await this.#sql<{ n: bigint }[]>`select count(*) as n from log_leaves where kind = ${kind}`
-    return Number(row?.n ?? 0)
-  }
-
   /** Recomputes everything from the stored leaves, from leaf `from` on; says what does not fit. */
   async *audit(from = 0): AsyncGenerator<LogProblem, void> {
     const { signer, dataDir, runtime } = this.#options
     const copy = await readOutsideCopy(dataDir, signer.publicKey)
     yield* auditLog({ sql: this.#sql, publicKey: signer.publicKey, copy, from, now: runtime.now() })
-  }
-
-  /** Audits what came since the last time it was found right. The first problem, if any. */
-  async auditRest(): Promise<LogProblem | undefined> {
-    const [head] = await this.#sql<{ audited: bigint; size: bigint }[]>`select audited, size from log_head`
-    for await (const problem of this.audit(Number(head?.audited ?? 0))) return problem
-    await this.#sql`update log_head set audited = ${head?.size ?? 0n} where audited < ${head?.size ?? 0n}`
-    return undefined
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

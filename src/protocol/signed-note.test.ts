@@ -24,6 +24,7 @@ interface Published {
   readonly vkey: string
   readonly parse: { readonly origin: string; readonly size: string; readonly root: string }
 }
+// the file holds these two, in this order
 const [example, checkpointExample] = list('signed-note/cases.json') as unknown as [Published, Published]
 
 const pool = identityFromSeed(Buffer.alloc(32, 7))

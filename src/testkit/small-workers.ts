@@ -284,6 +284,14 @@ export function smallRequest(more: Partial<AcceptedRequest> = {}): AcceptedReque
   }
 }
 
+/** Resolves when the client has read so many words. */
+export const afterWords = (client: SmallClient, words: number): Promise<void> =>
+  new Promise((resolve) => {
+    client.onText = ({ texts }) => {
+      if ((texts[0]?.trim().split(' ').length ?? 0) >= words) resolve()
+    }
+  })
+
 /** What a client got. */
 export interface SmallReply {
   readonly texts: string[]

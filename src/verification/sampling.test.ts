@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { epochOf } from '#protocol'
 import {
   checkProfiles,
   checkRatePpm,
   commitmentOf,
-  epochOf,
   pick,
   pickSome,
   selects,

@@ -18,11 +18,6 @@ const commitmentDomain = Buffer.from('lichen/epoch-key/1')
 const words = 1n << 64n
 const { knownBadPpm, knownGoodPpm, probationChecks, requiredPpmMin, sampledPpmMin, strictPpmMin } = verificationLimits
 
-/** The epoch of a moment (ms since 1970): hours, UTC. */
-export function epochOf(ms: number): number {
-  return Math.floor(ms / verificationLimits.epochMs)
-}
-
 /** What the pool publishes before an epoch: sha256(`lichen/epoch-key/1` ‖ key). It binds, and hides 32 random bytes. */
 export function commitmentOf(key: Buffer): Buffer {
   assert(key.length === verificationLimits.epochKeyBytes, 'an epoch key has 32 bytes')

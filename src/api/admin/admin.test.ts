@@ -60,6 +60,7 @@ function replySchema(method: string, path: string): z.ZodType | undefined {
   const limits = { pageMax: 500, pageDefault: 50 } as Parameters<typeof adminRoutes>[1]
   const deps = { admin: { identity, workers }, runtime: systemRuntime, jobs: api.jobs, models: api.models }
   const routes = adminRoutes(
+    // what these routes read of it is here, and real
     deps as unknown as Parameters<typeof adminRoutes>[0],
     limits,
     {} as Parameters<typeof adminRoutes>[2],

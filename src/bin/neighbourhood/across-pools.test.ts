@@ -19,6 +19,7 @@ test('a worker lends a whole other pool as its upstream', async () => {
   let text = ''
   for await (const chunk of stream) text += chunk.choices[0]?.delta.content ?? ''
   expect(text).toBe('bdfh')
+  // OpenAI's types do not know our member `lichen`
   const model = (await near.client().models.retrieve('lichen-demo')) as unknown as {
     lichen: { digest: null; engine: string }
   }

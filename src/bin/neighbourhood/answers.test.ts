@@ -161,6 +161,7 @@ test('every refusal reaches the official client as the class it expects', async 
   await expect(badKey).rejects.toBeInstanceOf(OpenAI.AuthenticationError)
   const noModel = client.chat.completions.create({ ...ask('x'), model: 'no-such-model' })
   await expect(noModel).rejects.toBeInstanceOf(OpenAI.NotFoundError)
+  // a type that only a client without types could send
   const wrongType = client.chat.completions.create({ ...ask('x'), temperature: 'hot' as unknown as number })
   await expect(wrongType).rejects.toBeInstanceOf(OpenAI.BadRequestError)
   const tooLong = client.chat.completions.create(ask('lichen '.repeat(20_000)))

@@ -2,6 +2,7 @@ import { sha256 } from '#crypto'
 import type { Refusal } from '../pool-error.ts'
 import { bodyCommitment } from './body-commitment.ts'
 import type { Signed } from './envelope.ts'
+import { epochOf } from './epoch.ts'
 import type { Assignment } from './messages.ts'
 import type { SignatureChecker } from './signature-checker.ts'
 
@@ -29,9 +30,6 @@ export interface AssignmentFacts {
   }
 }
 
-/** Clocks of pool and worker may lie in neighbouring hours. */
-const hourMs = 3_600_000
-
 /**
  * Why a worker does not compute, or undefined for "go ahead". That it has not honoured the same assignment before is for the worker to
  * remember; the earlier pieces behind `prefix` it does not have.
@@ -45,7 +43,8 @@ export function checkAssignment(signed: Signed<'assignment/1'>, facts: Assignmen
     return refuse('is not signed by this pool')
   }
   if (assignment.expires <= now) return refuse('has expired')
-  if (Math.abs(assignment.epoch - Math.floor(now / hourMs)) > 1) return refuse('belongs to another hour')
+  // Clocks of pool and worker may lie in neighbouring hours.
+  if (Math.abs(assignment.epoch - epochOf(now)) > 1) return refuse('belongs to another hour')
   const problem = unlikeDispatch(assignment, facts.dispatch)
   return problem ? refuse(problem) : undefined
 }

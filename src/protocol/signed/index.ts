@@ -13,6 +13,7 @@ export { checkStatements } from './check-statements.ts'
 export { decodeStrict, encode } from './dag-cbor.ts'
 export { digestOf, type SignedType } from './digest.ts'
 export { type DecodedSigned, decodeSigned, encodeSigned, type Signed, toSigned, unsigned } from './envelope.ts'
+export { epochMs, epochOf } from './epoch.ts'
 export {
   type Assignment,
   encodeMessage,
