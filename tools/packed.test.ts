@@ -11,10 +11,14 @@ const root = path.join(import.meta.dirname, '..')
 const folder = mkdtempSync(path.join(os.tmpdir(), 'lichen-packed-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
+// Without what this clone's tests set; the machine's own authorities stay, or npm cannot reach a registry behind them.
 const environment = Object.fromEntries(
-  Object.entries(process.env).filter(([name]) => !/^(npm_|LICHEN_|DATABASE_URL|NODE_|VITEST)/.test(name)),
+  Object.entries(process.env).filter(
+    ([name]) => name === 'NODE_EXTRA_CA_CERTS' || !/^(npm_|LICHEN_|DATABASE_URL|NODE_|VITEST)/.test(name),
+  ),
 )
-const npm = (cwd: string, ...args: string[]) => execFileSync('npm', args, { cwd, env: environment, encoding: 'utf8' })
+const npm = (cwd: string, ...args: string[]) =>
+  execFileSync('npm', args, { cwd, env: environment, encoding: 'utf8', timeout: 300_000 })
 
 /** Packs this clone and installs the tarball into a project of its own, with our overrides: no GPU builds. */
 function installPacked(): string {
