@@ -16,7 +16,8 @@ export type PickLabel = 'verifier' | 'position' | 'canary'
 
 const commitmentDomain = Buffer.from('lichen/epoch-key/1')
 const words = 1n << 64n
-const { knownBadPpm, knownGoodPpm, probationChecks, requiredPpmMin, sampledPpmMin, strictPpmMin } = verificationLimits
+const { earnedRateChecks, knownBadPpm, knownGoodPpm, probationChecks } = verificationLimits
+const { requiredPpmMin, sampledPpmMin, strictPpmMin } = verificationLimits
 
 /** What the pool publishes before an epoch: sha256(`lichen/epoch-key/1` ‖ key). It binds, and hides 32 random bytes. */
 export function commitmentOf(key: Buffer): Buffer {
@@ -125,23 +126,23 @@ export function uniform(source: Iterator<bigint, never>, n: number): number {
 
 /** How closely a pool looks. */
 export interface CheckProfile {
-  /** Checks without exception at the start. */
-  readonly probationChecks: number
   /** The rate that a worker with a long clean record comes down to, parts per million. */
   readonly ppmMin: number
 }
 
 export const checkProfiles = {
-  sampled: { probationChecks, ppmMin: sampledPpmMin },
-  strict: { probationChecks, ppmMin: strictPpmMin },
-  required: { probationChecks, ppmMin: requiredPpmMin },
+  sampled: { ppmMin: sampledPpmMin },
+  strict: { ppmMin: strictPpmMin },
+  required: { ppmMin: requiredPpmMin },
 } as const satisfies Record<string, CheckProfile>
 
 /**
- * Check rate in parts per million of a worker with `clean` clean checks: min(1, 20/(clean + 1)), never below the profile's.
- * A record has to be earned by checks, not by requests: the rate comes down to 3 % after 666 clean checks.
+ * Check rate in parts per million of a worker with `clean` clean checks: all of the first 20, then 18/(clean + 1), never
+ * below the profile's. A record has to be earned by checks, not by requests: the rate comes down to 3 % after 599 clean
+ * checks.
  */
 export function checkRatePpm({ clean, profile }: { readonly clean: number; readonly profile: CheckProfile }): number {
-  const earned = Math.ceil((profile.probationChecks * 1_000_000) / (clean + 1))
-  return Math.min(1_000_000, Math.max(profile.ppmMin, earned))
+  if (clean < probationChecks) return 1_000_000
+  const earned = Math.ceil((earnedRateChecks * 1_000_000) / (clean + 1))
+  return Math.max(profile.ppmMin, earned)
 }

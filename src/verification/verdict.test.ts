@@ -124,7 +124,7 @@ describe('a tribunal', () => {
 
 test.each<[string, StandingEvent[], number]>([
   ['a newcomer', [], 1_000_000],
-  ['a worker after 39 clean checks', cleans(39), 500_000],
+  ['a worker after 35 clean checks', cleans(35), 500_000],
   ['a worker after 700 clean checks', cleans(700), 30_000],
   ['the same with a chart above zero', [...cleans(700), hitBy('anna')], 1_000_000],
   ['the same, frozen', [...cleans(700), { kind: 'mismatch', by: [] }], 1_000_000],

@@ -32,7 +32,7 @@ export interface Theory {
 const overBelow = 1e-7
 
 /**
- * The Markov chain of the rule as it stands: check rate min(1, 20/(clean + 1)) down to the profile's, three charts, every
+ * The Markov chain of the rule as it stands: check rate 100 % at first, then 18/(clean + 1) down to the profile's, three charts, every
  * request checked while one of them is above zero.
  *
  * It takes the charts apart from the record: while all stand at zero only the number of clean checks matters; a hit begins
