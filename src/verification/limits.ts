@@ -3,7 +3,7 @@ import { epochMs } from '#protocol'
 /** Numbers of verified work. Repeated in docs/reference/limits.md, kept by a test. */
 export const verificationLimits = {
   /** Statements are sampled with a key that lives so long: one UTC hour. */
-  epochMs,
+  epochMs: epochMs,
   /** Bytes of an epoch's key; as long as the hash of its HMAC (RFC 2104 section 3). */
   epochKeyBytes: 32,
   /** What a pick chooses from. Beyond it the rejection of a word would no longer be a rarity. */
