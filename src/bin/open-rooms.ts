@@ -6,14 +6,17 @@ import { Jobs, jobStages } from '#jobs'
 import { Ledger } from '#ledger'
 import { TransparencyLog } from '#log'
 import type { Log, Metrics, PoolEvents } from '#observability'
+import type { WorkerId } from '#protocol'
 import type { Runtime } from '#runtime'
 import { type Database, GroupCommit } from '#storage'
+import { Standings } from '#verification'
 import { type ConnectedWorker, Workers } from '#workers'
 import { followWorkerKeys } from './admit-workers.ts'
 import { auditAtStart } from './audit-at-start.ts'
 import type { Closers } from './closers.ts'
 import type { Lifetime } from './lifetime.ts'
 import { openBooks } from './open-books.ts'
+import { ownOperator } from './own-worker.ts'
 
 /** What the rooms of a pool stand on. */
 export interface Ground {
@@ -36,6 +39,7 @@ export interface Rooms {
   readonly ledger: Ledger
   readonly transparency: TransparencyLog
   readonly commit: GroupCommit
+  readonly standings: Standings
 }
 
 /** Identity, workers and jobs, and what one must tell the other. */
@@ -79,6 +83,13 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
     },
   })
   closers.add('workers', () => workers.close())
+  const standings = await Standings.open({
+    database,
+    runtime,
+    isOwn: (id) => workers.show(id as WorkerId).worker?.operator === ownOperator,
+    onProblem: (error) => log.error({ err: error }, 'the standings of workers cannot be read'),
+  })
+  closers.add('standings', () => standings[Symbol.dispose]())
   const jobs = await Jobs.start({
     runtime,
     sql: database.sql,
@@ -96,7 +107,7 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
   closers.add('jobs', () => jobs.close())
   const following = followWorkerKeys(identity, workers, events)
   closers.add('workers’ keys', () => following[Symbol.dispose]())
-  return { identity, workers, jobs, models, ledger, transparency, commit }
+  return { identity, workers, jobs, models, ledger, transparency, commit, standings }
 }
 
 /** What came since the last audit; a history that was changed keeps the pool from starting, or ends it. */

@@ -10,7 +10,8 @@ import type { Ground, Rooms } from './open-rooms.ts'
 import type { WorkerOrder } from './worker-program.ts'
 
 /** The operator of `up`'s own worker (contracts: keys and ids). */
-const ownOperator = 'self'
+/** Whom the pool's own worker belongs to. */
+export const ownOperator = 'self'
 
 type House = Pick<Ground & Rooms, 'settings' | 'runtime' | 'log' | 'life' | 'identity' | 'pool' | 'closers'>
 

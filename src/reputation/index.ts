@@ -8,4 +8,5 @@
 export { type ChartParams, type Charts, type CheckOutcome, chartDefaults, newCharts, updateCharts } from './charts.ts'
 export { regularisedBeta } from './incomplete-beta.ts'
 export { reputationLimits } from './limits.ts'
+export { type Posterior, posteriorAfter, routingWeight, unknownPosterior } from './posterior.ts'
 export { proportionMax } from './proportion-max.ts'

@@ -1,11 +1,13 @@
 /**
  * Verification: which work is checked, what a check says, and what follows from it.
  *
- * Owns    sampling by epoch keys, the judges of margins and quorums, the standing of a worker, deterrence. All of it pure.
- * Imports crypto, ledger (the lab's money), protocol, reputation. No clock, no dice, no table: the shell reads and writes.
+ * Owns    tables standings and standing_acts; sampling by epoch keys, the judges of margins and quorums, the standing of
+ *         a worker, deterrence.
+ * Imports crypto, ledger (the lab's money), protocol, reputation, runtime, storage. The judges are pure: no clock, no dice, no table.
  * Always  the decision to check falls after the worker has signed; no single verifier convicts anybody; each decision can be made
  *         again by anybody from what the pool publishes.
  */
 export { verificationOps } from './conformance.ts'
 export { type LabResult, type LabRow, labDefaults, labHonestMin, runLab } from './lab/run-lab.ts'
 export { zoo } from './lab/zoo.ts'
+export { Standings } from './standings.ts'

@@ -12,6 +12,8 @@ export const verificationLimits = {
   probationChecks: 20,
   /** Afterwards its rate is so many to each clean check it has. 20 would check 5.1 % of the first 20,000 requests, 18 checks 4.9 %. */
   earnedRateChecks: 18,
+  /** Requests a newcomer may have at once, until those checks are over. */
+  newcomerRunsMax: 2,
   /** Lowest check rates, parts per million: the default, `strict` and `required`. */
   sampledPpmMin: 30_000,
   strictPpmMin: 100_000,

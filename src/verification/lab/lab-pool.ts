@@ -5,11 +5,12 @@ import type { CheckOutcome } from '#reputation'
 import { chooseVerifiers } from '../choose-verifiers.ts'
 import { verificationLimits } from '../limits.ts'
 import { checkProfiles, type Sample, selects, transcriptOf } from '../sampling.ts'
+import type { Duty } from '../standings.ts'
 import { type Act, decideAfterCheck, dueRatePpm, type StandingEvent } from '../verdict.ts'
 import { confirmHit, type Vote } from '../votes.ts'
 import { type Dice, diceOf } from './dice.ts'
 import { earning, LabMoney } from './lab-money.ts'
-import { type Duty, type Exhibit, LabWorker } from './lab-worker.ts'
+import { type Exhibit, LabWorker } from './lab-worker.ts'
 import { lookAt, noise, type Transcript } from './transcript.ts'
 
 /** One request for each worker every eight minutes: a day has 180, so that the 200 prices are what is held. */

@@ -1,11 +1,9 @@
 import { sha256 } from '#crypto'
 import { type CheckOutcome, chartDefaults, reputationLimits } from '#reputation'
+import type { Duty } from '../standings.ts'
 import { newStanding, type Standing } from '../verdict.ts'
 import type { Transcript } from './transcript.ts'
 import { type Adversary, honest } from './zoo.ts'
-
-/** What a worker is watched for: its own answers, and what it says of others'. */
-export type Duty = 'serve' | 'verify'
 
 /** Something a worker is accused of: it said that of a transcript. Of its own answers it says that they are clean. */
 export interface Exhibit {
