@@ -14,16 +14,16 @@ export class EngineSet {
   readonly #engines: readonly Engine[]
   readonly #agent: string
   readonly #log: AgentLog
-  readonly #demands: readonly string[]
+  readonly #features: readonly string[]
   readonly #refusedNames = new Set<string>()
   #byName: ReadonlyMap<string, { engine: Engine; offer: ModelOffer }>
   /** The offer changed: an engine went down, came up or has other models. */
   onChanged: (() => void) | undefined
 
-  /** `demands`: features of the worker itself. */
-  constructor(engines: readonly Engine[], agent: string, log: AgentLog, demands: readonly string[] = []) {
+  /** `features`: those of the worker itself. */
+  constructor(engines: readonly Engine[], agent: string, log: AgentLog, features: readonly string[] = []) {
     this.#engines = engines
-    this.#demands = demands
+    this.#features = features
     this.#agent = agent
     this.#log = log
     this.#byName = this.#collect()
@@ -47,7 +47,7 @@ export class EngineSet {
     const slots = working.reduce((sum, engine) => sum + engine.slots, 0)
     return {
       agent: this.#agent,
-      features: [...new Set(this.#engines.map((engine) => engine.kind)), ...this.#demands],
+      features: [...new Set(this.#engines.map((engine) => engine.kind)), ...this.#features],
       slots: Math.min(slotsMax, Math.max(1, slots)),
       models: models.slice(0, protocolLimits.modelsPerWorkerMax),
     }

@@ -1,7 +1,15 @@
 import type { DhKey, Identity } from '#crypto'
 import type { Engine } from '#engines'
 import { parseInvite } from '#identity'
-import { PoolError, type PoolId, payerSignatureFeature, type Refusal, type RefusalCode, type Welcome } from '#protocol'
+import {
+  PoolError,
+  type PoolId,
+  payerSignatureFeature,
+  type Refusal,
+  type RefusalCode,
+  upstreamInsideFeature,
+  type Welcome,
+} from '#protocol'
 import { type Runtime, withDeadline } from '#runtime'
 import { dialSession, type SecureSession } from '#transport'
 import { Backoff } from './backoff.ts'
@@ -30,6 +38,8 @@ export interface AgentOptions {
   readonly engines: readonly Engine[]
   /** Compute only what a payer's own key has ordered. */
   readonly requirePayerSignature?: boolean | undefined
+  /** Upstreams are run by the pool's own people: prompts that may not leave the pool may go there. */
+  readonly upstreamInside?: boolean | undefined
   /** Name and version shown to the pool's operator, at most 100 characters. */
   readonly agent: string
   readonly runtime: Runtime
@@ -111,8 +121,11 @@ class Agent {
     this.#keys = keys
     this.#door = door
     const requirePayerSignature = options.requirePayerSignature === true
-    const demands = requirePayerSignature ? [payerSignatureFeature] : []
-    this.#engines = new EngineSet(options.engines, options.agent, options.log, demands)
+    const own = [
+      ...(requirePayerSignature ? [payerSignatureFeature] : []),
+      ...(options.upstreamInside === true ? [upstreamInsideFeature] : []),
+    ]
+    this.#engines = new EngineSet(options.engines, options.agent, options.log, own)
     this.#desk = new PaperDesk(keys.identity, options.runtime, { requirePayerSignature })
     this.#backoff = new Backoff(options.runtime)
     const { signal, stopNow } = options

@@ -1,6 +1,14 @@
 import type { IncomingMessage } from 'node:http'
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
-import { type OpenAiKind, orderHeader, PoolError, protocolLimits, type Refusal } from '#protocol'
+import {
+  assuranceHeader,
+  type OpenAiKind,
+  orderHeader,
+  PoolError,
+  privacyHeader,
+  protocolLimits,
+  type Refusal,
+} from '#protocol'
 import { hangUp } from '#transport'
 import { adminRoutes } from './admin/admin-routes.ts'
 import type { ApiDeps, Client } from './deps.ts'
@@ -168,9 +176,10 @@ function addAnswerRoute<K extends OpenAiKind>(
       // Node joins repeated headers of this kind into one string.
       const key = request.headers['idempotency-key'] as string | undefined
       const order = request.headers[orderHeader] as string | undefined
-      serveAnswer(deps, house, route, { client: knownClient(client), body, key, order, exchange }).catch((error) =>
-        doorkeeper.refuse(error, request, reply, route.path),
-      )
+      const assurance = request.headers[assuranceHeader] as string | undefined
+      const privacy = request.headers[privacyHeader] as string | undefined
+      const asked = { client: knownClient(client), body, key, order, assurance, privacy, exchange }
+      serveAnswer(deps, house, route, asked).catch((error) => doorkeeper.refuse(error, request, reply, route.path))
     },
   })
 }

@@ -1,7 +1,7 @@
 import type { Role } from '#identity'
 import type { FoundReceipt, Jobs, Payer } from '#jobs'
 import type { LogReader } from '#log'
-import type { PoolId, PriceListJson, Refusal } from '#protocol'
+import type { AssuranceLevel, PoolId, PriceListJson, PrivacyMode, Refusal } from '#protocol'
 import type { Runtime } from '#runtime'
 import type { AdminDeps } from './admin/admin-deps.ts'
 import type { ApiLimits } from './limits.ts'
@@ -15,6 +15,9 @@ export interface Client extends Payer {
   readonly role: Role
   /** Names of models; null: all. */
   readonly models: readonly string[] | null
+  /** What its requests ask for when they say nothing; null: the pool's policy. */
+  readonly assurance: AssuranceLevel | null
+  readonly privacy: PrivacyMode
 }
 
 /** Everything the API needs from the rooms below, handed in by the program. */

@@ -43,13 +43,13 @@ export async function startOwnWorker(house: House, url: string, logStyle: LocalW
  * (`unknown`), as after a change of databases.
  */
 async function orderFor(house: House, url: string, unknown: boolean): Promise<WorkerOrder> {
-  const { model, upstream, upstreamApiKey, slots, threads, payerSignature, data, name } = house.settings
+  const { model, upstream, upstreamApiKey, slots, threads, payerSignature, upstreamInside, data, name } = house.settings
   const { poolId } = house.pool
   const dataDir = path.join(data, 'local-worker')
   const membership = await loadMembership(dataDir)
   if (membership && membership.poolId !== poolId) await rm(path.join(dataDir, 'membership.json'))
   const joined = membership?.poolId === poolId && !unknown
-  const lent = { models: model, upstreams: upstream, upstreamApiKey, slots, threads, payerSignature }
+  const lent = { models: model, upstreams: upstream, upstreamApiKey, slots, threads, payerSignature, upstreamInside }
   return {
     dataDir,
     url,

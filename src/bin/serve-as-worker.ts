@@ -23,10 +23,10 @@ export async function serveAsWorker({ invite, dataDir, settings, name, json }: S
   const level = pretty && !json && settings.logLevel === 'info' ? 'warn' : settings.logLevel
   const { log, flush } = createLog({ level, pretty, color, program: 'worker' })
   const onStatus = json ? announceAsJson() : pretty ? announce : () => {}
-  const { model, upstream, upstreamApiKey, slots, threads, payerSignature, shutdownTimeout } = settings
+  const { model, upstream, upstreamApiKey, slots, threads, payerSignature, upstreamInside, shutdownTimeout } = settings
   const watchLauncher = surroundings().launchedByNpm
   const life = watchLifetime({ runtime: systemRuntime, log, flush, watchLauncher, drainMs: shutdownTimeout })
-  const lent = { models: model, upstreams: upstream, upstreamApiKey, slots, threads, payerSignature }
+  const lent = { models: model, upstreams: upstream, upstreamApiKey, slots, threads, payerSignature, upstreamInside }
   const order = { dataDir, invite, name, ...lent }
   try {
     const end = await runWorker({ ...order, drainMs: shutdownTimeout }, { runtime: systemRuntime, log, life, onStatus })

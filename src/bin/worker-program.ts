@@ -25,6 +25,8 @@ export interface WorkerOrder {
   readonly threads?: number | undefined
   readonly name: string
   readonly payerSignature: 'optional' | 'required'
+  /** Its upstreams are run by the pool's own people. */
+  readonly upstreamInside: boolean
   /** How long running requests may go on once the worker is told to stop, milliseconds. */
   readonly drainMs: number
 }
@@ -54,6 +56,7 @@ export async function runWorker(
       invite: order.invite,
       engines,
       requirePayerSignature: order.payerSignature === 'required',
+      upstreamInside: order.upstreamInside,
       agent: `${order.name} lichen/${packageVersion}`.slice(0, 100),
       runtime,
       log,

@@ -94,6 +94,10 @@ export const settingsTable = {
     secret: true,
     doc: 'The key the upstream asks for.',
   }),
+  upstreamInside: withDefault(yesNo, false, {
+    programs: ['worker'],
+    doc: 'The upstream runs on machines of the pool’s own people: requests with the privacy `paranoid` may go there.',
+  }),
   slots: optional(integer(1, 4_096), {
     fallbackText: '4 for model files, 16 for an upstream',
     programs: ['worker'],

@@ -1,3 +1,4 @@
+import type { AssuranceLevel, PrivacyMode } from '#protocol'
 import { revisionOf } from './change-feed.ts'
 import type { Role } from './roles.ts'
 
@@ -25,6 +26,12 @@ export interface ApiKey {
   readonly weight: number
   /** `required`: an order that the pool would sign for the user is refused. */
   readonly payerSignature: PayerSignature
+  /** How its answers are checked when a request says nothing; null: the pool's policy. */
+  readonly assurance: AssuranceLevel | null
+  /** Who may see its prompts when a request says nothing. */
+  readonly privacy: PrivacyMode
+  /** Workers that compute an answer with the assurance `required`; null: the pool's setting. */
+  readonly requiredWorkers: number | null
   /** Raw Ed25519 key the user signs orders with. */
   readonly payerKey: Buffer | null
 }
@@ -54,6 +61,9 @@ export interface ApiKeyChange {
   readonly budgetPerDay?: bigint | null
   readonly weight?: number
   readonly payerSignature?: PayerSignature
+  readonly assurance?: AssuranceLevel | null
+  readonly privacy?: PrivacyMode
+  readonly requiredWorkers?: number | null
 }
 
 export interface NewApiKey extends ApiKeyChange {
@@ -78,6 +88,7 @@ export const apiKeyColumns = `k.id, k.name, encode(k.key_hash, 'hex') as "keyHas
   k.created_at as "createdAt", k.expires_at as "expiresAt", k.revoked_at as "revokedAt", k.models, k.weight,
   k.requests_per_minute as "requestsPerMinute", k.tokens_per_minute as "tokensPerMinute",
   k.budget_total as "budgetTotal", k.budget_per_day as "budgetPerDay", k.payer_signature as "payerSignature",
+  k.assurance, k.privacy, k.required_workers as "requiredWorkers",
   ${revisionOf('k')}`
 
 export const apiKeyTables = 'api_keys k join users u on u.id = k.user_id'

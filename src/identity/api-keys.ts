@@ -44,6 +44,9 @@ const unlimited = {
   budgetPerDay: null,
   weight: 1,
   payerSignature: 'optional',
+  assurance: null,
+  privacy: 'standard',
+  requiredWorkers: null,
 } as const satisfies Required<ApiKeyChange>
 
 /** API keys: made, listed, changed, revoked, and recognised from memory. */
@@ -209,6 +212,9 @@ function merged(before: Limits, change: ApiKeyChange): Limits {
     budgetPerDay: pick('budgetPerDay') ?? null,
     weight: change.weight ?? before.weight,
     payerSignature: change.payerSignature ?? before.payerSignature,
+    assurance: pick('assurance') ?? null,
+    privacy: change.privacy ?? before.privacy,
+    requiredWorkers: pick('requiredWorkers') ?? null,
   }
 }
 
@@ -234,10 +240,12 @@ async function insertKey(tx: Tx, key: Made): Promise<ApiKeyRow> {
   const [row] = await tx<ApiKeyRow[]>`
     with k as (
       insert into api_keys (id, user_id, name, key_hash, role, created_at, expires_at, models, weight,
-        requests_per_minute, tokens_per_minute, budget_total, budget_per_day, payer_signature)
+        requests_per_minute, tokens_per_minute, budget_total, budget_per_day, payer_signature, assurance, privacy,
+        required_workers)
       values (${key.id}, ${key.userId}, ${key.name}, decode(${key.keyHash}, 'hex'), ${key.role}, ${key.createdAt},
         ${key.expiresAt}, ${key.models as string[] | null}, ${key.weight}, ${key.requestsPerMinute},
-        ${key.tokensPerMinute}, ${key.budgetTotal}, ${key.budgetPerDay}, ${key.payerSignature})
+        ${key.tokensPerMinute}, ${key.budgetTotal}, ${key.budgetPerDay}, ${key.payerSignature}, ${key.assurance},
+        ${key.privacy}, ${key.requiredWorkers})
       returning *)
     select ${tx.unsafe(apiKeyColumns)} from k join users u on u.id = k.user_id`
   if (!row) throw new Error('an inserted API key is not there')
@@ -251,7 +259,8 @@ async function updateKey(tx: Tx, id: string, key: Limits, role: Role | undefined
       update api_keys set role = coalesce(${role ?? null}, role), expires_at = ${key.expiresAt},
         models = ${key.models as string[] | null}, weight = ${key.weight},
         requests_per_minute = ${key.requestsPerMinute}, tokens_per_minute = ${key.tokensPerMinute},
-        budget_total = ${key.budgetTotal}, budget_per_day = ${key.budgetPerDay}, payer_signature = ${key.payerSignature}
+        budget_total = ${key.budgetTotal}, budget_per_day = ${key.budgetPerDay}, payer_signature = ${key.payerSignature},
+        assurance = ${key.assurance}, privacy = ${key.privacy}, required_workers = ${key.requiredWorkers}
        where id = ${id} returning *)
     select ${tx.unsafe(apiKeyColumns)} from k join users u on u.id = k.user_id`
   if (!row) throw new Error(`API key ${id} was locked and is not there`)
@@ -273,6 +282,9 @@ function detailsOf(key: ApiKeyRow) {
     budget_total: key.budgetTotal?.toString() ?? null,
     budget_per_day: key.budgetPerDay?.toString() ?? null,
     payer_signature: key.payerSignature,
+    assurance: key.assurance,
+    privacy: key.privacy,
+    required_workers: key.requiredWorkers,
   }
 }
 

@@ -71,6 +71,9 @@ describe('an installation from before there were users', () => {
       budgetPerDay: null,
       tokensPerMinute: null,
       payerSignature: 'optional',
+      assurance: null,
+      privacy: 'standard',
+      requiredWorkers: null,
       payerKey: null,
     })
   })

@@ -1,4 +1,11 @@
-import type { ModelFeature, OrderHeader } from '#protocol'
+import type { AssuranceLevel, ModelFeature, OrderHeader, PrivacyMode } from '#protocol'
+
+/** How a request wants its answer checked. */
+export interface AssuranceWish {
+  readonly level: AssuranceLevel
+  /** Asked for by header, body, key or order: refused when it cannot be given. Else it is the pool's policy, which serves all the same and says so. */
+  readonly explicit: boolean
+}
 
 /** Who asks, who pays, and within which limits. */
 export interface Payer {
@@ -16,6 +23,8 @@ export interface Payer {
   readonly budgetPerDay: bigint | null
   readonly requestsPerMinute: number | null
   readonly tokensPerMinute: number | null
+  /** Workers that compute an answer with the assurance `required`; null or absent: the pool's setting. */
+  readonly requiredWorkers?: number | null | undefined
 }
 
 /** A parsed and authorised request, as the API hands it in. Nothing of its content reaches the database. */
@@ -30,6 +39,10 @@ export interface AcceptedRequest {
   readonly key: Payer
   /** What the client's own payer key has signed, if it has one; else the pool signs as custodian. */
   readonly order?: OrderHeader | undefined
+  /** `sampled`, as a policy, when absent. */
+  readonly assurance?: AssuranceWish | undefined
+  /** Who may see the prompt; `standard` when absent. */
+  readonly privacy?: PrivacyMode | undefined
   /** What a worker must offer beside the model: `kind` itself, and logprobs, json_schema, tools, vision where used. */
   readonly needs: readonly ModelFeature[]
   /** Choices, 1 … 16. Each is a run of its own. */

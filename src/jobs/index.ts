@@ -6,7 +6,7 @@
  * Always  order, hold and job are durable together before a worker hears of it, every job ends and is settled once, with a receipt,
  *         and no prompt or reply is stored.
  */
-export type { AcceptedRequest, Payer } from './accepted-request.ts'
+export type { AcceptedRequest, AssuranceWish, Payer } from './accepted-request.ts'
 export { auditJobLeaves, auditJobTables } from './audit-tables.ts'
 export type { JobEvents } from './events.ts'
 export type { JobDetails, JobSummary } from './find-jobs.ts'

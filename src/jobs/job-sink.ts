@@ -1,5 +1,6 @@
 import type { BudgetLeft } from '#ledger'
-import type { FinishReason, Refusal, Token } from '#protocol'
+import type { FinishReason, PrivacyMode, Refusal, Token } from '#protocol'
+import type { Assurance } from './assurance.ts'
 
 /** Where one job's answer goes. Calls arrive in order, never after {@link JobHandle.cancel}, exactly one of `end` and `failed` last. */
 export interface JobSink {
@@ -30,6 +31,10 @@ export interface JobHandle {
   readonly left: BudgetLeft | undefined
   /** 32 bytes that open the receipt's commitment to the request body. They are nowhere on disk. */
   readonly salt: Buffer
+  /** How it is checked. */
+  readonly assurance: Assurance
+  /** Who may see its prompt. */
+  readonly privacy: PrivacyMode
   /** The client is gone: every run stops now, what was relayed is what is counted. The sink hears nothing more. */
   cancel(): void
   /** `bytes` of a choice's text (UTF-8) have left the pool; the worker may send as much again. Streaming jobs only need this. */

@@ -1,6 +1,7 @@
 import type { BudgetLeft } from '#ledger'
-import type { RefusalCode, UsageClaim } from '#protocol'
+import type { PrivacyMode, RefusalCode, UsageClaim, WorkerId } from '#protocol'
 import type { AcceptedRequest } from './accepted-request.ts'
+import type { Assurance } from './assurance.ts'
 import { Choice } from './choice.ts'
 import { type CountBounds, countBilled, countUsage, promptTokensMax } from './count-usage.ts'
 import type { JobHandle, JobSink } from './job-sink.ts'
@@ -37,6 +38,9 @@ export class Job implements JobHandle {
   code: RefusalCode | null = null
   /** sha256 of the response as it was sent; null when there is none. */
   response: Buffer | null = null
+  readonly assurance: Assurance
+  /** Workers that were sent the prompt, in order; those included that only said they are busy. */
+  readonly exposure = new Set<WorkerId>()
   /** What is left of the key's budget, as of its acceptance. */
   left: BudgetLeft | undefined
   #ordered: Ordered | undefined
@@ -55,6 +59,7 @@ export class Job implements JobHandle {
       now: number
       monotonic: number
       deadlineMs: number
+      assurance: Assurance
     },
     runner: JobRunner,
   ) {
@@ -64,6 +69,7 @@ export class Job implements JobHandle {
     this.features = more.features
     this.prefix = more.prefix
     this.seed = more.seed
+    this.assurance = more.assurance
     this.acceptedAt = more.now
     this.deadlineAt = more.now + more.deadlineMs
     this.acceptedMonotonic = more.monotonic
@@ -73,6 +79,10 @@ export class Job implements JobHandle {
     this.bounds = { maxTokens: request.maxTokens, promptTokensMax: promptTokensMax(request), prompts }
     this.choices = Array.from({ length: request.choices }, (_, index) => new Choice(this, index))
     this.#runner = runner
+  }
+
+  get privacy(): PrivacyMode {
+    return this.request.privacy ?? 'standard'
   }
 
   get over(): boolean {

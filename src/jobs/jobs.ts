@@ -2,10 +2,11 @@ import type { Identity } from '#crypto'
 import type { Leaf } from '#log'
 import { PoolError, type Refusal, type WorkerId } from '#protocol'
 import type { Runtime, Timer } from '#runtime'
-import { featureBits, prefixKeys, Scheduler } from '#scheduler'
+import { featureBits, type LaneFeature, prefixKeys, Scheduler } from '#scheduler'
 import { type GroupCommit, part, type Sql, type Stage } from '#storage'
 import type { Workers } from '#workers'
 import type { AcceptedRequest } from './accepted-request.ts'
+import { type Assurance, assuranceOf, wishOf } from './assurance.ts'
 import type { Choice } from './choice.ts'
 import type { JobEvents } from './events.ts'
 import { type JobDetails, type JobSummary, listJobs, showJob } from './find-jobs.ts'
@@ -20,7 +21,15 @@ import { Orders, type Prices } from './orders.ts'
 import { Orphans } from './orphans.ts'
 import { OutcomeWriter } from './outcome-writer.ts'
 import { PoolInstance } from './pool-instance.ts'
-import { bodiesFull, featureMissing, modelNotFound, queueFull, shuttingDown } from './refusals.ts'
+import {
+  assuranceUnavailable,
+  bodiesFull,
+  featureMissing,
+  modelNotFound,
+  onlyOutside,
+  queueFull,
+  shuttingDown,
+} from './refusals.ts'
 import { Roster, type RosterWorker } from './roster.ts'
 import { Runner } from './runner.ts'
 import { samplerSeed } from './sampler-seed.ts'
@@ -59,12 +68,15 @@ export interface JobsOptions {
   readonly pricesFor: (model: string) => Promise<Prices>
   /** For the whole pool; `optional` unless given. */
   readonly payerSignature?: 'optional' | 'required'
+  /** Why an answer to this request cannot be checked by sampling, as a word for machines; `undefined` when it can. */
+  readonly whyUnchecked?: (request: AcceptedRequest) => string | undefined
 }
 
 /** Every job of this pool process. */
 export class Jobs implements AsyncDisposable {
   readonly #o: JobsOptions
   readonly #deadlineMs: number
+  readonly #whyUnchecked: (request: AcceptedRequest) => string | undefined
   readonly #bodyBytesMax: number
   readonly #events: JobEvents
   readonly #scheduler: Scheduler<Choice>
@@ -87,6 +99,7 @@ export class Jobs implements AsyncDisposable {
   private constructor(options: JobsOptions) {
     const { runtime, sql, commit, workers, events = {}, settings = {} } = options
     this.#o = options
+    this.#whyUnchecked = options.whyUnchecked ?? (() => 'checks_not_offered')
     this.#deadlineMs = settings.deadlineMs ?? jobsLimits.deadlineMs
     this.#bodyBytesMax = settings.bodyBytesMax ?? jobsLimits.bodyBytesMax
     this.#events = events
@@ -162,16 +175,18 @@ export class Jobs implements AsyncDisposable {
   /**
    * Takes a request on: it is on disk when this resolves, and its answer goes to `sink`, which hears nothing before the
    * caller has the handle.
-   * @throws PoolError model_not_found, unsupported_parameter, queue_full, overloaded, shutting_down,
+   * @throws PoolError model_not_found, unsupported_parameter, queue_full, overloaded, shutting_down, assurance_unavailable, privacy_unavailable,
    *         idempotency_in_progress, database_unavailable, order_*, payer_signature_required, insufficient_credit, budget_exceeded,
    *         rate_limit_exceeded, token_rate_exceeded.
    */
   async accept(request: AcceptedRequest, sink: JobSink): Promise<JobHandle> {
-    const features = featureBits(request.order ? request.needs : [...request.needs, 'custodial'])
+    const features = featureBits(laneNeeds(request))
     const unserved = this.#isServed(request, features) ? undefined : await this.#whyNotServed(request)
-    const refusal = this.#closed ? shuttingDown : (unserved ?? this.#admit(request))
-    if (refusal) throw this.#refused(request, PoolError.from(refusal))
-    const job = this.#newJob(request, sink, features)
+    const assurance = this.#assure(request)
+    const unassured = 'code' in assurance ? assurance : undefined
+    const refusal = this.#closed ? shuttingDown : (unserved ?? unassured ?? this.#admit(request))
+    if (refusal || 'code' in assurance) throw this.#refused(request, PoolError.from(refusal ?? shuttingDown))
+    const job = this.#newJob(request, sink, features, assurance)
     const writing = this.#write(job)
     this.#writing.add(writing)
     try {
@@ -250,7 +265,19 @@ export class Jobs implements AsyncDisposable {
     const known = await this.#models.featuresOf(request.model)
     if (!known) return modelNotFound(request.model)
     const missing = request.needs.filter((feature) => !known.has(feature))
-    return missing.length > 0 ? featureMissing(request.model, missing) : undefined
+    if (missing.length > 0) return featureMissing(request.model, missing)
+    const isOutside = request.privacy === 'paranoid' && this.#isServed(request, featureBits(request.needs))
+    return isOutside ? onlyOutside(request.model) : undefined
+  }
+
+  /** How the answer will be checked, or why not although that was insisted on. */
+  #assure(request: AcceptedRequest): Assurance | Refusal {
+    const wish = wishOf(request)
+    const unchecked = request.privacy === 'single-exposure' ? 'single_exposure' : this.#whyUnchecked(request)
+    if (wish.explicit && wish.level !== 'none' && unchecked !== undefined) {
+      return assuranceUnavailable(wish.level, unchecked, 'this pool cannot check answers to this request.')
+    }
+    return assuranceOf(wish, unchecked)
   }
 
   #admit(request: AcceptedRequest): Refusal | undefined {
@@ -262,7 +289,7 @@ export class Jobs implements AsyncDisposable {
     return undefined
   }
 
-  #newJob(request: AcceptedRequest, sink: JobSink, features: number): Job {
+  #newJob(request: AcceptedRequest, sink: JobSink, features: number, assurance: Assurance): Job {
     const { runtime } = this.#o
     const seed = request.seed === undefined ? runtime.randomBytes(32) : samplerSeed(request.seed)
     const more = {
@@ -272,6 +299,7 @@ export class Jobs implements AsyncDisposable {
       seed: seed.toString('hex'),
       now: runtime.now(),
       monotonic: runtime.monotonic(),
+      assurance,
       deadlineMs: Math.min(request.deadlineMs ?? this.#deadlineMs, this.#deadlineMs),
     }
     const job = new Job(request, sink, more, this.#runner)
@@ -312,4 +340,10 @@ export class Jobs implements AsyncDisposable {
     this.#events.jobRefused?.({ code: error.code, keyId: request.key.id, kind: request.kind })
     return error
   }
+}
+
+/** What the lane of a request must have besides the model. */
+function laneNeeds({ needs, order, privacy }: AcceptedRequest): readonly LaneFeature[] {
+  const custodial = order ? [] : (['custodial'] as const)
+  return privacy === 'paranoid' ? [...needs, ...custodial, 'inside'] : [...needs, ...custodial]
 }

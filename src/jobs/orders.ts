@@ -19,6 +19,7 @@ import {
 import type { Runtime } from '#runtime'
 import type { Papers } from '#workers'
 import type { AcceptedRequest } from './accepted-request.ts'
+import { wishOf } from './assurance.ts'
 import { promptTokensMax } from './count-usage.ts'
 import { jobsLimits } from './limits.ts'
 
@@ -157,6 +158,8 @@ export class Orders {
       model: request.model,
       digest: request.digest ? Buffer.from(request.digest, 'hex') : order.order.message.digest,
       prices: terms.prices,
+      // What is only the pool's policy leaves it to the order.
+      assurance: wishOf(request).explicit ? wishOf(request).level : undefined,
       needed: terms.cap,
       account: key.account,
       payerKey: key.payerKey,
@@ -186,7 +189,7 @@ export class Orders {
       digest: request.digest ? Buffer.from(request.digest, 'hex') : null,
       cap: terms.cap,
       prices: terms.prices,
-      assurance: 'sampled',
+      assurance: wishOf(request).level,
       expires,
       commitment: bodyCommitment(salt, request.body),
     }

@@ -1,4 +1,4 @@
-import type { ModelFeature, Refusal } from '#protocol'
+import type { AssuranceLevel, ModelFeature, Refusal } from '#protocol'
 
 const again = 'Try again in a moment; official clients do so by themselves.'
 
@@ -21,6 +21,27 @@ export const noWorker = (model: string): Refusal => ({
   message: `No worker that offers ${JSON.stringify(model)} is connected right now.`,
   fix: again,
   retryAfterMs: 5_000,
+})
+
+export const assuranceUnavailable = (level: AssuranceLevel, reason: string, message: string): Refusal => ({
+  code: 'assurance_unavailable',
+  message: `The assurance \`${level}\` cannot be given now (${reason}): ${message}`,
+  fix: 'Try again later, or ask for `none`: the answer is then served and the receipt says that nobody checks it.',
+  retryAfterMs: 30_000,
+})
+
+export const onlyOutside = (model: string): Refusal => ({
+  code: 'privacy_unavailable',
+  message: `Every worker that offers ${JSON.stringify(model)} now sends prompts on to a server outside the pool.`,
+  fix: 'Choose a model that `GET /v1/models` lists with a digest, or ask with the privacy `standard`.',
+  retryAfterMs: 30_000,
+})
+
+/** The prompt was seen once, and must not be seen again. */
+export const seenOnce = (refusal: Refusal): Refusal => ({
+  ...refusal,
+  message: `${refusal.message} With the privacy \`single-exposure\` no second worker may see the prompt.`,
+  fix: 'Ask again: that is a new exposure, of which you decide.',
 })
 
 export const queueFull = (whose: 'key' | 'pool', retryAfterMs: number): Refusal => ({

@@ -1,4 +1,4 @@
-import { type ModelOffer, payerSignatureFeature, type WorkerId } from '#protocol'
+import { type ModelOffer, payerSignatureFeature, upstreamInsideFeature, type WorkerId } from '#protocol'
 import { type Lane, type LaneOffer, suits, type WorkerIndex } from '#scheduler'
 import type { ConnectedWorker } from '#workers'
 
@@ -95,10 +95,16 @@ export class Roster {
 
 const demandsPayer = (worker: RosterWorker | undefined) => worker?.features.includes(payerSignatureFeature) === true
 
+const inside = ['inside'] as const
+
+/** Whether prompts stay with the worker: a model file is computed there, an upstream is another's server unless its operator says otherwise. */
+const isInside = ({ features }: RosterWorker, { engine }: ModelOffer) =>
+  engine !== 'openai' || features.includes(upstreamInsideFeature)
+
 function laneOffersOf(worker: RosterWorker) {
   const custodial = demandsPayer(worker) ? [] : (['custodial'] as const)
   return worker.offers.map((offer) => {
     const { name, digest, features } = offer
-    return { name, digest, features: [...features, ...custodial], offer }
+    return { name, digest, features: [...features, ...custodial, ...(isInside(worker, offer) ? inside : [])], offer }
   })
 }

@@ -1,4 +1,4 @@
-import type { Token } from '#protocol'
+import type { Token, WorkerId } from '#protocol'
 import type { RunEnd, RunOutput, RunSink } from '#workers'
 import type { Attempt } from './attempt.ts'
 import type { Choice } from './choice.ts'
@@ -27,6 +27,10 @@ export class RunRelay implements RunSink {
     this.#choice = choice
     this.#attempt = attempt
     this.#listener = listener
+  }
+
+  sent(): void {
+    this.#choice.job.exposure.add(this.#attempt.workerId as WorkerId)
   }
 
   tokens(tokens: Token[]): void {

@@ -105,7 +105,6 @@ function poolStatement(
   const attempts = job.choices.flatMap((choice) =>
     choice.attempts.map((attempt, n) => ({ choice: choice.index, n, attempt })),
   )
-  const workerIds = [...new Set(attempts.map(({ attempt }) => attempt.workerId))]
   return {
     pool,
     job: job.id,
@@ -131,8 +130,8 @@ function poolStatement(
     price,
     transfer,
     prices: terms.prices,
-    exposure: workerIds.map((id) => Buffer.from(id, 'hex')),
-    assurance: { asked: order.message.assurance, given: 'none', reason: 'checks_not_offered' },
+    exposure: [...job.exposure].map((id) => Buffer.from(id, 'hex')),
+    assurance: job.assurance,
     evidence: 'none',
     commitment: order.message.commitment,
     epoch: epochOf(job.acceptedAt),

@@ -1,7 +1,7 @@
 import type { Refusal } from '#protocol'
 import type { Choice } from './choice.ts'
 import { jobsLimits } from './limits.ts'
-import { noWorker, waitedTooLong } from './refusals.ts'
+import { noWorker, seenOnce, waitedTooLong } from './refusals.ts'
 
 /** How long a run may wait. */
 export interface Patience {
@@ -14,7 +14,9 @@ export interface Patience {
 
 /** Why a choice whose attempt just failed with `refusal` is not tried again, or `undefined` when it is. */
 export function whyNotAgain(choice: Choice, refusal: Refusal): Refusal | undefined {
-  const isConstrained = choice.job.request.needs.includes('json_schema')
+  const { job } = choice
+  if (job.privacy === 'single-exposure' && job.exposure.size > 0) return seenOnce(refusal)
+  const isConstrained = job.request.needs.includes('json_schema')
   const attemptsMax = isConstrained ? jobsLimits.constrainedAttemptsMax : jobsLimits.attemptsMax
   const tooOften = choice.excluded.length >= attemptsMax
   return tooOften || (choice.begun && !choice.continuable) ? refusal : undefined

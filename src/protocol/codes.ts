@@ -50,6 +50,8 @@ export const refusalCodes = {
   ledger_conflict: { status: 409, type: 'invalid_request_error' },
   // what went wrong here
   no_worker: { status: 503, type: 'service_unavailable_error' },
+  assurance_unavailable: { status: 503, type: 'service_unavailable_error' },
+  privacy_unavailable: { status: 503, type: 'service_unavailable_error' },
   overloaded: { status: 503, type: 'service_unavailable_error' },
   shutting_down: { status: 503, type: 'service_unavailable_error' },
   database_unavailable: { status: 503, type: 'service_unavailable_error' },

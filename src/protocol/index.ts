@@ -5,6 +5,15 @@
  * Imports crypto. No clock, no disk, no socket.
  * Always  parsing never throws on bytes from outside; it returns a refusal.
  */
+export {
+  type AssuranceLevel,
+  assuranceHeader,
+  assuranceLevels,
+  assuranceWorkers,
+  type PrivacyMode,
+  privacyHeader,
+  privacyModes,
+} from './assurance.ts'
 export { type RefusalCode, refusalCodes } from './codes.ts'
 export { type ConformanceOp, conformanceOp, hexSchema, type OpResult, protocolOps, refused } from './conformance.ts'
 export { formatCredits, parseCredits } from './credits.ts'

@@ -47,6 +47,9 @@ export const messageType = {
 /** Feature of a worker that computes only what a payer's own key has ordered, and wants to see the order. */
 export const payerSignatureFeature = 'payer_signature'
 
+/** Feature of a worker whose upstreams are run by the pool's own people: `paranoid` requests may go there. Its operator's word. */
+export const upstreamInsideFeature = 'upstream_inside'
+
 const streamId = z.int().min(0).max(0xffff_ffff)
 const count = z.int().min(0).max(0xffff_ffff)
 const base64 = z.string().max(16_384)

@@ -9,4 +9,11 @@ export type { Ticket } from './fair-queue.ts'
 export type { Lane } from './lane.ts'
 export { prefixKeys } from './prefix-affinity.ts'
 export { Scheduler, type Urgent } from './scheduler.ts'
-export { featureBits, type LaneOffer, suits, type WorkerCapacity, WorkerIndex } from './worker-index.ts'
+export {
+  featureBits,
+  type LaneFeature,
+  type LaneOffer,
+  suits,
+  type WorkerCapacity,
+  WorkerIndex,
+} from './worker-index.ts'

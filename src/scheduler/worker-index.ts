@@ -32,9 +32,12 @@ interface Entry {
   members: LaneMember[]
 }
 
-/** What a lane can ask for: features of a model, and that its worker takes orders which the pool signs as custodian. */
-export type LaneFeature = ModelFeature | 'custodial'
-const laneFeatures: readonly LaneFeature[] = [...modelFeatures, 'custodial']
+/**
+ * What a lane can ask for: features of a model, that its worker takes orders which the pool signs as custodian, and that prompts stay
+ * inside the pool there.
+ */
+export type LaneFeature = ModelFeature | 'custodial' | 'inside'
+const laneFeatures: readonly LaneFeature[] = [...modelFeatures, 'custodial', 'inside']
 
 /** An offer as the index sees it. */
 export interface LaneOffer extends Pick<ModelOffer, 'name' | 'digest'> {

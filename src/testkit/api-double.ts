@@ -21,9 +21,13 @@ import { testPool } from './with-papers.ts'
 export class ScriptedJob implements JobHandle {
   readonly id = systemRuntime.uuid()
   readonly left = undefined
+  readonly assurance = { asked: 'sampled', given: 'none', reason: 'no_verifier' } as const
   readonly salt = Buffer.alloc(32, 0x5a)
   readonly request: AcceptedRequest
   readonly sink: JobSink
+  get privacy() {
+    return this.request.privacy ?? 'standard'
+  }
   cancelled = false
   consumedBytes = 0
   onCancel: () => void = () => {}
@@ -214,9 +218,24 @@ export class ApiDouble implements AsyncDisposable {
   stopping = false
 
   private constructor(more: Partial<ApiDeps>) {
+    const says = { assurance: null, privacy: 'standard' } as const
     const clients: Record<string, Client> = {
-      'sk-all': { ...smallPayer('all'), userId: 'ada', role: 'user', models: null },
-      'sk-few': { ...smallPayer('few', { requestsPerMinute: 3 }), userId: 'ada', role: 'user', models: ['toy'] },
+      'sk-all': { ...smallPayer('all'), userId: 'ada', role: 'user', models: null, ...says },
+      'sk-strict': {
+        ...smallPayer('strict'),
+        userId: 'ada',
+        role: 'user',
+        models: null,
+        assurance: 'required',
+        privacy: 'paranoid',
+      },
+      'sk-few': {
+        ...smallPayer('few', { requestsPerMinute: 3 }),
+        userId: 'ada',
+        role: 'user',
+        models: ['toy'],
+        ...says,
+      },
     }
     const features = ['chat', 'completion', 'logprobs', 'json_schema'] as const
     const offers = [offerOf('toy', [...features], toyDigest), offerOf('org/vectors', ['embedding'])]

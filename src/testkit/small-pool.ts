@@ -24,6 +24,7 @@ export interface SmallPoolOptions {
   /** Of {@link smallAccount} when the database is new, micro-credits. */
   readonly credits?: bigint
   readonly payerSignature?: 'optional' | 'required'
+  readonly whyUnchecked?: JobsOptions['whyUnchecked']
   /** Signs; {@link testPool} unless given. */
   readonly pool?: Identity
   /** Real workers instead of small ones; whoever opens them tells `jobs` who comes and goes. */
@@ -76,6 +77,7 @@ export class SmallPool implements AsyncDisposable {
       logStage: log.stage,
       pricesFor: (model) => pool.ledger.prices.for(model),
       payerSignature: options.payerSignature ?? 'optional',
+      ...(options.whyUnchecked ? { whyUnchecked: options.whyUnchecked } : {}),
       events,
       settings: { noWorkerGraceMs: 300, takeoverGraceMs: 300, ...options.settings },
     })

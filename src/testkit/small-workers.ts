@@ -241,6 +241,7 @@ export class SmallWorkers {
     const run = new SmallRun(worker, order, sink)
     worker.runs.add(run)
     worker.had.push(run)
+    sink.sent?.()
     setImmediate(() => void worker.plan(run))
     return run
   }

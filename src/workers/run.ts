@@ -30,6 +30,8 @@ export type RunOutput =
 
 /** Where a run's answer goes. Exactly one of `end`, `failed`, `lost` is called, unless the run was cancelled first. */
 export interface RunSink {
+  /** The worker is being sent the prompt now. Called before `dispatch` returns, or once there is a slot; never for a run that was not sent. */
+  sent?(): void
   /** Pieces are views of the received message: copy what is kept for long. */
   tokens(tokens: Token[]): void
   delta(delta: Record<string, unknown>): void
@@ -118,6 +120,7 @@ export class Run implements RunHandle {
 
   started(): void {
     this.#state = 'running'
+    this.#sink.sent?.()
   }
 
   cancel(): void {

@@ -169,7 +169,7 @@ export class WorkerSession implements ConnectedWorker {
     }
   }
 
-  /** Starts a run, or tells the sink soon why not; never calls the sink before it returns. */
+  /** Starts a run, or tells the sink soon why not; before it returns the sink hears at most `sent`. */
   dispatch(order: RunOrder, sink: RunSink): RunHandle {
     const run = new Run(this.#nextStream(), order, sink, this.#link)
     const refusal = this.#cannotTake()

@@ -69,7 +69,7 @@ export class Workers implements Disposable {
     else this.#contest(first, session, latest)
   }
 
-  /** Gives a run to a worker. The sink is never called before this returns. */
+  /** Gives a run to a worker. Before this returns the sink hears at most `sent`. */
   dispatch(id: WorkerId, order: RunOrder, sink: RunSink): RunHandle {
     const session = this.#sessions.get(id)
     if (session?.serving) return session.dispatch(order, sink)

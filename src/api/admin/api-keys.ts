@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { type ApiKeyChange, type ApiKeyRecord, ownerNameSchema, payerSignatures, roles } from '#identity'
+import { assuranceLevels, assuranceWorkers, privacyModes } from '#protocol'
 import type { Runtime } from '#runtime'
 import type { ApiLimits } from '../limits.ts'
 import { type Route, route } from '../route.ts'
@@ -29,6 +30,11 @@ const keySchema = z.strictObject({
   budget_per_day: z.string().nullable(),
   weight: z.number(),
   payer_signature: z.enum(payerSignatures),
+  /** What its requests ask for when they say nothing; null: the pool's policy. */
+  assurance: z.enum(assuranceLevels).nullable(),
+  privacy: z.enum(privacyModes),
+  /** Workers that compute an answer with the assurance `required`; null: the pool's setting. */
+  required_workers: z.int().nullable(),
 })
 
 /** What a key may: for a new one, and for a change, where null takes a limit away and what is left out stays. */
@@ -49,6 +55,9 @@ const mayShape = {
   weight: z.number().min(0.001).max(1_000).nullish(),
   /** `required`: only orders that its user signed are accepted. */
   payer_signature: z.enum(payerSignatures).optional(),
+  assurance: z.enum(assuranceLevels).nullish(),
+  privacy: z.enum(privacyModes).optional(),
+  required_workers: z.int().min(assuranceWorkers.min).max(assuranceWorkers.max).nullish(),
 }
 const changeSchema = z.strictObject(mayShape)
 const newKeySchema = z.strictObject({
@@ -77,6 +86,9 @@ function toRow(key: ApiKeyRecord): z.infer<typeof keySchema> {
     budget_per_day: amountText(key.budgetPerDay),
     weight: key.weight,
     payer_signature: key.payerSignature,
+    assurance: key.assurance,
+    privacy: key.privacy,
+    required_workers: key.requiredWorkers,
   }
 }
 
@@ -93,6 +105,9 @@ function toChange(body: z.infer<typeof changeSchema>, nowMs: number): ApiKeyChan
     budgetPerDay: toAmount(body.budget_per_day),
     weight: body.weight ?? undefined,
     payerSignature: body.payer_signature,
+    assurance: body.assurance,
+    privacy: body.privacy,
+    requiredWorkers: body.required_workers,
   }
   return Object.fromEntries(Object.entries(change).filter(([, value]) => value !== undefined))
 }

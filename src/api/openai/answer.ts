@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import { sha256 } from '#crypto'
 import type { IdempotencyClaim, JobHandle, JobSink } from '#jobs'
-import { type FinishReason, type Refusal, refusalCodes, type Token } from '#protocol'
+import { assuranceHeader, type FinishReason, privacyHeader, type Refusal, refusalCodes, type Token } from '#protocol'
 import type { Runtime } from '#runtime'
 import type { ApiLimits } from '../limits.ts'
 import { writeJson, writeRefusal } from '../write-reply.ts'
@@ -101,9 +101,11 @@ export abstract class Answer implements JobSink, LiveAnswer {
   /** Headers of this response: the exchange's own and, once there is a job, its receipt. */
   protected headers(): readonly string[] {
     if (!this.handle) return this.exchange.headers
-    const { id, salt, left } = this.handle
+    const { id, salt, left, assurance, privacy } = this.handle
     const ms = Math.round(this.house.runtime.monotonic() - this.exchange.since)
     const own = ['x-lichen-receipt', id, 'x-lichen-salt', salt.toString('hex'), 'openai-processing-ms', String(ms)]
+    own.push(assuranceHeader, assuranceText(assurance))
+    if (privacy !== 'standard') own.push(privacyHeader, privacy)
     return [...this.exchange.headers, ...own, ...(left ? budgetHeaders(left, this.house.runtime.now()) : [])]
   }
 
@@ -141,6 +143,11 @@ export abstract class Answer implements JobSink, LiveAnswer {
     const { route, since } = this.exchange
     this.house.ended(route, status, this.house.runtime.monotonic() - since)
   }
+}
+
+/** `sampled`, or `sampled;given=none;reason=no_verifier`: an item of RFC 8941. */
+function assuranceText({ asked, given, reason }: JobHandle['assurance']): string {
+  return reason === null ? asked : `${asked};given=${given};reason=${reason}`
 }
 
 /** Errors of a response mean that its reader is gone; `close` follows and says so. */

@@ -17,6 +17,7 @@ import type { AnswerRoute } from './answer-route.ts'
 import { budgetHeaders } from './budget-headers.ts'
 import { type ChosenModel, chooseModel } from './choose-model.ts'
 import { toAcceptedRequest } from './to-accepted-request.ts'
+import { wishesOf } from './wishes.ts'
 
 type Needs = Pick<ApiDeps, 'jobs' | 'models' | 'runtime' | 'log'>
 
@@ -26,8 +27,10 @@ export interface Asked {
   readonly body: Buffer
   /** Its `Idempotency-Key`. */
   readonly key: string | undefined
-  /** Its `x-lichen-order`. */
+  /** Its `x-lichen-order`, `x-lichen-assurance` and `x-lichen-privacy`. */
   readonly order: string | undefined
+  readonly assurance: string | undefined
+  readonly privacy: string | undefined
   readonly exchange: Exchange
 }
 
@@ -47,6 +50,7 @@ export async function serveAnswer<K extends OpenAiKind>(
   const needs = featuresNeeded(route.kind, request)
   const model = chooseModel(deps.models, request.model, asked.client.models ?? undefined, needs)
   const order = asked.order === undefined ? undefined : orderOf(asked.order)
+  const wishes = wishesOf(route.kind, request, { ...asked, order })
   const claim = asked.key === undefined ? undefined : await claimKey(deps, route, asked, asked.key, request)
   if (claim && 'body' in claim) return replay(house, asked.exchange, claim)
   const { client, body } = asked
@@ -58,6 +62,7 @@ export async function serveAnswer<K extends OpenAiKind>(
     order,
     model,
     needs,
+    wishes,
     idempotency: claim,
   })
   try {

@@ -15,6 +15,7 @@ import {
   protocolLimits,
   stopsOf,
 } from '#protocol'
+import type { Wishes } from './wishes.ts'
 
 /** What is known besides the body itself. */
 export interface Around {
@@ -27,6 +28,7 @@ export interface Around {
     readonly contextTokens: number | undefined
   }
   readonly needs: readonly FeatureNeed[]
+  readonly wishes: Wishes
   readonly idempotency: AcceptedRequest['idempotency']
 }
 
@@ -46,6 +48,7 @@ export function toAcceptedRequest<K extends OpenAiKind>(
     order: around.order,
     needs: around.needs.map((need) => need.feature),
     choices: choicesOf(kind, request),
+    ...around.wishes,
     idempotency: around.idempotency,
   }
   if (kind === 'embedding') return { ...common, ...embeddingParts(request as EmbeddingRequest) }
@@ -56,7 +59,17 @@ export function toAcceptedRequest<K extends OpenAiKind>(
 
 type Parts = Omit<
   AcceptedRequest,
-  'kind' | 'model' | 'digest' | 'body' | 'key' | 'order' | 'needs' | 'choices' | 'idempotency' | 'deadlineMs'
+  | 'kind'
+  | 'model'
+  | 'digest'
+  | 'body'
+  | 'key'
+  | 'order'
+  | 'needs'
+  | 'choices'
+  | 'idempotency'
+  | 'deadlineMs'
+  | keyof Wishes
 >
 
 function chatParts(request: ChatRequest, contextTokens: number | undefined, bodyBytes: number): Parts {
@@ -89,7 +102,6 @@ function generationParts(request: ChatRequest | CompletionRequest, contextTokens
   return {
     maxTokens: Math.min(asked, contextTokens ?? asked),
     stops: stopsOf(request),
-    seed: request.seed ?? undefined,
     stream: request.stream === true,
   }
 }

@@ -1,6 +1,6 @@
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { payerSignatures, roles } from '#identity'
-import { formatCredits, parseCredits } from '#protocol'
+import { assuranceLevels, formatCredits, parseCredits, privacyModes } from '#protocol'
 import { durationMs, positive, settingsOf, share, withExamples, withSettings } from './options.ts'
 import { clean, print, table } from './output.ts'
 import { PoolClient } from './pool-client.ts'
@@ -21,6 +21,9 @@ export interface KeyRow {
   readonly budget_total: string | null
   readonly budget_per_day: string | null
   readonly payer_signature: string
+  readonly assurance: string | null
+  readonly privacy: string
+  readonly required_workers: number | null
 }
 
 const path = '/v1/admin/keys'
@@ -43,6 +46,8 @@ export function keysCommand(): Command {
 
 /** No limit, where one could be. (Commander makes an empty string of null.) */
 const none = 'none'
+/** No assurance of the key's own; `none` is a level. */
+const policy = 'policy'
 type Limit<T> = T | typeof none
 
 /** What a key may. */
@@ -56,6 +61,9 @@ interface MayOptions {
   readonly tokensPerMinute?: Limit<number>
   readonly weight?: number
   readonly payerSignature?: string
+  readonly assurance?: string
+  readonly privacy?: string
+  readonly requiredWorkers?: Limit<number>
   readonly json?: boolean
 }
 
@@ -75,6 +83,23 @@ function withMay(command: Command): Command {
         '--payer-signature <rule>',
         '`required`: only orders that its user signed count (default: optional)',
       ).choices(payerSignatures),
+    )
+    .addOption(
+      new Option(
+        '--assurance <level>',
+        'how its answers are checked unless a request says otherwise; `policy`: as the pool does (default: policy)',
+      ).choices([...assuranceLevels, policy]),
+    )
+    .addOption(
+      new Option(
+        '--privacy <mode>',
+        'who may see its prompts unless a request says otherwise (default: standard)',
+      ).choices(privacyModes),
+    )
+    .option(
+      '--required-workers <n>',
+      'workers that compute an answer with `required`, 2 to 5 (default: the pool’s)',
+      limit(positive),
     )
 }
 
@@ -103,9 +128,13 @@ function bodyOf(options: MayOptions): Record<string, unknown> {
     tokens_per_minute: options.tokensPerMinute,
     weight: options.weight,
     payer_signature: options.payerSignature,
+    privacy: options.privacy,
+    required_workers: options.requiredWorkers,
   }
   const wanted = Object.entries(members).filter(([, value]) => value !== undefined)
-  return Object.fromEntries(wanted.map(([name, value]) => [name, value === none ? null : value]))
+  const body = Object.fromEntries(wanted.map(([name, value]) => [name, value === none ? null : value]))
+  if (options.assurance === undefined) return body
+  return { ...body, assurance: options.assurance === policy ? null : options.assurance }
 }
 
 function createCommand(): Command {
@@ -127,6 +156,7 @@ function createCommand(): Command {
     ['lichen keys create laptop', 'no limits'],
     ['lichen keys create guest --expires 7d --requests-per-minute 20', 'a guest for a week'],
     ['lichen keys create ci --user ada --budget 100 --budget-per-day 2.5', 'spends Ada’s credits, within bounds'],
+    ['lichen keys create bank --assurance required', 'two workers compute each answer, and must agree'],
     ['lichen keys create watcher --user bob --role auditor', 'for LICHEN_ADMIN_KEY of a program that only looks'],
   ])
 }
@@ -148,7 +178,20 @@ function listCommand(): Command {
 
 export function keyTable(keys: readonly KeyRow[]): string {
   if (keys.length === 0) return 'There is no API key. Make one: lichen keys create NAME'
-  const head = ['ID', 'NAME', 'USER', 'ROLE', 'STATE', 'BUDGET', 'PER DAY', 'REQUESTS/MIN', 'TOKENS/MIN', 'SIGNATURE']
+  const head = [
+    'ID',
+    'NAME',
+    'USER',
+    'ROLE',
+    'STATE',
+    'BUDGET',
+    'PER DAY',
+    'REQUESTS/MIN',
+    'TOKENS/MIN',
+    'SIGNATURE',
+    'ASSURANCE',
+    'PRIVACY',
+  ]
   return table([...head, 'MODELS'], keys.map(keyLine))
 }
 
@@ -164,6 +207,8 @@ function keyLine(key: KeyRow): string[] {
     String(key.requests_per_minute ?? '-'),
     String(key.tokens_per_minute ?? '-'),
     key.payer_signature === 'required' ? 'required' : '-',
+    key.assurance ?? '-',
+    key.privacy === 'standard' ? '-' : key.privacy,
     key.models?.map(clean).join(', ') ?? 'all',
   ]
 }

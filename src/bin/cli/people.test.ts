@@ -73,7 +73,9 @@ describe('users and their keys', () => {
     const ada = await json('users create ada --role operator')
     expect(ada).toMatchObject({ object: 'user', name: 'ada', role: 'operator', payer_key: null, disabled_at: null })
     const limits = '--budget 100 --budget-per-day 2.5 --requests-per-minute 20 --tokens-per-minute 9000'
-    const made = await json(`keys create ci --user ada --role auditor ${limits} --payer-signature required`)
+    const made = await json(
+      `keys create ci --user ada --role auditor ${limits} --payer-signature required --assurance required --privacy paranoid`,
+    )
     expect(made).toMatchObject({
       user: 'ada',
       role: 'auditor',
@@ -93,7 +95,7 @@ describe('users and their keys', () => {
     const { out } = await lichen('users show ada')
     expect(out).toMatch(/role +operator/)
     expect(out).toMatch(/payer key +-/)
-    expect(out).toMatch(/ci +ada +auditor +good +0\.000001 +- +20 +9000 +required +toy/)
+    expect(out).toMatch(/ci +ada +auditor +good +0\.000001 +- +20 +9000 +required +required +paranoid +toy/)
     expect(await json('users role ada user')).toMatchObject({ role: 'user' })
     expect((await json('users disable ada')).disabled_at).not.toBeNull()
     expect((await lichen('keys ls --user ada')).out).toContain('user disabled')

@@ -12,6 +12,7 @@ const withheld = [
   'prompt_cache_key',
   'prompt_cache_options',
   'prompt_cache_retention',
+  'assurance',
 ]
 
 export type GenerationTask = Exclude<EngineTask, { kind: 'embedding' }>

@@ -1,5 +1,9 @@
 import { z } from 'zod'
+import { assuranceLevels } from '../assurance.ts'
 import { protocolLimits } from '../limits.ts'
+
+/** How the answer is checked; ours, not OpenAI's. The header `x-lichen-assurance` says the same. */
+export const assurance = z.enum(assuranceLevels).nullish()
 
 /** Parameters that chat and text completions share. Types and ranges are OpenAI's; `null` means "not given". */
 export const samplingFields = {
@@ -32,6 +36,7 @@ export const samplingFields = {
   /** 0 … 1. */
   top_p: z.number().min(0).max(1).nullish(),
   user: z.string().nullish(),
+  assurance,
 } as const
 
 /** The name of a model; whether anyone offers it is not decided here. */

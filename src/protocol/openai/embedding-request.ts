@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { protocolLimits } from '../limits.ts'
-import { modelName } from './common.ts'
+import { assurance, modelName } from './common.ts'
 
 const inputsMax = protocolLimits.embeddingInputsMax
 const tokenIds = z.array(z.int().min(0)).min(1).max(inputsMax)
@@ -17,5 +17,6 @@ export const embeddingRequestSchema = z.strictObject({
   encoding_format: z.enum(['float', 'base64']).nullish(),
   dimensions: z.int().min(1).nullish(),
   user: z.string().nullish(),
+  assurance,
 })
 export type EmbeddingRequest = z.infer<typeof embeddingRequestSchema>

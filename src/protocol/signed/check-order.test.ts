@@ -11,8 +11,8 @@ test("alice's order for exactly this request is good", () => {
   expect(checkOrder(signAlone(alice, 'order/1', withFile), facts)).toBeUndefined()
 })
 
-test('an order may leave the checking to the pool, or want none', () => {
-  for (const assurance of ['sampled', 'none'] as const) {
+test('an order may leave the checking to the pool, want none, or insist on it', () => {
+  for (const assurance of ['sampled', 'none', 'required'] as const) {
     expect(checkOrder(signAlone(alice, 'order/1', sampleOrder({ assurance })), facts)).toBeUndefined()
   }
 })

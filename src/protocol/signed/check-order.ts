@@ -20,7 +20,7 @@ export interface OrderFacts {
   readonly digest: Buffer | null
   /** The pool's own, micro-credits per token. */
   readonly prices: { readonly prompt: bigint; readonly completion: bigint }
-  /** What the request itself asks for; undefined when it leaves that to the order. */
+  /** What the request or its key asks for; undefined when both leave that to the order. */
   readonly assurance?: string | undefined
   /** The most the request can cost at the pool's prices. */
   readonly needed: bigint
@@ -75,10 +75,10 @@ function checkTerms(order: Order, facts: OrderFacts): Refusal | undefined {
     )
   }
   if (facts.assurance !== undefined && order.assurance !== facts.assurance) {
-    return invalid('The order is for another assurance than the request asks for.')
-  }
-  if (order.assurance === 'required' || order.assurance === 'deterministic') {
-    return invalid('This pool does not check work yet, and the order insists on it.', 'Ask for `sampled` or `none`.')
+    return invalid(
+      `The order is for the assurance \`${order.assurance}\`, and \`${facts.assurance}\` is asked for by the request or its key.`,
+      'Sign an order for what is asked for; `x-lichen-assurance` tells `lichen proxy` and the client library.',
+    )
   }
   if (!order.commitment.equals(bodyCommitment(facts.salt, facts.body))) {
     return invalid('The order commits to another body than was sent.', 'Sign the exact bytes of the body.')

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { assuranceLevels } from '../assurance.ts'
 import { protocolLimits } from '../limits.ts'
 
 /** Exactly `n` bytes. */
@@ -49,8 +50,6 @@ export const account = text(200)
 export const kind = z.enum(['chat', 'completion', 'embedding'])
 export const custody = z.enum(['payer', 'pool'])
 export const decodeMode = z.enum(['batched', 'isolated'])
-/** What a payer can ask for. */
-export const assuranceLevels = ['sampled', 'deterministic', 'required', 'none'] as const
 export const assuranceLevel = z.enum(assuranceLevels)
 
 /** Micro-credits for one token. */

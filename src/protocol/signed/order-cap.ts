@@ -24,9 +24,12 @@ export function orderCap<K extends OpenAiKind>(
   request: OpenAiRequests[K],
   bodyBytes: number,
   prices: TokenPrices,
+  /** Answers that are computed for each choice, for `required` and `deterministic`. */
+  copies = 1,
 ): bigint {
   const promptTokens = BigInt(bodyBytes) + messageTokens * BigInt(partsOf(kind, request))
-  return promptTokens * prices.prompt + completionTokens(kind, request) * prices.completion
+  const once = promptTokens * prices.prompt + completionTokens(kind, request) * prices.completion
+  return BigInt(copies) * once
 }
 
 function partsOf<K extends OpenAiKind>(kind: K, request: OpenAiRequests[K]): number {

@@ -1,10 +1,10 @@
 import type { Identity } from '#crypto'
+import { assuranceLevels, copiesOf } from '../assurance.ts'
 import { parseModelName } from '../openai/model-name.ts'
 import { parseOpenAiRequest } from '../openai/parse-request.ts'
 import type { OpenAiKind } from '../openai/request-parts.ts'
 import { bodyCommitment } from './body-commitment.ts'
 import { toSigned, unsigned } from './envelope.ts'
-import { assuranceLevels } from './fields.ts'
 import type { Order } from './messages.ts'
 import { orderCap } from './order-cap.ts'
 import { encodeOrderHeader } from './order-header.ts'
@@ -34,7 +34,8 @@ export class OrderSigner {
 
   /**
    * The value of `x-lichen-order` for a body; undefined when there is nothing to sign, because the pool will refuse the body or has no price
-   * for its model. Rejects when the prices cannot be had.
+   * for its model. `assurance` is what the request's header asks for.
+   * Rejects when the prices cannot be had.
    */
   async headerFor(kind: OpenAiKind, body: Buffer, assurance?: string | null): Promise<string | undefined> {
     const parsed = parseOpenAiRequest(kind, body)
@@ -45,6 +46,8 @@ export class OrderSigner {
     const prices = list.pricesOf(name)
     if (!prices) return undefined
     const { payer, runtime, nextSeq } = this.#settings
+    const level = assuranceLevels.find((one) => one === (assurance ?? request.assurance)) ?? 'sampled'
+    const copies = copiesOf(level, list.requiredWorkers)
     const salt = runtime.randomBytes(32)
     const order: Order = {
       pool: list.pool,
@@ -56,9 +59,9 @@ export class OrderSigner {
       kind,
       model: name,
       digest: digest === undefined ? null : Buffer.from(digest, 'hex'),
-      cap: orderCap(kind, request, body.length, prices),
+      cap: orderCap(kind, request, body.length, prices, copies),
       prices,
-      assurance: assuranceLevels.find((level) => level === assurance) ?? 'sampled',
+      assurance: level,
       expires: runtime.now() + lifetimeMs,
       commitment: bodyCommitment(salt, body),
     }

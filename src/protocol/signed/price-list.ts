@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { sha256 } from '#crypto'
+import { assuranceWorkers } from '../assurance.ts'
 import { fromBase64url } from './base64url.ts'
 import { account, modelName } from './fields.ts'
 
@@ -13,6 +14,8 @@ export const priceListSchema = z.object({
   pool_key: z.string().length(43),
   /** Ledger account of the API key that asked. */
   account,
+  /** Workers that compute an answer with the assurance `required` for this key; 2 unless said. */
+  required_workers: z.int().min(assuranceWorkers.min).max(assuranceWorkers.max).optional(),
   prices: z
     .array(
       z.object({
@@ -38,6 +41,7 @@ export interface PriceList {
   /** 32 bytes. */
   readonly pool: Buffer
   readonly account: string
+  readonly requiredWorkers: number | undefined
   /** Undefined when the pool names no price for the model. */
   pricesOf(model: string): TokenPrices | undefined
 }
@@ -46,7 +50,7 @@ export interface PriceList {
 export function parsePriceList(value: unknown): PriceList | undefined {
   const parsed = priceListSchema.safeParse(value)
   if (!parsed.success) return undefined
-  const { pool_id, pool_key, account: payer, prices } = parsed.data
+  const { pool_id, pool_key, account: payer, prices, required_workers: requiredWorkers } = parsed.data
   const key = fromBase64url(pool_key)
   if (!key || sha256(key).toString('hex') !== pool_id) return undefined
   const byModel = new Map(
@@ -55,6 +59,7 @@ export function parsePriceList(value: unknown): PriceList | undefined {
   return {
     pool: Buffer.from(pool_id, 'hex'),
     account: payer,
+    requiredWorkers,
     pricesOf: (model) => byModel.get(model) ?? byModel.get('*'),
   }
 }

@@ -1,0 +1,21 @@
+import type { AssuranceLevel } from '#protocol'
+import type { AcceptedRequest, AssuranceWish } from './accepted-request.ts'
+
+/** What is asked for, and what comes of it: on the response head and on the receipt. */
+export interface Assurance {
+  readonly asked: AssuranceLevel
+  readonly given: AssuranceLevel
+  /** A word for machines; null when what is asked for is given. */
+  readonly reason: string | null
+}
+
+const policy: AssuranceWish = { level: 'sampled', explicit: false }
+
+/** What the request wants, its key's and order's say included. */
+export const wishOf = (request: Pick<AcceptedRequest, 'assurance'>): AssuranceWish => request.assurance ?? policy
+
+/** What a request that is served without company is told. `unchecked`: why its answer cannot be checked, or `undefined`. */
+export function assuranceOf({ level }: AssuranceWish, unchecked: string | undefined): Assurance {
+  if (level !== 'none' && unchecked !== undefined) return { asked: level, given: 'none', reason: unchecked }
+  return { asked: level, given: level, reason: null }
+}
