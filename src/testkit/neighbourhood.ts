@@ -4,6 +4,7 @@ import os from 'node:os'
 import path from 'node:path'
 import readline from 'node:readline'
 import OpenAI from 'openai'
+import type { CheatingWorkerPlan } from './cheating-worker.ts'
 
 const root = path.resolve(import.meta.dirname, '../..')
 export const lichenBin = path.join(root, 'bin/lichen')
@@ -63,8 +64,8 @@ export class Program {
   stderr = ''
   readonly stdout: string[] = []
 
-  constructor(args: string[], env: Record<string, string> = {}) {
-    this.child = spawn(lichenBin, args, { stdio: ['ignore', 'pipe', 'pipe'], env: cleanEnv(env), cwd: os.tmpdir() })
+  constructor(args: string[], env: Record<string, string> = {}, program = lichenBin) {
+    this.child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: cleanEnv(env), cwd: os.tmpdir() })
     this.child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       this.stderr += text
     })
@@ -214,10 +215,33 @@ export class Neighbourhood implements AsyncDisposable {
     args: string[] = ['--model', demoModelPath],
     env: Record<string, string> = {},
   ): Promise<{ program: Program; id: string; dataDir: string }> {
+    return this.#admit(operator, (invite, dataDir) =>
+      this.run(['worker', 'join', invite, '--json', ...args, '--data', dataDir], env),
+    )
+  }
+
+  /** The same with a worker that cheats, or is honest with an engine of choice. */
+  async joinCheat(
+    operator: string,
+    plan: Omit<CheatingWorkerPlan, 'invite' | 'dataDir'>,
+  ): ReturnType<Neighbourhood['join']> {
+    return this.#admit(operator, (invite, dataDir) => {
+      const program = path.join(root, 'src/testkit/cheating-worker.ts')
+      const args = ['-C', 'lichen-source', program, JSON.stringify({ ...plan, invite, dataDir })]
+      const worker = new Program(args, {}, process.execPath)
+      this.programs.push(worker)
+      return worker
+    })
+  }
+
+  async #admit(
+    operator: string,
+    start: (invite: string, dataDir: string) => Program,
+  ): Promise<{ program: Program; id: string; dataDir: string }> {
     const { invite } = (await this.cli('invite', '--operator', operator, '--json')).json as { invite: string }
     const dataDir = path.join(this.folder, `worker-${++this.#workers}`)
     const before = new Set((await this.workers()).map((worker) => worker.id))
-    const program = this.run(['worker', 'join', invite, '--json', ...args, '--data', dataDir], env)
+    const program = start(invite, dataDir)
     const fresh = await eventually(`${operator}'s worker to ask for approval`, async () => {
       if (!program.running) throw new Error(`the worker ended: ${program.stderr}`)
       return (await this.workers()).find((worker) => !before.has(worker.id))
