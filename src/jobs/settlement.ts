@@ -1,6 +1,13 @@
 import { type BudgetLeft, type LedgerOp, ledgerStage, splitCharge, transferLeaf } from '#ledger'
 import type { Leaf } from '#log'
-import { encode, encodeOwnMessage, encodeSigned, epochOf, type PoolStatement, receiptLeafData } from '#protocol'
+import {
+  encodeByteStrings,
+  encodeOwnMessage,
+  encodeSigned,
+  epochOf,
+  type PoolStatement,
+  receiptLeafData,
+} from '#protocol'
 import { type Operation, type Part, part, type Stage } from '#storage'
 import type { Attempt } from './attempt.ts'
 import type { Job } from './job.ts'
@@ -76,7 +83,7 @@ export function settlement(job: Job, books: Books): Operation {
   return [
     part(ledgerStage, op),
     ...progress(job),
-    part(receiptStage, { jobId: job.id, workers: encode(workers), statement }),
+    part(receiptStage, { jobId: job.id, workers: encodeByteStrings(workers), statement }),
     part(logStage, { kind: 'receipt', ref: job.id, data: receiptLeafData(workers, statement) }),
     part(logStage, { kind: 'transfer', ref: op.id, data: transferLeaf(op) }),
   ]

@@ -1,4 +1,4 @@
-import { encode } from '@ipld/dag-cbor'
+import { shapes, writeShape } from '#protocol'
 import type { LedgerOp, Leg, TransferKind, TransferPhase } from './ledger-op.ts'
 
 /** A transfer as it is stored, accounts by their names. Amounts in micro-credits, times in milliseconds since 1970. */
@@ -19,6 +19,36 @@ export interface TransferRow {
   readonly at: number
   readonly authorisation: Buffer | null
 }
+
+const { anyBytes, integer, listOf, mapOf, orNull, textTo, tupleOf } = shapes
+/** Every text of a row is short, and its maker's. */
+const text = textTo(1_000)
+
+interface Leaf extends Omit<TransferRow, 'amount' | 'at' | 'expiresAt' | 'from' | 'kind' | 'phase' | 'to' | 'tokens'> {
+  readonly phase: string
+  readonly kind: string
+  readonly amount: number | bigint
+  readonly tokens: number | bigint
+  readonly at: number | bigint
+  readonly from: string | null
+  readonly to: readonly (readonly [string, number | bigint])[]
+  readonly expires: number | bigint | null
+}
+
+const leafShape = mapOf<Leaf>({
+  id: text,
+  phase: text,
+  kind: text,
+  from: orNull(text),
+  amount: integer,
+  to: listOf(tupleOf<readonly [string, number | bigint]>(text, integer)),
+  hold: orNull(text),
+  expires: orNull(integer),
+  key: orNull(text),
+  tokens: integer,
+  at: integer,
+  authorisation: orNull(anyBytes),
+})
 
 const phases = { post: 'posted', void: 'voided', expire: 'expired' } as const
 
@@ -45,13 +75,13 @@ export function rowOf(op: LedgerOp): TransferRow {
  * resolves a hold the payer is left out: the hold's own leaf names it.
  */
 export function leafOfRow(row: TransferRow): Buffer {
-  const bytes = encode({
+  return writeShape(leafShape, {
     id: row.id,
     phase: row.phase,
     kind: row.kind,
     from: row.hold === null ? row.from : null,
     amount: row.amount,
-    to: row.to.map(({ account, amount }) => [account, amount]),
+    to: row.to.map(({ account, amount }) => [account, amount] as const),
     hold: row.hold,
     expires: row.expiresAt,
     key: row.key,
@@ -59,7 +89,6 @@ export function leafOfRow(row: TransferRow): Buffer {
     at: row.at,
     authorisation: row.authorisation,
   })
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
 /** {@link leafOfRow} of the row an operation becomes: known before it is applied. */

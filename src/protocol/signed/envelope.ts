@@ -1,9 +1,11 @@
 import { z } from 'zod'
 import { protocolLimits } from '../limits.ts'
-import { decodeStrict, encodeTyped } from './dag-cbor.ts'
+import { decodeStrict } from './dag-cbor.ts'
 import { digestOf, type SignedType } from './digest.ts'
 import { bytes32, bytes64, count, wireBytes } from './fields.ts'
+import { readHot, wireShape } from './hot-messages.ts'
 import { encodeMessage, parseMessage, type SignedMessages } from './messages.ts'
+import { readShape, writeShape } from './shape.ts'
 import type { Signature } from './signature.ts'
 
 /** A message with its signature, as it arrived or was made; `bytes` are kept and forwarded, never encoded anew. */
@@ -53,11 +55,28 @@ export function unsigned<T extends SignedType>(
 /** The wire form: dag-cbor `[bytes, key, sig, index, size, [path …]]`. */
 export function encodeSigned({ bytes, signature }: Pick<Signed<SignedType>, 'bytes' | 'signature'>): Buffer {
   const { key, sig, index, size, path } = signature
-  return encodeTyped([bytes, key, sig, index, size, path])
+  return writeShape(wireShape, [bytes, key, sig, index, size, path])
 }
 
 /** Reads a wire form strictly, inside and out. The signature is not verified here: {@link SignatureChecker}. Never throws. */
 export function decodeSigned<T extends SignedType>(wire: Buffer, type: T): DecodedSigned<T> {
+  const quick = readQuickly(wire, type)
+  return quick ? { ok: true, signed: quick } : readCarefully(wire, type)
+}
+
+/** What comes with every request, when nothing about it is unusual. */
+function readQuickly<T extends SignedType>(wire: Buffer, type: T): Signed<T> | undefined {
+  if (type !== 'assignment/1' && type !== 'worker-statement/1') return undefined
+  if (wire.length > protocolLimits.signedBytesMax) return undefined
+  const parts = readShape(wireShape, wire)
+  if (!parts) return undefined
+  const [bytes, key, sig, index, size, path] = parts
+  const message = readHot(type, bytes) as SignedMessages[T] | undefined // the type is one of the two
+  return message && toSigned(type, message, bytes, { key, sig, index, size, path })
+}
+
+/** Says what is wrong. */
+function readCarefully<T extends SignedType>(wire: Buffer, type: T): DecodedSigned<T> {
   const outer = decodeStrict(wire)
   if (!outer.ok) return outer
   const parsed = wireSchema.safeParse(outer.value)

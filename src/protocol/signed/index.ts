@@ -14,6 +14,7 @@ export { decodeStrict, encode } from './dag-cbor.ts'
 export { digestOf, type SignedType } from './digest.ts'
 export { type DecodedSigned, decodeSigned, encodeSigned, type Signed, toSigned, unsigned } from './envelope.ts'
 export { epochMs, epochOf } from './epoch.ts'
+export { encodeByteStrings } from './hot-messages.ts'
 export {
   type Assignment,
   encodeMessage,
@@ -41,6 +42,8 @@ export {
   signedView,
 } from './receipt-file.ts'
 export { responseHash, streamHash } from './response-hash.ts'
+export * as shapes from './shape.ts'
+export { writeShape } from './shape.ts'
 export { type Signature, type Signer, signBatch } from './signature.ts'
 export { SignatureChecker } from './signature-checker.ts'
 export { timeSequence } from './time-sequence.ts'

@@ -19,6 +19,8 @@ import {
   usage,
   uuid,
 } from './fields.ts'
+import { hotMessages } from './hot-messages.ts'
+import { writeShape } from './shape.ts'
 
 /** Who pays for what at most. Signed by the payer's key, or by the pool's as custodian. */
 export const orderSchema = z
@@ -229,11 +231,12 @@ export function parseMessage<T extends SignedType>(type: T, value: unknown): Par
 }
 
 /**
- * The bytes to sign of a message made here, on the hot path: 4 µs instead of 15. What its type cannot say (a text too long, a negative
- * amount) its maker sees to; readers look all the same.
+ * The bytes to sign of a message made here, on the hot path. What its type cannot say (a text too long) its maker sees to; readers look
+ * all the same.
  */
-export function encodeOwnMessage<T extends SignedType>(_type: T, message: SignedMessages[T]): Buffer {
-  return encodeTyped(message)
+export function encodeOwnMessage<T extends SignedType>(type: T, message: SignedMessages[T]): Buffer {
+  const shape = hotMessages[type]
+  return shape ? writeShape(shape, message) : encodeTyped(message)
 }
 
 /** The bytes to sign. Throws a TypeError on a message that its readers would refuse. */
