@@ -1,5 +1,5 @@
 import type { Engine } from '#engines'
-import { type Hello, type ModelOffer, modelOfferSchema, protocolLimits } from '#protocol'
+import { type Hello, type ModelOffer, modelOfferSchema, protocolLimits, verifyFeature } from '#protocol'
 
 /** Where the agent says what happened. A pino logger is one. Lines carry no prompt, reply or key. */
 export interface AgentLog {
@@ -44,10 +44,11 @@ export class EngineSet {
   hello(): Hello {
     const models = [...this.#byName.values()].map(({ offer }) => offer)
     const working = this.#engines.filter((engine) => engine.offers.length > 0)
+    const verifies = this.#engines.some((engine) => engine.verify) ? [verifyFeature] : []
     const slots = working.reduce((sum, engine) => sum + engine.slots, 0)
     return {
       agent: this.#agent,
-      features: [...new Set(this.#engines.map((engine) => engine.kind)), ...this.#features],
+      features: [...new Set(this.#engines.map((engine) => engine.kind)), ...verifies, ...this.#features],
       slots: Math.min(slotsMax, Math.max(1, slots)),
       models: models.slice(0, protocolLimits.modelsPerWorkerMax),
     }

@@ -23,6 +23,8 @@ export const agentLimits = {
   engineStopMsMax: 30_000,
   /** Honoured assignments that are remembered: a day of one request a second. The oldest are forgotten first. */
   assignmentsRememberedMax: 100_000,
+  /** Checks and calibrations computed at once, beside the runs; the others wait. */
+  checksAtOnce: 2,
   /** After the first signal running requests may finish for so long. */
   drainMsMax: 30_000,
 } as const

@@ -3,6 +3,7 @@ import {
   type Assignment,
   BatchSigner,
   checkAssignment,
+  commitmentOf,
   type DispatchHeader,
   decodeSigned,
   encodeOwnMessage,
@@ -90,6 +91,14 @@ export class PaperDesk {
     }
     const bytes = encodeOwnMessage('worker-statement/1', statement)
     return encodeSigned({ bytes, signature: await this.#signer.sign('worker-statement/1', bytes) })
+  }
+
+  /** The signed commitment to what a check found, in wire form. */
+  async commit(found: { readonly check: string; readonly nonce: Buffer; readonly evidence: Buffer }): Promise<Buffer> {
+    const worker = sha256(this.#identity.publicKey)
+    const message = { check: found.check, worker, commitment: commitmentOf({ ...found, worker }) }
+    const bytes = encodeOwnMessage('commitment/1', message)
+    return encodeSigned({ bytes, signature: await this.#signer.sign('commitment/1', bytes) })
   }
 
   #payerProblem(assignment: Assignment, wire: Buffer | null): Refusal | undefined {

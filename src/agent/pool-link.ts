@@ -1,8 +1,17 @@
 import { type DispatchHeader, messageType, type Refusal, type RefusalCode, refusalCodes, type Welcome } from '#protocol'
 import type { Runtime, Timer } from '#runtime'
 import { closeCode, type SecureSession } from '#transport'
-import { decodePoolMessage, encodeFailed, encodeHeartbeat, encodeHello, type Papers, type PoolMessage } from '#workers'
+import {
+  decodePoolMessage,
+  encodeCheckFailed,
+  encodeFailed,
+  encodeHeartbeat,
+  encodeHello,
+  type Papers,
+  type PoolMessage,
+} from '#workers'
 import { AgentRun } from './agent-run.ts'
+import { CheckDesk } from './check-desk.ts'
 import type { AgentLog, EngineSet } from './engine-set.ts'
 import { Flusher } from './flusher.ts'
 import { agentLimits } from './limits.ts'
@@ -30,6 +39,7 @@ export class PoolLink {
   readonly #desk: PaperDesk
   readonly #onWelcome: (welcome: Welcome) => void
   readonly #runs = new Map<number, AgentRun>()
+  readonly #checks: CheckDesk
   readonly #flusher: Flusher
   readonly #sweeper: Timer
   readonly #end = Promise.withResolvers<LinkEnd>()
@@ -51,6 +61,7 @@ export class PoolLink {
     this.#desk = desk
     this.#onWelcome = onWelcome
     this.#flusher = new Flusher(runtime)
+    this.#checks = new CheckDesk({ runtime, log, engines, desk, send: (type, body) => this.#say(type, body) })
     this.#openedAt = this.#heardAt = this.#saidAt = this.#sweptAt = runtime.monotonic()
     this.#sweeper = runtime.every(agentLimits.sweepMs, () => this.#sweep())
     engines.onChanged = () => this.#say(messageType.offer, this.#offer())
@@ -72,6 +83,7 @@ export class PoolLink {
   async drain(): Promise<void> {
     if (this.#ended) return
     this.#draining = true
+    this.#checks.stop()
     this.#say(messageType.drain)
     if (this.#runs.size === 0) return
     return new Promise((resolve) => this.#idle.push(resolve))
@@ -92,7 +104,7 @@ export class PoolLink {
     return encodeHello(hello)
   }
 
-  #say(type: number, body?: Buffer): void {
+  #say(type: number, body?: Buffer | readonly Buffer[]): void {
     if (this.#ended) return
     this.#saidAt = this.#runtime.monotonic()
     this.#session.send(type, body)
@@ -116,6 +128,20 @@ export class PoolLink {
         break
       case 'cancel':
         this.#runs.get(message.stream)?.stop('cancelled')
+        break
+      case 'check':
+        if (this.#draining) this.#turnCheckAway(message.header.check)
+        else this.#checks.check(message.header, message.body, message.tokens)
+        break
+      case 'calibrate':
+        if (this.#draining) this.#turnCheckAway(message.calibrate.check)
+        else this.#checks.calibrate(message.calibrate)
+        break
+      case 'reveal':
+        this.#checks.reveal(message.check)
+        break
+      case 'withdraw':
+        this.#checks.withdraw(message.check)
         break
       case 'ping':
         this.#say(messageType.heartbeat, encodeHeartbeat(this.#runs.size))
@@ -160,6 +186,11 @@ export class PoolLink {
     this.#say(messageType.failed, encodeFailed(failed))
   }
 
+  #turnCheckAway(check: string): void {
+    const { code, message, fix } = takesNothing('shutting_down')
+    this.#say(messageType.checkFailed, encodeCheckFailed({ check, code, message, fix }))
+  }
+
   #done(run: AgentRun): void {
     this.#runs.delete(run.stream)
     if (this.#runs.size > 0) return
@@ -176,6 +207,7 @@ export class PoolLink {
       this.#openedAt += sleptMs
     }
     for (const run of this.#runs.values()) run.sweep(now)
+    this.#checks.sweep(now)
     if (!this.#welcome) {
       if (now - this.#openedAt >= agentLimits.welcomeMsMax) this.#close(closeCode.authDeadline, noWelcome)
       return
@@ -199,6 +231,7 @@ export class PoolLink {
     this.#sweeper.cancel()
     this.#engines.onChanged = undefined
     for (const run of this.#runs.values()) run.stop('abandoned')
+    this.#checks.stop()
     for (const wake of this.#idle.splice(0)) wake()
     this.#end.resolve(end)
   }

@@ -1,5 +1,13 @@
-import type { FinishReason, ModelOffer, OpenAiKind, OpenAiRequests, Token, UsageClaim } from '#protocol'
-import type { CheckTask, Evidence } from './evidence.ts'
+import type {
+  CheckTask,
+  Evidence,
+  FinishReason,
+  ModelOffer,
+  OpenAiKind,
+  OpenAiRequests,
+  Token,
+  UsageClaim,
+} from '#protocol'
 
 /** One choice of one request, as the pool dispatched it. */
 export interface EngineTaskOf<K extends OpenAiKind> {

@@ -7,7 +7,6 @@
  * Always  an engine's crash ends its tasks, never the worker; what it sends out of a model are token ids and exact bytes.
  */
 export type { Engine, EngineEnd, EngineSink, EngineTask } from './engine.ts'
-export type { CheckTask } from './evidence.ts'
 export { checkModels } from './llama/check-models.ts'
 export { openLlamaEngine } from './llama/open-llama-engine.ts'
 export { findLocalUpstreams } from './upstream/find-local-upstreams.ts'

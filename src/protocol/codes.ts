@@ -76,6 +76,9 @@ export const refusalCodes = {
   session_exists: { status: 409, type: 'session_error' },
   session_replaced: { status: 409, type: 'session_error' },
   assignment_refused: { status: 403, type: 'session_error' },
+  commitment_refused: { status: 403, type: 'session_error' },
+  evidence_refused: { status: 403, type: 'session_error' },
+  reveal_refused: { status: 409, type: 'session_error' },
   rate_exceeded: { status: 429, type: 'session_error' },
   too_many_sockets: { status: 429, type: 'session_error' },
   // the operator's own machine

@@ -1,7 +1,7 @@
 /**
  * Protocol: every message a pool, a worker or a client can say, and nothing else.
  *
- * Owns    ids, schemas, signed messages, refusal codes, wire limits, the strict JSON parser, text from token pieces.
+ * Owns    ids, schemas, signed messages, evidence of checks, refusal codes, wire limits, the strict JSON parser, text from token pieces.
  * Imports crypto. No clock, no disk, no socket.
  * Always  parsing never throws on bytes from outside; it returns a refusal.
  */
@@ -14,6 +14,7 @@ export {
   privacyHeader,
   privacyModes,
 } from './assurance.ts'
+export * from './check/index.ts'
 export { type RefusalCode, refusalCodes } from './codes.ts'
 export { type ConformanceOp, conformanceOp, hexSchema, type OpResult, protocolOps, refused } from './conformance.ts'
 export { formatCredits, parseCredits } from './credits.ts'

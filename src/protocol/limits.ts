@@ -40,6 +40,18 @@ export const protocolLimits = {
   noteCharsMax: 65_536,
   /** Signature lines of a note (the limit of the format's first implementation). */
   noteSignaturesMax: 100,
+  /** Positions of one check that are listed one by one; longer answers are looked at in so many places. */
+  checkPositionsMax: 4_096,
+  /** Likeliest tokens listed for each position: as many as the sampler looks at. */
+  checkTopMax: 64,
+  /** The evidence of one check: 4,096 positions with 16 tokens each, or 1,274 with 64. */
+  evidenceBytesMax: 2 ** 20,
+  /** Positions whose text is not what the token says; one is enough. */
+  wrongPiecesMax: 256,
+  /** Relative to the largest logit: less than the logarithm of the smallest number of 32 bits. */
+  logitMin: -104,
+  /** A calibration text, in UTF-16 code units. */
+  calibrationCharsMax: 16_384,
   /** One receipt file. */
   receiptBytesMax: 4 * 2 ** 20,
 } as const

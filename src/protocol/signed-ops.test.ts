@@ -53,6 +53,7 @@ const examples: { [T in Exclude<SignedType, 'pool-statement/1'>]: SignedMessages
   'order/1': sampleOrder(),
   'assignment/1': sampleAssignment(),
   'worker-statement/1': sampleWorkerStatement(bob),
+  'commitment/1': { check: uuid, worker: Buffer.from(bob.id, 'hex'), commitment: Buffer.alloc(32, 8) },
   'verdict/1': {
     job: uuid,
     receipt: Buffer.alloc(32, 6),

@@ -30,6 +30,14 @@ export const messageType = {
   end: 0x24,
   /** JSON {@link failedSchema}. */
   failed: 0x25,
+  /** JSON {@link committedSchema}: it has looked, and is bound to what it saw. */
+  committed: 0x26,
+  /** `16 bytes check ‖ 32 bytes nonce ‖ evidence`. */
+  evidence: 0x27,
+  /** JSON {@link classSchema}: the answer to `calibrate`. */
+  class: 0x28,
+  /** JSON {@link checkFailedSchema}: the last word on a check or calibration that has no other. */
+  checkFailed: 0x29,
   /** JSON {@link welcomeSchema}. First message of a pool, and again when the standing changes (approved, renewed). */
   welcome: 0x81,
   /** Empty: answer with a heartbeat at once. */
@@ -42,6 +50,14 @@ export const messageType = {
   cancel: 0x91,
   /** `u32 stream ‖ u32 bytes`: the worker may send so many bytes of stream message bodies more. */
   credit: 0x92,
+  /** `u32 header length ‖ header JSON` {@link checkSchema} `‖ raw HTTP body ‖ per token u32 id ‖ u16 length ‖ piece`. */
+  check: 0x93,
+  /** `16 bytes check`: all who should have committed have. */
+  reveal: 0x94,
+  /** JSON {@link calibrateSchema}. */
+  calibrate: 0x95,
+  /** `16 bytes check`: nobody waits for this check or calibration any more. */
+  withdraw: 0x96,
 } as const
 
 /** Feature of a worker that computes only what a payer's own key has ordered, and wants to see the order. */
@@ -49,6 +65,9 @@ export const payerSignatureFeature = 'payer_signature'
 
 /** Feature of a worker whose upstreams are run by the pool's own people: `paranoid` requests may go there. Its operator's word. */
 export const upstreamInsideFeature = 'upstream_inside'
+
+/** Feature of a worker that looks at other workers' answers again, and whose kernel class can be measured. */
+export const verifyFeature = 'verify'
 
 const streamId = z.int().min(0).max(0xffff_ffff)
 const count = z.int().min(0).max(0xffff_ffff)
@@ -144,4 +163,61 @@ export const failedSchema = z.strictObject({
   message: z.string().max(1_000),
   fix: z.string().max(1_000),
   param: z.string().max(200).nullable(),
+})
+
+const checkId = z.string().regex(/^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/)
+const model = z.string().min(1).max(protocolLimits.modelNameCharsMax)
+const deadlineMs = z.int().min(1).max(86_400_000)
+
+/** Nothing in it tells why an answer is looked at: a user's, one known to be right and one known to be wrong are asked alike. */
+export const checkSchema = z.strictObject({
+  /** Random, of no order. */
+  check: checkId,
+  kind: z.enum(['chat', 'completion']),
+  model,
+  digest: z.string().max(64).nullable(),
+  choice: z.int().min(0).max(protocolLimits.choicesMax),
+  seed: hex32,
+  /** What the worker that answered was allowed. */
+  maxTokens: z.int().min(0).max(16_777_216),
+  /** What it offered. */
+  contextTokens: z.int().min(1).max(16_777_216),
+  replay: z.enum(['prefill', 'isolated']),
+  /** Null: all. */
+  positions: z
+    .array(z.int().min(0).max(0xffff_fffe))
+    .max(protocolLimits.checkPositionsMax)
+    .refine((all) => all.every((position, n) => n === 0 || position > (all[n - 1] ?? 0)), 'must be ascending')
+    .nullable(),
+  top: z.int().min(0).max(protocolLimits.checkTopMax),
+  /** Milliseconds until the worker must have committed. */
+  deadlineMs,
+  /** Bytes of the HTTP body; the tokens follow it. */
+  bodyBytes: z.int().min(0).max(protocolLimits.bodyBytesMax),
+})
+export type CheckHeader = z.infer<typeof checkSchema>
+
+export const calibrateSchema = z.strictObject({
+  /** Names this calibration as an id names a check. */
+  check: checkId,
+  model,
+  digest: z.string().max(64).nullable(),
+  text: z.string().min(1).max(protocolLimits.calibrationCharsMax),
+  deadlineMs,
+})
+export type Calibrate = z.infer<typeof calibrateSchema>
+
+export const committedSchema = z.strictObject({
+  check: checkId,
+  /** The signed `commitment/1` in wire form. */
+  commitment: signedWire,
+})
+
+export const classSchema = z.strictObject({ check: checkId, class: hex32 })
+
+export const checkFailedSchema = z.strictObject({
+  check: checkId,
+  code: z.string().max(60),
+  message: z.string().max(1_000),
+  fix: z.string().max(1_000),
 })

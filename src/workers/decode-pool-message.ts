@@ -1,19 +1,24 @@
+import type { z } from 'zod'
 import {
+  calibrateSchema,
+  checkSchema,
   type DispatchHeader,
   dispatchSchema,
   messageType,
   protocolLimits,
   refusedSchema,
+  uuidOf,
   welcomeSchema,
 } from '#protocol'
 import { decodeJson } from './decode-json.ts'
 import { fromBase64 } from './from-base64.ts'
 import { workersLimits } from './limits.ts'
 import { type Decoded, malformed, type Papers, type PoolMessage } from './messages.ts'
+import { readTokens } from './tokens-codec.ts'
 
 const { controlMessageBytesMax } = workersLimits
 
-/** Reads what a pool sent: type byte and body. The body of a dispatch is a view. */
+/** Reads what a pool sent: type byte and body. The body of a dispatch, and body and pieces of a check, are views. */
 export function decodePoolMessage(type: number, body: Buffer): Decoded<PoolMessage> {
   switch (type) {
     case messageType.dispatch:
@@ -34,27 +39,56 @@ export function decodePoolMessage(type: number, body: Buffer): Decoded<PoolMessa
       const refused = decodeJson('refused', refusedSchema, body, controlMessageBytesMax)
       return refused.ok ? { ok: true, message: { say: 'refused', refused: refused.message } } : refused
     }
+    case messageType.check:
+      return decodeCheck(body)
+    case messageType.reveal:
+      return decodeCheckId('reveal', body)
+    case messageType.withdraw:
+      return decodeCheckId('withdraw', body)
+    case messageType.calibrate: {
+      const calibrate = decodeJson('calibrate', calibrateSchema, body, controlMessageBytesMax)
+      return calibrate.ok ? { ok: true, message: { say: 'calibrate', calibrate: calibrate.message } } : calibrate
+    }
     default:
       return malformed('pool', `has the unknown type ${type}`)
   }
 }
 
-function decodeDispatch(message: Buffer): Decoded<PoolMessage> {
-  if (message.length < 4) return malformed('dispatch', 'is cut short')
+/** `u32 length ‖ header ‖ rest`. */
+function decodeHeader<T>(what: string, schema: z.ZodType<T>, message: Buffer): Decoded<{ header: T; rest: Buffer }> {
+  if (message.length < 4) return malformed(what, 'is cut short')
   const headerBytes = message.readUInt32BE(0)
-  if (headerBytes > message.length - 4) return malformed('dispatch', 'announces a longer header than it has')
-  const header = decodeJson(
-    'dispatch',
-    dispatchSchema,
-    message.subarray(4, 4 + headerBytes),
-    protocolLimits.messageBytesMax,
-  )
+  if (headerBytes > message.length - 4) return malformed(what, 'announces a longer header than it has')
+  const headerAt = message.subarray(4, 4 + headerBytes)
+  const header = decodeJson(what, schema, headerAt, protocolLimits.messageBytesMax)
   if (!header.ok) return header
-  const body = message.subarray(4 + headerBytes)
+  return { ok: true, message: { header: header.message, rest: message.subarray(4 + headerBytes) } }
+}
+
+function decodeCheck(message: Buffer): Decoded<PoolMessage> {
+  const read = decodeHeader('check', checkSchema, message)
+  if (!read.ok) return read
+  const { header, rest } = read.message
+  if (header.bodyBytes > rest.length) return malformed('check', 'announces a longer body than it has')
+  const tokens = readTokens(rest.subarray(header.bodyBytes), workersLimits.checkTokensMax)
+  if (!tokens) return malformed('check', 'has tokens that are cut short, or too many')
+  return { ok: true, message: { say: 'check', header, body: rest.subarray(0, header.bodyBytes), tokens } }
+}
+
+function decodeCheckId(say: 'reveal' | 'withdraw', body: Buffer): Decoded<PoolMessage> {
+  return body.length === 16
+    ? { ok: true, message: { say, check: uuidOf(body) } }
+    : malformed(say, 'is not 16 bytes long')
+}
+
+function decodeDispatch(message: Buffer): Decoded<PoolMessage> {
+  const read = decodeHeader('dispatch', dispatchSchema, message)
+  if (!read.ok) return read
+  const { header, rest: body } = read.message
   if (body.length > protocolLimits.bodyBytesMax) return malformed('dispatch', 'carries too large a request')
-  const papers = papersOf(header.message)
+  const papers = papersOf(header)
   if (!papers) return malformed('dispatch', 'has an assignment or an order that is not canonical base64')
-  return { ok: true, message: { say: 'dispatch', header: header.message, papers, body } }
+  return { ok: true, message: { say: 'dispatch', header, papers, body } }
 }
 
 function papersOf(header: DispatchHeader): Papers | undefined {

@@ -1,5 +1,8 @@
 import type { z } from 'zod'
 import {
+  checkFailedSchema,
+  classSchema,
+  committedSchema,
   deltaSchema,
   endSchema,
   failedSchema,
@@ -9,6 +12,7 @@ import {
   protocolLimits,
   type Token,
   tokenDetailsSchema,
+  uuidOf,
 } from '#protocol'
 import { decodeJson } from './decode-json.ts'
 import { fromBase64 } from './from-base64.ts'
@@ -51,6 +55,23 @@ export function decodeWorkerMessage(type: number, body: Buffer): Decoded<WorkerM
     case messageType.failed: {
       const failed = decodeJson('failed', failedSchema, body, controlMessageBytesMax)
       return failed.ok ? { ok: true, message: { say: 'failed', ...failed.message } } : failed
+    }
+    case messageType.committed: {
+      const committed = decodeJson('committed', committedSchema, body, controlMessageBytesMax)
+      if (!committed.ok) return committed
+      const commitment = fromBase64(committed.message.commitment)
+      if (!commitment) return malformed('committed', 'has a commitment that is not canonical base64')
+      return { ok: true, message: { say: 'committed', check: committed.message.check, commitment } }
+    }
+    case messageType.evidence:
+      return decodeEvidenceMessage(body)
+    case messageType.class: {
+      const found = decodeJson('class', classSchema, body, controlMessageBytesMax)
+      return found.ok ? { ok: true, message: { say: 'class', ...found.message } } : found
+    }
+    case messageType.checkFailed: {
+      const failed = decodeJson('checkFailed', checkFailedSchema, body, controlMessageBytesMax)
+      return failed.ok ? { ok: true, message: { say: 'checkFailed', ...failed.message } } : failed
     }
     default:
       return malformed('worker', `has the unknown type ${type}`)
@@ -112,4 +133,14 @@ function decodeVector(body: Buffer): Decoded<WorkerMessage> {
     values[i] = value
   }
   return { ok: true, message: { say: 'vector', stream, index, values } }
+}
+
+/** The evidence itself is read when it is known to open its commitment. */
+function decodeEvidenceMessage(body: Buffer): Decoded<WorkerMessage> {
+  const [nonceAt, evidenceAt] = [16, 48]
+  if (body.length <= evidenceAt) return malformed('evidence', 'is cut short')
+  const evidence = body.subarray(evidenceAt)
+  if (evidence.length > protocolLimits.evidenceBytesMax) return malformed('evidence', 'is too long')
+  const check = uuidOf(body.subarray(0, nonceAt))
+  return { ok: true, message: { say: 'evidence', check, nonce: body.subarray(nonceAt, evidenceAt), evidence } }
 }

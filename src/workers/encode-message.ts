@@ -1,6 +1,20 @@
 import type { z } from 'zod'
-import type { DispatchHeader, endSchema, failedSchema, Hello, Refusal, Token, Welcome } from '#protocol'
-import type { Papers } from './messages.ts'
+import {
+  type Calibrate,
+  type CheckHeader,
+  type checkFailedSchema,
+  type classSchema,
+  type DispatchHeader,
+  type endSchema,
+  type failedSchema,
+  type Hello,
+  type Refusal,
+  type Token,
+  uuidBytes,
+  type Welcome,
+} from '#protocol'
+import type { CommittedToken, Papers } from './messages.ts'
+import { writeTokens } from './tokens-codec.ts'
 
 const json = (value: unknown) => Buffer.from(JSON.stringify(value))
 
@@ -76,9 +90,40 @@ export function encodeDispatch(header: DispatchWithout, papers: Papers, body: Bu
     salt: salt.toString('hex'),
     order: order?.toString('base64') ?? null,
   })
+  return [lengthOf(text), text, body]
+}
+
+function lengthOf(bytes: Buffer): Buffer {
   const length = Buffer.allocUnsafe(4)
-  length.writeUInt32BE(text.length, 0)
-  return [length, text, body]
+  length.writeUInt32BE(bytes.length, 0)
+  return length
+}
+
+/** `u32 header length ‖ header ‖ raw HTTP body ‖ tokens`, in parts so that the body is not copied. */
+export function encodeCheck(
+  header: Omit<CheckHeader, 'bodyBytes'>,
+  body: Buffer,
+  tokens: readonly CommittedToken[],
+): Buffer[] {
+  const text = json({ ...header, bodyBytes: body.length })
+  return [lengthOf(text), text, body, writeTokens(tokens)]
+}
+
+export const encodeCalibrate = (calibrate: Calibrate): Buffer => json(calibrate)
+/** Body of `reveal` and `withdraw`. */
+export const encodeCheckId = (check: string): Buffer => uuidBytes(check)
+/** `commitment` is the signed message in wire form. */
+export const encodeCommitted = (check: string, commitment: Buffer): Buffer =>
+  json({ check, commitment: commitment.toString('base64') })
+export const encodeEvidenceMessage = (check: string, nonce: Buffer, evidence: Buffer): Buffer[] => [
+  uuidBytes(check),
+  nonce,
+  evidence,
+]
+export const encodeClass = (found: z.infer<typeof classSchema>): Buffer => json(found)
+
+export function encodeCheckFailed({ check, code, message, fix }: z.infer<typeof checkFailedSchema>): Buffer {
+  return json({ check, code: cut(code, 60), message: cut(message, 1_000), fix: cut(fix, 1_000) })
 }
 
 export function encodeCancel(stream: number): Buffer {

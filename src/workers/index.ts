@@ -1,16 +1,21 @@
 /**
  * Workers: who is connected, and the runs they hold.
  *
- * Owns    worker sessions after the handshake: hello, heartbeats, leases, streams, credit, measured speed; the codec of
- *         every message inside a session, for both sides.
+ * Owns    worker sessions after the handshake: hello, heartbeats, leases, streams, credit, measured speed; checks and
+ *         calibrations; the codec of every message inside a session, for both sides.
  * Imports transport, protocol, runtime. Who may come is decided by identity and handed in.
  * Always  one session per key, never more runs on a worker than its slots, and each run ends exactly once.
  */
+export type { CheckAsk } from './check.ts'
 export { decodePoolMessage } from './decode-pool-message.ts'
 export {
+  encodeCheckFailed,
+  encodeClass,
+  encodeCommitted,
   encodeDelta,
   encodeDispatch,
   encodeEnd,
+  encodeEvidenceMessage,
   encodeFailed,
   encodeHeartbeat,
   encodeHello,
@@ -18,7 +23,7 @@ export {
   encodeVector,
 } from './encode-message.ts'
 export { workersLimits } from './limits.ts'
-export type { Papers, PoolMessage } from './messages.ts'
+export type { CommittedToken, Papers, PoolMessage } from './messages.ts'
 export type { RunEnd, RunHandle, RunOrder, RunOutput, RunSink } from './run.ts'
 export { encodeTokens } from './tokens-codec.ts'
 export type { Admission, ConnectedWorker } from './worker-session.ts'

@@ -30,6 +30,14 @@ export const workersLimits = {
   slotWaitMsMax: 2_000,
   /** Unsent bytes of one session beyond which nothing more is dispatched to it: four of the largest requests. */
   unsentBytesMax: 16 * 2 ** 20,
+  /** Checks and calibrations one worker has at once: each may hold a request and 1 MiB of evidence. */
+  checksPerWorkerMax: 4,
+  /** Tokens of one checked answer. */
+  checkTokensMax: 1_048_576,
+  /** From a commitment to the reveal: the other verifiers of the same answer may take so long. */
+  revealMsMax: 600_000,
+  /** From the reveal to the evidence: 1 MiB on a slow line. */
+  evidenceMsMax: 60_000,
   /** Seconds of computing over which tokens per second are averaged. */
   meterSeconds: 10,
   /** Workers whose protocol violations are remembered, and how many of each. */

@@ -1,5 +1,9 @@
 import type { z } from 'zod'
 import type {
+  Calibrate,
+  CheckHeader,
+  checkFailedSchema,
+  classSchema,
   DispatchHeader,
   deltaSchema,
   endSchema,
@@ -23,6 +27,10 @@ export type WorkerMessage =
   | { readonly say: 'vector'; readonly stream: number; readonly index: number; readonly values: Float32Array }
   | ({ readonly say: 'end'; readonly statement: Buffer | null } & Omit<z.infer<typeof endSchema>, 'statement'>)
   | ({ readonly say: 'failed' } & z.infer<typeof failedSchema>)
+  | { readonly say: 'committed'; readonly check: string; readonly commitment: Buffer }
+  | { readonly say: 'evidence'; readonly check: string; readonly nonce: Buffer; readonly evidence: Buffer }
+  | ({ readonly say: 'class' } & z.infer<typeof classSchema>)
+  | ({ readonly say: 'checkFailed' } & z.infer<typeof checkFailedSchema>)
 
 /** What a pool says, decoded. */
 export type PoolMessage =
@@ -32,6 +40,12 @@ export type PoolMessage =
   | { readonly say: 'dispatch'; readonly header: DispatchHeader; readonly papers: Papers; readonly body: Buffer }
   | { readonly say: 'cancel'; readonly stream: number }
   | { readonly say: 'credit'; readonly stream: number; readonly bytes: number }
+  | { readonly say: 'check'; readonly header: CheckHeader; readonly body: Buffer; readonly tokens: CommittedToken[] }
+  | { readonly say: 'reveal' | 'withdraw'; readonly check: string }
+  | { readonly say: 'calibrate'; readonly calibrate: Calibrate }
+
+/** A token of an answer that is looked at again. */
+export type CommittedToken = Pick<Token, 'id' | 'piece'>
 
 /** What a dispatch is justified with, as signed bytes in wire form. */
 export interface Papers {

@@ -61,6 +61,48 @@ export const shuttingDown: Refusal = {
   fix: 'Nothing: the worker connects again by itself.',
 }
 
+export const lookedTooLong: Refusal = {
+  code: 'deadline_exceeded',
+  message: 'The verifier did not answer within its time.',
+  fix: 'Nothing: another verifier is asked.',
+}
+
+export const lostVerifier = (reason: string): Refusal => ({
+  code: 'worker_lost',
+  message: `The verifier is gone: ${reason}.`,
+  fix: 'Nothing: another verifier is asked.',
+})
+
+export const noVerifier: Refusal = {
+  code: 'no_worker',
+  message: 'The chosen worker looks at nobody’s answers.',
+  fix: 'Ask a worker with the feature `verify`.',
+}
+
+export const unaskable = (why: string): Refusal => ({
+  code: 'invalid_request',
+  message: `The check ${why}.`,
+  fix: 'Ask for fewer positions, or list fewer tokens at each.',
+})
+
+export const commitmentRefused = (why: string): Refusal => ({
+  code: 'commitment_refused',
+  message: `The commitment of a verifier ${why}.`,
+  fix: 'Nothing: its check counts for nothing, and another verifier is asked.',
+})
+
+export const evidenceRefused = (why: string): Refusal => ({
+  code: 'evidence_refused',
+  message: `The evidence of a verifier ${why}.`,
+  fix: 'Nothing: its check counts for nothing, and another verifier is asked.',
+})
+
+export const revealRefused: Refusal = {
+  code: 'reveal_refused',
+  message: 'Evidence is revealed only after the commitment to it.',
+  fix: 'Nothing: the check is made again by another verifier.',
+}
+
 /** A worker broke a rule; `message` is the rule, and quotes nothing the worker sent. */
 export const violation = (message: string): Refusal => ({
   code: 'protocol_violation',

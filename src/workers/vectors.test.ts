@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
-import type { DispatchHeader, Token } from '#protocol'
+import type { CheckHeader, DispatchHeader, Token } from '#protocol'
 import { decodePoolMessage } from './decode-pool-message.ts'
 import { decodeWorkerMessage } from './decode-worker-message.ts'
 import * as encode from './encode-message.ts'
@@ -29,6 +29,8 @@ function readable(value: unknown): unknown {
 
 const withoutPapers = ({ assignment: _a, salt: _s, order: _o, ...header }: DispatchHeader) => header
 
+const withoutBodyBytes = ({ bodyBytes: _, ...header }: CheckHeader) => header
+
 /** The bytes we would send for it, for messages that have only one form. */
 function bytesOf(message: WorkerMessage | PoolMessage): Buffer | undefined {
   switch (message.say) {
@@ -44,6 +46,17 @@ function bytesOf(message: WorkerMessage | PoolMessage): Buffer | undefined {
       return encode.encodeCredit(message.stream, message.bytes)
     case 'dispatch':
       return Buffer.concat(encode.encodeDispatch(withoutPapers(message.header), message.papers, message.body))
+    case 'check':
+      return Buffer.concat(encode.encodeCheck(withoutBodyBytes(message.header), message.body, message.tokens))
+    case 'reveal':
+    case 'withdraw':
+      return encode.encodeCheckId(message.check)
+    case 'calibrate':
+      return encode.encodeCalibrate(message.calibrate)
+    case 'committed':
+      return encode.encodeCommitted(message.check, message.commitment)
+    case 'evidence':
+      return Buffer.concat(encode.encodeEvidenceMessage(message.check, message.nonce, message.evidence))
     default:
       return undefined
   }

@@ -1,12 +1,23 @@
-import { type Hello, type ModelOffer, messageType, protocolLimits, type Refusal, type WorkerId } from '#protocol'
+import {
+  type Hello,
+  type ModelOffer,
+  messageType,
+  protocolLimits,
+  type Refusal,
+  type SignatureChecker,
+  verifyFeature,
+  type WorkerId,
+} from '#protocol'
 import type { Runtime } from '#runtime'
 import type { SecureSession } from '#transport'
+import type { CheckAsk, CheckRun } from './check.ts'
+import { type CalibrationAsk, Checks } from './checks.ts'
 import { closeCodeOf } from './close-code.ts'
 import { decodeWorkerMessage } from './decode-worker-message.ts'
 import { encodeDispatch, encodeRefused, encodeWelcome } from './encode-message.ts'
 import { workersLimits } from './limits.ts'
 import type { WorkerMessage } from './messages.ts'
-import { busy, expired, noHello, silent, tooLong, violation } from './refusals.ts'
+import { busy, expired, lostVerifier, noHello, noVerifier, silent, tooLong, violation } from './refusals.ts'
 import { Run, type RunHandle, type RunLink, type RunOrder, type RunSink } from './run.ts'
 import { TokenMeter } from './token-meter.ts'
 
@@ -28,6 +39,8 @@ export interface ConnectedWorker extends Admission {
   /** Requests it computes at once, and those it has (cancelled ones it has not let go of included). */
   readonly slots: number
   readonly active: number
+  /** Checks and calibrations it has, which take no slot. */
+  readonly checking: number
   /** Measured by the pool; 0 until it has computed something. */
   readonly tokensPerSecond: number
   /** Milliseconds since 1970. */
@@ -42,6 +55,7 @@ export interface SessionHost {
   changed(session: WorkerSession): void
   ended(session: WorkerSession, reason: string): void
   violated(session: WorkerSession, message: string): void
+  readonly checker: SignatureChecker
 }
 
 /**
@@ -56,6 +70,7 @@ export class WorkerSession implements ConnectedWorker {
   readonly #session: SecureSession
   readonly #host: SessionHost
   readonly #link: RunLink
+  readonly #checks: Checks
   readonly #runs = new Map<number, Run>()
   readonly #meter = new TokenMeter()
   readonly #openedAt: number
@@ -87,6 +102,16 @@ export class WorkerSession implements ConnectedWorker {
       relayed: (tokens) => this.#meter.count(tokens),
       overstepped: (message) => host.violated(this, message),
     }
+    const verifier = {
+      worker: Buffer.from(this.id, 'hex'),
+      publicKey: session.peer.publicKey,
+      checker: host.checker,
+    }
+    this.#checks = new Checks(verifier, (n) => runtime.randomBytes(n), {
+      now: () => runtime.monotonic(),
+      send: (type, body) => session.send(type, body),
+      overstepped: (message) => host.violated(this, message),
+    })
   }
 
   /** Begins to listen; what the worker said meanwhile is read now. */
@@ -118,6 +143,9 @@ export class WorkerSession implements ConnectedWorker {
   }
   get active(): number {
     return this.#runs.size
+  }
+  get checking(): number {
+    return this.#checks.size
   }
   get tokensPerSecond(): number {
     return this.#meter.tokensPerSecond
@@ -162,6 +190,11 @@ export class WorkerSession implements ConnectedWorker {
         this.#drainAsked = true
         this.#host.changed(this)
         return undefined
+      case 'committed':
+      case 'evidence':
+      case 'class':
+      case 'checkFailed':
+        return this.#checks.receive(message)
       default: {
         const run = this.#runs.get(message.stream)
         return run ? run.receive(message, bytes) : `A message for stream ${message.stream}, which is not open.`
@@ -177,6 +210,23 @@ export class WorkerSession implements ConnectedWorker {
     else if (this.#runs.size >= this.slots) this.#waiting.push(run)
     else this.#start(run)
     return run
+  }
+
+  /** Has it look at an answer again, apart from its runs. */
+  check(ask: CheckAsk, signal: AbortSignal): CheckRun {
+    return this.#checks.check(ask, signal, this.#cannotLook())
+  }
+
+  /** Its kernel class by a text. */
+  calibrate(ask: CalibrationAsk, signal: AbortSignal): Promise<string> {
+    return this.#checks.calibrate(ask, signal, this.#cannotLook())
+  }
+
+  #cannotLook(): Refusal | undefined {
+    if (!this.serving) return lostVerifier('it is not connected')
+    if (!this.features.includes(verifyFeature)) return noVerifier
+    if (this.draining) return busy('is draining')
+    return this.#session.bufferedBytes() > workersLimits.unsentBytesMax ? busy('reads too slowly') : undefined
   }
 
   #cannotTake(): Refusal | undefined {
@@ -266,6 +316,8 @@ export class WorkerSession implements ConnectedWorker {
     }
     this.#meter.fold(nowMs)
     this.#sweepRuns(nowMs)
+    const wrong = this.#checks.sweep(nowMs)
+    if (wrong !== undefined) this.#violate(wrong)
     if (!this.greeted || this.#ended || nowMs < this.#pingAt) return
     this.#pingAt = nowMs + workersLimits.heartbeatMs
     this.#session.send(messageType.ping)
@@ -317,5 +369,6 @@ export class WorkerSession implements ConnectedWorker {
     this.#waiting = []
     this.#host.ended(this, reason)
     for (const run of runs) run.lost(reason)
+    this.#checks.lost(reason)
   }
 }

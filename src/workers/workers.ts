@@ -1,10 +1,12 @@
-import type { Refusal, WorkerId } from '#protocol'
+import { PoolError, type Refusal, SignatureChecker, type WorkerId } from '#protocol'
 import type { Runtime, Timer } from '#runtime'
 import type { SecureSession } from '#transport'
+import type { CheckAsk, CheckRun } from './check.ts'
+import type { CalibrationAsk } from './checks.ts'
 import { Contest } from './contest.ts'
 import { workersLimits } from './limits.ts'
 import { RecentStandings } from './recent-standings.ts'
-import { replaced, sessionExists, shuttingDown } from './refusals.ts'
+import { lostVerifier, replaced, sessionExists, shuttingDown } from './refusals.ts'
 import type { RunHandle, RunOrder, RunSink } from './run.ts'
 import { type Violation, Violations } from './violations.ts'
 import { type Admission, type ConnectedWorker, WorkerSession } from './worker-session.ts'
@@ -32,6 +34,8 @@ export interface WorkerDetails {
   readonly violations: readonly Violation[]
 }
 
+const notConnected = lostVerifier('it is not connected')
+
 /** All workers connected to this pool process. One session per key; nothing here is durable. */
 export class Workers implements Disposable {
   readonly #runtime: Runtime
@@ -41,6 +45,7 @@ export class Workers implements Disposable {
   readonly #available = new Set<WorkerSession>()
   readonly #violations = new Violations()
   readonly #recent: RecentStandings
+  readonly #checker = new SignatureChecker()
   readonly #sweeper: Timer
   #sweptAt: number
   #closed = false
@@ -84,6 +89,22 @@ export class Workers implements Disposable {
       },
       consumed() {},
     }
+  }
+
+  /** Has a worker look at another one's answer again. What is waited for rejects when the signal aborts, with its reason. */
+  check(id: WorkerId, ask: CheckAsk, signal: AbortSignal): CheckRun {
+    const session = this.#sessions.get(id)
+    if (session) return session.check(ask, signal)
+    const gone = Promise.reject(PoolError.from(notConnected))
+    gone.catch(() => {})
+    return { id: '', committed: gone, reveal: () => gone }
+  }
+
+  /** Measures a worker's kernel class by a text: sha256, 64 hex digits, comparable with others by the same text only. */
+  async calibrate(id: WorkerId, ask: CalibrationAsk, signal: AbortSignal): Promise<string> {
+    const session = this.#sessions.get(id)
+    if (!session) throw PoolError.from(notConnected)
+    return session.calibrate(ask, signal)
   }
 
   /** An operator approved or renewed the worker: it is told at once if it is here. Hearing it twice changes nothing. */
@@ -144,6 +165,7 @@ export class Workers implements Disposable {
       },
       ended: (worker, reason) => this.#ended(worker, reason),
       violated: (worker, message) => this.#violated(worker, message),
+      checker: this.#checker,
     })
     this.#sessions.set(opened.id, opened)
     opened.open()

@@ -1,5 +1,4 @@
-import { TextAssembler } from '#protocol'
-import type { CheckTask, EndingEvidence } from '../evidence.ts'
+import { type CheckTask, type EndingEvidence, TextAssembler } from '#protocol'
 import { contextExceeded, type GenerationPlan, planGeneration } from './generation-plan.ts'
 import type { LoadedModel } from './loaded-model.ts'
 

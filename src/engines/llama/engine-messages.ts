@@ -1,6 +1,5 @@
-import type { ModelOffer, OpenAiKind, OpenAiRequests, Refusal, Token } from '#protocol'
+import type { CheckTask, Evidence, ModelOffer, OpenAiKind, OpenAiRequests, Refusal, Token } from '#protocol'
 import type { EngineEnd } from '../engine.ts'
-import type { CheckTask, Evidence } from '../evidence.ts'
 
 /** A model file, or the first of a split one, and the name it is offered by. */
 export interface ModelFile {

@@ -1,12 +1,11 @@
 import type { Token as TokenId } from 'node-llama-cpp'
+import { type DrawnToken, type PositionEvidence, protocolLimits } from '#protocol'
 import { choiceMargin } from '../choice-margin.ts'
-import type { DrawnToken, PositionEvidence } from '../evidence.ts'
 import { type Candidate, candidatesOf, chooseToken, gumbelNoise } from '../sampler.ts'
 import type { CheckPlan } from './check-plan.ts'
 import { type Depth, likeliestMax, type Probabilities } from './read-logits.ts'
 
-/** Less than the logarithm of the smallest number of 32 bits. */
-const logitMin = -104
+const { logitMin } = protocolLimits
 
 /** Turns what the model expected at a position into evidence about the token committed there. */
 export class PositionReader {

@@ -1,9 +1,8 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { childEnvironment } from '#config'
-import { type ModelOffer, PoolError, type Token } from '#protocol'
+import { type CheckTask, type Evidence, type ModelOffer, PoolError, type Token } from '#protocol'
 import { deadlineSignal, type Runtime, type Timer, withDeadline } from '#runtime'
 import type { EngineEnd, EngineLog, EngineSink, EngineTask } from '../engine.ts'
-import type { CheckTask, Evidence } from '../evidence.ts'
 import { engineLimits } from '../limits.ts'
 import type { EngineCommand, EngineEvent, EngineResult, EngineSettings } from './engine-messages.ts'
 

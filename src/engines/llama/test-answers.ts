@@ -1,9 +1,8 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { readGgufFileInfo } from 'node-llama-cpp'
-import type { ChatRequest, Token } from '#protocol'
+import type { ChatRequest, CheckTask, Evidence, Token } from '#protocol'
 import { systemRuntime } from '#runtime'
 import type { EngineEnd } from '../engine.ts'
-import type { CheckTask, Evidence } from '../evidence.ts'
 import type { LlamaEngine } from './llama-engine.ts'
 import { type LlamaEngineOptions, openLlamaEngine } from './open-llama-engine.ts'
 

@@ -1,6 +1,6 @@
+import type { CheckTask, Evidence, PositionEvidence } from '#protocol'
 import { createHash } from 'node:crypto'
 import type { LlamaContextSequence, Token as TokenId } from 'node-llama-cpp'
-import type { CheckTask, Evidence, PositionEvidence } from '../evidence.ts'
 import { engineLimits } from '../limits.ts'
 import { batchesOf } from './batches.ts'
 import { type CheckPlan, planCheck } from './check-plan.ts'
@@ -15,6 +15,7 @@ export async function verify(model: LoadedModel, task: CheckTask, signal: AbortS
   await replay.read(signal)
   const { completionTokens, wrongPieces, unknownAt, shown, answer } = plan
   return {
+    method: 'replay',
     promptTokens: answer.prompt.length,
     completionTokens,
     wrongPieces,

@@ -5,6 +5,7 @@ export const signedTypes = [
   'order/1',
   'assignment/1',
   'worker-statement/1',
+  'commitment/1',
   'pool-statement/1',
   'verdict/1',
   'grant/1',

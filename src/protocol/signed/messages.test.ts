@@ -20,6 +20,7 @@ const samples: { [T in Exclude<SignedType, 'pool-statement/1'>]: SignedMessages[
   'order/1': sampleOrder(),
   'assignment/1': sampleAssignment(),
   'worker-statement/1': sampleWorkerStatement(alice),
+  'commitment/1': { check: uuid, worker: id, commitment: id },
   'verdict/1': {
     job: uuid,
     receipt: id,

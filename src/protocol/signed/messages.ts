@@ -110,6 +110,14 @@ export const workerStatementSchema = z.strictObject({
 })
 export type WorkerStatement = z.infer<typeof workerStatementSchema>
 
+/** What a verifier has found out and not yet said; {@link commitmentOf} it. */
+export const commitmentSchema = z.strictObject({
+  check: uuid,
+  worker: bytes32,
+  commitment: bytes32,
+})
+export type Commitment = z.infer<typeof commitmentSchema>
+
 /** What the pool answers for. It has no signature of its own: the checkpoint of the log covers it. */
 export const poolStatementSchema = z.strictObject({
   pool: bytes32,
@@ -203,6 +211,7 @@ export interface SignedMessages {
   'order/1': Order
   'assignment/1': Assignment
   'worker-statement/1': WorkerStatement
+  'commitment/1': Commitment
   'pool-statement/1': PoolStatement
   'verdict/1': CheckVerdict
   'grant/1': Grant
@@ -213,6 +222,7 @@ const schemas: { readonly [T in SignedType]: z.ZodType<SignedMessages[T], unknow
   'order/1': orderSchema,
   'assignment/1': assignmentSchema,
   'worker-statement/1': workerStatementSchema,
+  'commitment/1': commitmentSchema,
   'pool-statement/1': poolStatementSchema,
   'verdict/1': verdictSchema,
   'grant/1': grantSchema,

@@ -1,4 +1,5 @@
-import type { OpenAiRequests, Token } from '#protocol'
+import type { OpenAiRequests } from '../openai/index.ts'
+import type { Token } from '../token.ts'
 
 /** An answer to look at again: the request as its worker had it, and the tokens that worker committed to. */
 export interface CheckTaskOf<K extends 'chat' | 'completion'> {
@@ -57,10 +58,15 @@ export interface EndingEvidence {
 
 /** What a replay saw. Numbers only: whether they convict is decided elsewhere. */
 export interface Evidence {
+  /**
+   * `replay`: the model itself was fed the tokens. `prefix`: a server that shows no logits was asked for one token after
+   * each prefix; ids are unknown, noise is none, and above temperature 0 a margin only says how unlikely a token was.
+   */
+  readonly method: 'replay' | 'prefix'
   readonly promptTokens: number
   /** Tokens until the answer ended by itself; fewer than committed when some stand behind its end. */
   readonly completionTokens: number
-  /** Positions whose committed piece is not what the token adds to the text. */
+  /** Positions whose committed piece is not what the token adds to the text, ascending; further ones than fit are left out. */
   readonly wrongPieces: readonly number[]
   /** First position whose id is not in the vocabulary: nothing from there on counts. */
   readonly unknownAt: number | undefined
