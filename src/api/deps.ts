@@ -43,7 +43,7 @@ export interface ApiDeps {
   /** A job's receipt; undefined when there is no such job. */
   readonly receipt: (jobId: string) => Promise<FoundReceipt | undefined>
   /** What tokens cost, for everybody who signs orders. */
-  readonly prices: () => Promise<Pick<PriceListJson, 'pool_id' | 'pool_key' | 'prices'>>
+  readonly prices: () => Promise<Omit<PriceListJson, 'account'>>
   readonly logReader: LogReader
   /** Whether the database answers now. */
   readonly databaseAnswers: () => Promise<boolean>

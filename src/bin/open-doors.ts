@@ -67,6 +67,7 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
     prices: async () => ({
       pool_id: pool.poolId,
       pool_key: poolKey.toString('base64url'),
+      required_workers: settings.requiredWorkers,
       prices: await tokenPrices(ledger),
     }),
     logReader: transparency.reader,

@@ -102,7 +102,11 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
     logStage: transparency.stage,
     pricesFor: (model) => ledger.prices.for(model),
     payerSignature: settings.payerSignature,
-    settings: { deadlineMs: settings.requestTimeout, queuedRunsMax: settings.queueMax },
+    settings: {
+      deadlineMs: settings.requestTimeout,
+      queuedRunsMax: settings.queueMax,
+      requiredWorkers: settings.requiredWorkers,
+    },
   })
   closers.add('jobs', () => jobs.close())
   const following = followWorkerKeys(identity, workers, events)

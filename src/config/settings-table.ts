@@ -117,6 +117,10 @@ export const settingsTable = {
     programs: ['pool', 'worker'],
     doc: '`required`: only requests whose order is signed by the payer’s own key are taken, none that the pool signs as custodian.',
   }),
+  requiredWorkers: withDefault(integer(2, 5), 2, {
+    programs: ['pool'],
+    doc: 'Workers of distinct operators that compute an answer with the assurance `required`, and must agree; each is paid.',
+  }),
   queueMax: withDefault(integer(0, 1_000_000), 1_024, {
     programs: ['pool'],
     doc: 'Requests that may wait for a worker; one more is refused with 429.',

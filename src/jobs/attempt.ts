@@ -1,10 +1,20 @@
-import { type FinishReason, type RefusalCode, type Signed, TokenTree, type UsageClaim } from '#protocol'
+import {
+  type Assignment,
+  type FinishReason,
+  type RefusalCode,
+  type Signed,
+  TokenTree,
+  type UsageClaim,
+} from '#protocol'
 import type { RunHandle, RunOutput } from '#workers'
 import type { Fault } from './count-usage.ts'
 import type { SegmentRow } from './job-stages.ts'
 
 /** One attempt of one choice at one worker: the segment on record. Times are milliseconds since 1970. */
 export class Attempt {
+  /** Counts the segments of a choice. */
+  readonly n: number
+  readonly decode: Assignment['decode']
   readonly lease: string
   readonly workerId: string
   readonly digest: string | null
@@ -33,9 +43,16 @@ export class Attempt {
   /** Changed since it was last written. */
   unsaved = true
 
-  constructor(lease: string, workerId: string, digest: string | null, startedAt: number) {
+  constructor(
+    lease: string,
+    { id, digest }: { readonly id: string; readonly digest: string | null },
+    startedAt: number,
+    { n, decode }: Pick<Attempt, 'n' | 'decode'>,
+  ) {
+    this.n = n
+    this.decode = decode
     this.lease = lease
-    this.workerId = workerId
+    this.workerId = id
     this.digest = digest
     this.startedAt = startedAt
   }
@@ -78,11 +95,11 @@ export class Attempt {
     this.unsaved = true
   }
 
-  row(jobId: string, choice: number, attempt: number): SegmentRow {
+  row(jobId: string, choice: number): SegmentRow {
     return {
       jobId,
       choice,
-      attempt,
+      attempt: this.n,
       lease: this.lease,
       workerId: this.workerId,
       digest: this.digest,

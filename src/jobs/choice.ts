@@ -2,8 +2,10 @@ import type { FinishReason, Refusal, TokenTree, UsageClaim } from '#protocol'
 import type { Lane, Ticket, Urgent } from '#scheduler'
 import type { Attempt } from './attempt.ts'
 import { type Fault, faultOf } from './count-usage.ts'
+import { type ChoiceSink, HeldAnswer } from './held-answer.ts'
 import type { Job } from './job.ts'
 import { jobsLimits } from './limits.ts'
+import type { Panel } from './panel.ts'
 import { Relay } from './relay.ts'
 
 /**
@@ -19,7 +21,13 @@ import { Relay } from './relay.ts'
 export class Choice {
   readonly job: Job
   readonly index: number
-  readonly relay: Relay
+  relay: Relay
+  /** Computes the choice beside others; absent where one answer is all. */
+  readonly panel: Panel | undefined
+  /** Where what it says goes. */
+  out: ChoiceSink
+  /** Of a panel: whose worker has it now, or had it to the end. */
+  operator: string | undefined
   readonly attempts: Attempt[] = []
   /** Workers that failed it; never asked again. */
   readonly excluded: string[] = []
@@ -48,9 +56,11 @@ export class Choice {
   /** What the fair queue charged for it. */
   charged = 0
 
-  constructor(job: Job, index: number) {
+  constructor(job: Job, index: number, panel?: Panel) {
     this.job = job
     this.index = index
+    this.panel = panel
+    this.out = panel ? new HeldAnswer() : job.sink
     this.relay = new Relay(job.request.stops, job.request.maxTokens)
   }
 
@@ -91,6 +101,26 @@ export class Choice {
       tokensLeft: this.job.request.maxTokens - (this.relay.pieces - attempt.pieces),
       promptTokensMax: this.job.bounds.promptTokensMax + jobsLimits.templateTokensMax,
     })
+  }
+
+  /** The number of its next attempt. */
+  nextAttempt(): number {
+    return this.panel ? this.panel.nextAttempt() : this.attempts.length
+  }
+
+  /** A panel's answer is one worker's from its first token to its last: what came of another's is forgotten. */
+  restart(): void {
+    this.relay = new Relay(this.job.request.stops, this.job.request.maxTokens)
+    this.out = new HeldAnswer()
+    this.operator = undefined
+    this.hasDeltas = false
+    this.completeSince = undefined
+    this.prefix = undefined
+  }
+
+  /** What it showed, once it may. */
+  show(): void {
+    if (this.out instanceof HeldAnswer) this.out.show(this.job.sink)
   }
 
   /** Another worker goes on behind what this attempt sent. */

@@ -29,6 +29,8 @@ export interface JobEvents {
       why: string | undefined
     },
   ): void
+  /** Of workers that computed one answer side by side this one gave another than the rest. `exact`: in one kernel class, where that is proof. */
+  dissented?(event: AttemptNames & { model: string; exact: boolean; by: readonly string[] }): void
   jobEnded?(event: {
     jobId: string
     keyId: string

@@ -2,12 +2,15 @@ import type { BudgetLeft } from '#ledger'
 import type { PrivacyMode, RefusalCode, UsageClaim, WorkerId } from '#protocol'
 import type { AcceptedRequest } from './accepted-request.ts'
 import type { Assurance } from './assurance.ts'
+import type { Attempt } from './attempt.ts'
 import { Choice } from './choice.ts'
+import type { Company } from './companies.ts'
 import { type CountBounds, countBilled, countUsage, promptTokensMax } from './count-usage.ts'
 import type { JobHandle, JobSink } from './job-sink.ts'
 import type { JobRow, MoveRow, SegmentRow } from './job-stages.ts'
 import { type FinalState, isFinal, type JobState, moved } from './job-states.ts'
 import type { Ordered } from './orders.ts'
+import { Panel } from './panel.ts'
 
 /** What a job's owner can ask of whoever runs it. */
 export interface JobRunner {
@@ -19,7 +22,14 @@ export class Job implements JobHandle {
   readonly id: string
   readonly request: AcceptedRequest
   readonly sink: JobSink
+  /** Every run of it; with {@link panels} several for each choice. */
   readonly choices: Choice[]
+  /** Where every choice is computed by several workers. */
+  readonly panels: readonly Panel[] | undefined
+  /** The kernel class they share; undefined where they need not. */
+  readonly kernel: string | undefined
+  /** All panels agree, and their answers are shown then (monotonic). */
+  shownAt: number | undefined
   readonly bounds: CountBounds
   /** `featureBits` of what its worker must offer. */
   readonly features: number
@@ -60,6 +70,7 @@ export class Job implements JobHandle {
       monotonic: number
       deadlineMs: number
       assurance: Assurance
+      company: Company | undefined
     },
     runner: JobRunner,
   ) {
@@ -77,7 +88,11 @@ export class Job implements JobHandle {
     this.digest = request.digest
     const prompts = request.prompts ?? 1
     this.bounds = { maxTokens: request.maxTokens, promptTokensMax: promptTokensMax(request), prompts }
-    this.choices = Array.from({ length: request.choices }, (_, index) => new Choice(this, index))
+    const { company } = more
+    if (company) this.digest = company.digest
+    this.kernel = company?.kernel
+    this.panels = company && Array.from({ length: request.choices }, (_, index) => new Panel(index, company.size))
+    this.choices = this.panels?.flatMap((panel) => this.#membersOf(panel)) ?? plain(this)
     this.#runner = runner
   }
 
@@ -121,20 +136,37 @@ export class Job implements JobHandle {
     return this.ordered.salt
   }
 
+  /** One more worker for a choice whose answers differ. */
+  askOneMore(panel: Panel): Choice {
+    const member = new Choice(this, panel.index, panel)
+    panel.members.push(member)
+    this.choices.push(member)
+    return member
+  }
+
+  /** Answers that are billed: one, or one for each worker that must agree. Each has the attempts of every choice. */
+  get copies(): readonly (readonly (readonly Attempt[])[])[] {
+    const { panels } = this
+    if (!panels) return [this.choices.map((choice) => choice.attempts)]
+    const size = panels[0]?.size ?? 0
+    return Array.from({ length: size }, (_, n) => panels.map(({ paid }) => paid[n]?.attempts.slice(-1) ?? []))
+  }
+
   /** What is billed: what workers have vouched for. */
   billed(): UsageClaim {
-    return countBilled(
-      this.bounds,
-      this.choices.map((choice) => choice.attempts),
-    )
+    const sum = { promptTokens: 0, completionTokens: 0 }
+    for (const copy of this.copies) {
+      const { promptTokens, completionTokens } = countBilled(this.bounds, copy)
+      sum.promptTokens += promptTokens
+      sum.completionTokens += completionTokens
+    }
+    return sum
   }
 
   /** Counted usage of what was relayed so far. */
   usage(): UsageClaim {
-    return countUsage(
-      this.bounds,
-      this.choices.map((choice) => choice.attempts),
-    )
+    const shown = this.panels?.map(({ winner }) => winner?.attempts.slice(-1) ?? [])
+    return countUsage(this.bounds, shown ?? this.choices.map((choice) => choice.attempts))
   }
 
   /** What is told of its end. */
@@ -180,12 +212,19 @@ export class Job implements JobHandle {
   segmentRows(): SegmentRow[] {
     const rows: SegmentRow[] = []
     for (const choice of this.choices) {
-      choice.attempts.forEach((attempt, n) => {
-        if (!attempt.unsaved) return
+      for (const attempt of choice.attempts) {
+        if (!attempt.unsaved) continue
         attempt.unsaved = false
-        rows.push(attempt.row(this.id, choice.index, n))
-      })
+        rows.push(attempt.row(this.id, choice.index))
+      }
     }
     return rows
   }
+
+  #membersOf(panel: Panel): Choice[] {
+    for (let n = 0; n < panel.size; n++) panel.members.push(new Choice(this, panel.index, panel))
+    return panel.members.slice()
+  }
 }
+
+const plain = (job: Job) => Array.from({ length: job.request.choices }, (_, index) => new Choice(job, index))

@@ -1,13 +1,14 @@
 import type { Identity } from '#crypto'
 import type { Leaf } from '#log'
-import { PoolError, type Refusal, type WorkerId } from '#protocol'
+import { assuranceWorkers, copiesOf, PoolError, protocolLimits, type Refusal, type WorkerId } from '#protocol'
 import type { Runtime, Timer } from '#runtime'
 import { featureBits, type LaneFeature, prefixKeys, Scheduler } from '#scheduler'
 import { type GroupCommit, part, type Sql, type Stage } from '#storage'
 import type { Workers } from '#workers'
-import type { AcceptedRequest } from './accepted-request.ts'
+import type { AcceptedRequest, AssuranceWish } from './accepted-request.ts'
 import { type Assurance, assuranceOf, wishOf } from './assurance.ts'
 import type { Choice } from './choice.ts'
+import { Companies, type Company } from './companies.ts'
 import type { JobEvents } from './events.ts'
 import { type JobDetails, type JobSummary, listJobs, showJob } from './find-jobs.ts'
 import { Idempotency, type IdempotentAnswer, type IdempotentRequest } from './idempotency.ts'
@@ -29,8 +30,9 @@ import {
   onlyOutside,
   queueFull,
   shuttingDown,
+  tooManySideBySide,
 } from './refusals.ts'
-import { Roster, type RosterWorker } from './roster.ts'
+import { type KernelOf, Roster, type RosterWorker } from './roster.ts'
 import { Runner } from './runner.ts'
 import { samplerSeed } from './sampler-seed.ts'
 import { acceptance, type Books } from './settlement.ts'
@@ -46,6 +48,8 @@ export interface JobsSettings {
   readonly queuedRunsMax?: number | undefined
   readonly queuedRunsPerKeyMax?: number | undefined
   readonly bodyBytesMax?: number | undefined
+  /** Workers that compute an answer with the assurance `required`, where its key does not say. */
+  readonly requiredWorkers?: number | undefined
 }
 
 export interface JobsOptions {
@@ -68,8 +72,16 @@ export interface JobsOptions {
   readonly pricesFor: (model: string) => Promise<Prices>
   /** For the whole pool; `optional` unless given. */
   readonly payerSignature?: 'optional' | 'required'
+  /** Kernel classes, as far as they were measured; {@link Jobs.kernelsChanged} when they are others. */
+  readonly kernelOf?: KernelOf
   /** Why an answer to this request cannot be checked by sampling, as a word for machines; `undefined` when it can. */
   readonly whyUnchecked?: (request: AcceptedRequest) => string | undefined
+}
+
+/** How an answer will be checked, and who computes it side by side where several do. */
+interface Assured {
+  readonly assurance: Assurance
+  readonly company: Company | undefined
 }
 
 /** Every job of this pool process. */
@@ -81,6 +93,8 @@ export class Jobs implements AsyncDisposable {
   readonly #events: JobEvents
   readonly #scheduler: Scheduler<Choice>
   readonly #roster: Roster
+  readonly #companies: Companies
+  readonly #requiredWorkers: number
   readonly #estimate = new WorkEstimate()
   readonly #writer: OutcomeWriter
   readonly #runner: Runner
@@ -108,7 +122,9 @@ export class Jobs implements AsyncDisposable {
       perKeyMax: settings.queuedRunsPerKeyMax,
     })
     this.#scheduler = scheduler
-    this.#roster = new Roster(scheduler.workers)
+    this.#roster = new Roster(scheduler.workers, options.kernelOf)
+    this.#companies = new Companies(this.#roster)
+    this.#requiredWorkers = settings.requiredWorkers ?? assuranceWorkers.min
     const { pool, pricesFor, payerSignature = 'optional', logStage } = options
     this.#orders = new Orders({ pool, runtime, pricesFor, payerSignature })
     this.#books = { poolId: this.#orders.poolId, logStage, uuid: () => runtime.uuid() }
@@ -126,6 +142,7 @@ export class Jobs implements AsyncDisposable {
       writer: this.#writer,
       events,
       estimate: this.#estimate,
+      companies: this.#companies,
       patience: {
         queueWaitMs: settings.queueWaitMs ?? jobsLimits.queueWaitMs,
         noWorkerGraceMs: settings.noWorkerGraceMs ?? jobsLimits.noWorkerGraceMs,
@@ -168,6 +185,12 @@ export class Jobs implements AsyncDisposable {
     this.#runner.refill(worker.id)
   }
 
+  /** Its kernel classes were measured. */
+  kernelsChanged(id: WorkerId): void {
+    const worker = this.#roster.get(id)
+    if (worker) this.workerAvailable(worker)
+  }
+
   workerGone(id: WorkerId): void {
     this.#roster.remove(id)
   }
@@ -182,11 +205,12 @@ export class Jobs implements AsyncDisposable {
   async accept(request: AcceptedRequest, sink: JobSink): Promise<JobHandle> {
     const features = featureBits(laneNeeds(request))
     const unserved = this.#isServed(request, features) ? undefined : await this.#whyNotServed(request)
-    const assurance = this.#assure(request)
-    const unassured = 'code' in assurance ? assurance : undefined
-    const refusal = this.#closed ? shuttingDown : (unserved ?? unassured ?? this.#admit(request))
-    if (refusal || 'code' in assurance) throw this.#refused(request, PoolError.from(refusal ?? shuttingDown))
-    const job = this.#newJob(request, sink, features, assurance)
+    const assured = this.#assure(request, features)
+    const unassured = 'code' in assured ? assured : undefined
+    const runs = request.choices * ('code' in assured ? 1 : (assured.company?.size ?? 1))
+    const refusal = this.#closed ? shuttingDown : (unserved ?? unassured ?? this.#admit(request, runs))
+    if (refusal || 'code' in assured) throw this.#refused(request, PoolError.from(refusal ?? shuttingDown))
+    const job = this.#newJob(request, sink, features, assured)
     const writing = this.#write(job)
     this.#writing.add(writing)
     try {
@@ -256,7 +280,7 @@ export class Jobs implements AsyncDisposable {
   /** Whether a connected worker can do it. */
   #isServed(request: AcceptedRequest, features: number): boolean {
     const { workers } = this.#scheduler
-    const key = request.digest ? `${request.model}@${request.digest}` : request.model
+    const key = modelKeyOf(request)
     return workers.offers(key) && workers.lane(key, features).size > 0
   }
 
@@ -271,25 +295,38 @@ export class Jobs implements AsyncDisposable {
   }
 
   /** How the answer will be checked, or why not although that was insisted on. */
-  #assure(request: AcceptedRequest): Assurance | Refusal {
+  #assure(request: AcceptedRequest, features: number): Assured | Refusal {
     const wish = wishOf(request)
+    if (wish.level === 'required' || wish.level === 'deterministic') return this.#accompany(request, wish, features)
     const unchecked = request.privacy === 'single-exposure' ? 'single_exposure' : this.#whyUnchecked(request)
     if (wish.explicit && wish.level !== 'none' && unchecked !== undefined) {
       return assuranceUnavailable(wish.level, unchecked, 'this pool cannot check answers to this request.')
     }
-    return assuranceOf(wish, unchecked)
+    return { assurance: assuranceOf(wish, unchecked), company: undefined }
   }
 
-  #admit(request: AcceptedRequest): Refusal | undefined {
+  /** Workers that compute it side by side. */
+  #accompany(request: AcceptedRequest, wish: AssuranceWish, features: number): Assured | Refusal {
+    const { level } = wish
+    const size = copiesOf(level, request.key.requiredWorkers ?? this.#requiredWorkers)
+    const segments = request.choices * (2 * size - 1) * jobsLimits.attemptsMax
+    if (segments > protocolLimits.segmentsMax) return tooManySideBySide(request.choices)
+    const { workers } = this.#scheduler
+    const company = this.#companies.find(workers.lane(modelKeyOf(request), features), level, size, false)
+    if ('reason' in company) return assuranceUnavailable(level, company.reason, company.message)
+    return { assurance: assuranceOf(wish, undefined), company }
+  }
+
+  #admit(request: AcceptedRequest, runs: number): Refusal | undefined {
     const retryAfterMs = this.#estimate.waitMs(this.#scheduler.admitted)
     if (this.#bodyBytes + request.body.length > this.#bodyBytesMax) return bodiesFull(retryAfterMs)
-    const full = this.#scheduler.admit(request.key.id, request.key.weight, request.choices)
+    const full = this.#scheduler.admit(request.key.id, request.key.weight, runs)
     if (full) return queueFull(full === 'key_full' ? 'key' : 'pool', retryAfterMs)
     this.#bodyBytes += request.body.length
     return undefined
   }
 
-  #newJob(request: AcceptedRequest, sink: JobSink, features: number, assurance: Assurance): Job {
+  #newJob(request: AcceptedRequest, sink: JobSink, features: number, assured: Assured): Job {
     const { runtime } = this.#o
     const seed = request.seed === undefined ? runtime.randomBytes(32) : samplerSeed(request.seed)
     const more = {
@@ -299,7 +336,7 @@ export class Jobs implements AsyncDisposable {
       seed: seed.toString('hex'),
       now: runtime.now(),
       monotonic: runtime.monotonic(),
-      assurance,
+      ...assured,
       deadlineMs: Math.min(request.deadlineMs ?? this.#deadlineMs, this.#deadlineMs),
     }
     const job = new Job(request, sink, more, this.#runner)
@@ -310,7 +347,7 @@ export class Jobs implements AsyncDisposable {
   }
 
   async #write(job: Job): Promise<void> {
-    job.ordered = await this.#orders.order(job.request, job.id, job.deadlineAt)
+    job.ordered = await this.#orders.order(job.request, job.id, job.deadlineAt, job.panels?.[0]?.size ?? 1)
     const operation = acceptance(job, this.#instance.id, this.#books, (left) => {
       job.left = left
     })
@@ -347,3 +384,5 @@ function laneNeeds({ needs, order, privacy }: AcceptedRequest): readonly LaneFea
   const custodial = order ? [] : (['custodial'] as const)
   return privacy === 'paranoid' ? [...needs, ...custodial, 'inside'] : [...needs, ...custodial]
 }
+
+const modelKeyOf = ({ model, digest }: AcceptedRequest) => (digest ? `${model}@${digest}` : model)

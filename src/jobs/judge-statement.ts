@@ -11,7 +11,7 @@ export type StatementVerdict =
 /** Decides; whoever it says no to goes unpaid. `model` is the client's name for it. */
 export function judgeStatement(
   { statement: wire, promptTokens, completionTokens }: RunEnd,
-  attempt: Pick<Attempt, 'assignment' | 'workerId' | 'tree' | 'digest'>,
+  attempt: Pick<Attempt, 'assignment' | 'workerId' | 'tree' | 'digest' | 'decode'>,
   model: string,
   checker: SignatureChecker,
 ): StatementVerdict {
@@ -24,6 +24,7 @@ export function judgeStatement(
   if (message.worker.toString('hex') !== attempt.workerId) return no('it names another worker')
   if (message.model !== model) return no('it names another model')
   if ((message.digest?.toString('hex') ?? null) !== attempt.digest) return no('it names another model file')
+  if (message.decode !== attempt.decode) return no(`it was ${message.decode}, and was to be ${attempt.decode}`)
   const { prompt, completion } = message.usage
   if (prompt !== promptTokens || completion !== completionTokens) return no('it claims another usage than the end')
   if (message.tokens !== attempt.tree.tokens) return no('it counts another number of pieces than were sent')

@@ -16,6 +16,8 @@ export const jobsLimits = {
   slowlyBusyMax: 8,
   /** After its stop string or last token the worker's own end is awaited so long, for its usage claim; then it is cut off. */
   endGraceMs: 250,
+  /** Answers that were computed side by side are shown at multiples of this after their acceptance: when which worker was done stays hidden. */
+  answerBucketMs: 500,
   /** What a chat template may add to a prompt on its own (a date, a tool manual) before a claim counts as a fault. */
   templateTokensMax: 512,
   /** One sweep looks after every deadline of every job; no job has a timer. Deadlines may be late by as much. */

@@ -52,7 +52,7 @@ export interface Ordered {
 /** What an assignment is about, besides its order. */
 export type Segment = Pick<
   Assignment,
-  'attempt' | 'choice' | 'model' | 'digest' | 'prefix' | 'prefixTokens' | 'seed' | 'maxTokens'
+  'attempt' | 'choice' | 'model' | 'digest' | 'prefix' | 'prefixTokens' | 'seed' | 'maxTokens' | 'decode'
 > & { readonly worker: Buffer; readonly deadlineAt: number; readonly showOrder: boolean }
 
 /**
@@ -93,10 +93,11 @@ export class Orders {
     return this.#checker
   }
 
-  async terms(request: AcceptedRequest): Promise<Terms> {
+  /** `copies`: answers that are computed and billed for each choice. */
+  async terms(request: AcceptedRequest, copies: number): Promise<Terms> {
     const prices = await this.#pricesFor(request.model)
-    const promptTokens = promptTokensMax(request)
-    const completionTokens = request.maxTokens * request.choices
+    const promptTokens = promptTokensMax(request) * copies
+    const completionTokens = request.maxTokens * request.choices * copies
     const cap = BigInt(promptTokens) * prices.prompt + BigInt(completionTokens) * prices.completion
     return { prices, promptTokens, completionTokens, cap }
   }
@@ -104,8 +105,8 @@ export class Orders {
   /**
    * @throws PoolError order_invalid, order_expired, order_over_cap, order_wrong_pool, payer_signature_required.
    */
-  async order(request: AcceptedRequest, jobId: string, expires: number): Promise<Ordered> {
-    const terms = await this.terms(request)
+  async order(request: AcceptedRequest, jobId: string, expires: number, copies: number): Promise<Ordered> {
+    const terms = await this.terms(request, copies)
     const pseudonym = this.#runtime.randomBytes(16)
     const required = this.#payerSignature === 'required' || request.key.payerSignature === 'required'
     if (request.order) {
@@ -133,7 +134,6 @@ export class Orders {
       commitment: order.message.commitment,
       cap: terms.cap,
       prices: terms.prices,
-      decode: 'batched',
       epoch: epochOf(this.#runtime.now()),
       expires: deadlineAt + jobsLimits.assignmentSlackMs,
       pseudonym,

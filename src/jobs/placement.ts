@@ -3,6 +3,7 @@ import { featureBits, type Lane, type Scheduler } from '#scheduler'
 import type { Papers, RunHandle, RunSink, Workers } from '#workers'
 import { Attempt } from './attempt.ts'
 import type { Choice } from './choice.ts'
+import type { Companies } from './companies.ts'
 import type { AttemptNames, JobEvents } from './events.ts'
 import type { Orders } from './orders.ts'
 import type { OutcomeWriter } from './outcome-writer.ts'
@@ -19,6 +20,7 @@ export interface PlacementOptions {
   readonly writer: OutcomeWriter
   readonly events: JobEvents
   readonly estimate: WorkEstimate
+  readonly companies: Companies
 }
 
 const resumeBit = featureBits(['resume'])
@@ -38,6 +40,12 @@ export class Placement {
     const { job } = choice
     choice.held = false
     choice.waitingSince = job.acceptedMonotonic
+    if (choice.panel && choice !== job.choices[0]) {
+      // It sits beside one that had its turn.
+      this.#o.scheduler.withdraw(job.request.key.id, 1)
+      this.resubmit(choice)
+      return
+    }
     const lane = this.#laneOf(choice)
     const ask = { key: job.request.key.id, cost: this.#o.estimate.of(job.request), prefix: job.prefix }
     const placed = this.#o.scheduler.submit(lane, ask, choice)
@@ -45,10 +53,12 @@ export class Placement {
     else choice.waiting = placed.waiting
   }
 
-  /** Later attempts go first, on a worker that has not failed this choice. */
+  /** Later attempts go first, on a worker that has not failed this choice, and whose operator has no part in its panel. */
   resubmit(choice: Choice): void {
     const lane = this.#laneOf(choice)
-    const placed = this.#o.scheduler.resubmit(lane, [...choice.excluded, ...choice.busy], choice)
+    const { panel } = choice
+    const admits = panel && ((id: string) => !panel.hasOther(choice, this.#operatorOf(id)))
+    const placed = this.#o.scheduler.resubmit(lane, [...choice.excluded, ...choice.busy], choice, admits)
     if ('workerId' in placed) this.#start(choice, placed.workerId, lane)
     else choice.waiting = placed.waiting
   }
@@ -83,7 +93,25 @@ export class Placement {
   isHopeful(choice: Choice): boolean {
     const lane = choice.waiting?.lane
     if (!lane) return false
+    if (choice.panel) return this.#someoneElse(choice, lane)
     return lane.size > choice.excluded.filter((id) => this.#o.scheduler.workers.isIn(lane, id)).length
+  }
+
+  /** Whether one more worker could be asked for a panel at all, now or later. */
+  hasMore(choice: Choice): boolean {
+    return this.#someoneElse(choice, this.#laneOf(choice))
+  }
+
+  #someoneElse(choice: Choice, lane: Lane): boolean {
+    for (const [operator, ids] of this.#o.companies.byOperator(lane)) {
+      if (choice.panel?.hasOther(choice, operator)) continue
+      if (ids.some((id) => !choice.excluded.includes(id))) return true
+    }
+    return false
+  }
+
+  #operatorOf(workerId: string): string {
+    return this.#o.roster.get(workerId)?.operator ?? ''
   }
 
   /** A begun answer is continued by whoever has the same model file, under whatever name. */
@@ -92,6 +120,7 @@ export class Placement {
     const { workers } = this.#o.scheduler
     if (choice.begun) return workers.lane(`@${choice.digest}`, job.features | resumeBit)
     const { model } = job.request
+    if (job.kernel !== undefined) return workers.lane(`${model}@${job.digest}#${job.kernel}`, job.features)
     // All choices of a job come from one model file, or all from upstreams that have none to show.
     return workers.lane(job.digest === undefined ? model : `${model}@${job.digest ?? ''}`, job.features)
   }
@@ -115,7 +144,10 @@ export class Placement {
     if (!found) throw new Error(`worker ${workerId} stands in a lane it has no offer for`)
     const { worker, offer } = found
     const now = runtime.monotonic()
-    const attempt = new Attempt(runtime.uuid(), workerId, offer.digest, runtime.now())
+    const decode = choice.panel ? 'isolated' : 'batched'
+    const who = { id: workerId, digest: offer.digest }
+    const attempt = new Attempt(runtime.uuid(), who, runtime.now(), { n: choice.nextAttempt(), decode })
+    choice.operator = worker.operator
     choice.attempts.push(attempt)
     if (job.digest === undefined) job.digest = offer.digest
     if (job.state === 'queued' || (choice.begun && job.state === 'streaming')) job.move('leased')
@@ -154,7 +186,8 @@ export class Placement {
     const { workerId } = attempt
     const { hash, papers } = await this.#o.orders.assign(job.ordered, {
       worker: Buffer.from(workerId, 'hex'),
-      attempt: choice.attempts.indexOf(attempt),
+      attempt: attempt.n,
+      decode: attempt.decode,
       choice: choice.index,
       model: job.request.model,
       digest: attempt.digest === null ? null : Buffer.from(attempt.digest, 'hex'),
@@ -197,6 +230,6 @@ class AssignedRun implements RunHandle {
 
 /** Names of an attempt for events. */
 export function namesOf(choice: Choice, attempt: Attempt): AttemptNames {
-  const { job, index, attempts } = choice
-  return { jobId: job.id, choice: index, attempt: attempts.indexOf(attempt), workerId: attempt.workerId }
+  const { job, index } = choice
+  return { jobId: job.id, choice: index, attempt: attempt.n, workerId: attempt.workerId }
 }

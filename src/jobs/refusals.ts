@@ -72,6 +72,43 @@ export const workerLost = (reason: string): Refusal => ({
   retryAfterMs: 1_000,
 })
 
+export const unsigned: Refusal = {
+  code: 'upstream_error',
+  message: 'A worker did not sign for its answer.',
+  fix: 'Try again: the pool chooses another worker.',
+}
+
+export const disagreement: Refusal = {
+  code: 'assurance_unavailable',
+  message:
+    'The workers that computed this answer side by side do not agree (disagreement): nobody could be believed, and nobody is paid.',
+  fix: 'Try again: the pool chooses other workers where it can.',
+  retryAfterMs: 1_000,
+}
+
+export const companyGone: Refusal = {
+  code: 'assurance_unavailable',
+  message:
+    'Workers that were to compute this answer side by side are gone (no_second_operator), and no other operator is here.',
+  fix: 'Try again later, when more operators lend the model.',
+  retryAfterMs: 30_000,
+}
+
+export const noThird: Refusal = {
+  code: 'assurance_unavailable',
+  message:
+    'The workers that computed this answer do not agree, and no other operator is here to decide (no_third_worker). Nobody is paid.',
+  fix: 'Try again later, when more operators lend the model.',
+  retryAfterMs: 30_000,
+}
+
+export const tooManySideBySide = (choices: number): Refusal => ({
+  code: 'unsupported_parameter',
+  message: `${choices} choices, each computed by several workers, are too many for one receipt.`,
+  fix: 'Ask for fewer choices.',
+  param: 'n',
+})
+
 export const deadlineExceeded: Refusal = {
   code: 'deadline_exceeded',
   message: 'The answer was not finished within its time.',

@@ -12,6 +12,7 @@ const worker = (name: string, more: Partial<RosterWorker> = {}): RosterWorker =>
   tokensPerSecond: 0,
   draining: false,
   features: [],
+  operator: name,
   ...more,
 })
 

@@ -5,7 +5,7 @@ import type { ConnectedWorker } from '#workers'
 /** What the roster reads of a worker: the live object of the workers' room, always up to date. */
 export type RosterWorker = Pick<
   ConnectedWorker,
-  'id' | 'offers' | 'slots' | 'tokensPerSecond' | 'draining' | 'features'
+  'id' | 'offers' | 'slots' | 'tokensPerSecond' | 'draining' | 'features' | 'operator'
 >
 
 /** Tokens per second of one slot that count as full weight; faster ones are treated as equal. */
@@ -16,6 +16,9 @@ const typicalAtFirst = 30
 const failuresCountedMax = 6
 /** A speed that changed by less is not worth telling the index. */
 const noticeableChange = 0.1
+
+/** The kernel class of a worker with a model file, where the pool has measured it. */
+export type KernelOf = (workerId: WorkerId, digest: string) => string | undefined
 
 interface Member {
   worker: RosterWorker
@@ -29,10 +32,18 @@ interface Member {
 export class Roster {
   readonly #index: WorkerIndex
   readonly #members = new Map<string, Member>()
+  readonly #kernelOf: KernelOf
   #typical = typicalAtFirst
+  #version = 0
 
-  constructor(index: WorkerIndex) {
+  constructor(index: WorkerIndex, kernelOf: KernelOf = () => undefined) {
     this.#index = index
+    this.#kernelOf = kernelOf
+  }
+
+  /** Another one once a worker came, went or changed. */
+  get version(): number {
+    return this.#version
   }
 
   get size(): number {
@@ -46,13 +57,15 @@ export class Roster {
   /** It may be given work, or something about it changed. */
   put(worker: RosterWorker): void {
     const failures = this.#members.get(worker.id)?.failures ?? 0
-    const member = { worker, offers: laneOffersOf(worker), failures, weight: 0 }
+    this.#version++
+    const member = { worker, offers: laneOffersOf(worker, this.#kernelOf), failures, weight: 0 }
     member.weight = this.#weightOf(member)
     this.#members.set(worker.id, member)
     this.#tell(member)
   }
 
   remove(id: string): void {
+    this.#version++
     this.#members.delete(id)
     this.#index.remove(id)
   }
@@ -69,10 +82,13 @@ export class Roster {
   }
 
   /** A worker and the offer that put it into this lane. */
-  offerFor(id: string, lane: Lane): { worker: RosterWorker; offer: ModelOffer } | undefined {
+  offerFor(
+    id: string,
+    lane: Lane,
+  ): { worker: RosterWorker; offer: ModelOffer; kernel: string | undefined } | undefined {
     const member = this.#members.get(id)
     const found = member?.offers.find((one) => suits(one, lane))
-    return member && found && { worker: member.worker, offer: found.offer }
+    return member && found && { worker: member.worker, offer: found.offer, kernel: found.kernel }
   }
 
   /** Whether it computes only what a payer's own key has ordered, and must be shown the order. */
@@ -101,10 +117,12 @@ const inside = ['inside'] as const
 const isInside = ({ features }: RosterWorker, { engine }: ModelOffer) =>
   engine !== 'openai' || features.includes(upstreamInsideFeature)
 
-function laneOffersOf(worker: RosterWorker) {
+function laneOffersOf(worker: RosterWorker, kernelOf: KernelOf) {
   const custodial = demandsPayer(worker) ? [] : (['custodial'] as const)
   return worker.offers.map((offer) => {
     const { name, digest, features } = offer
-    return { name, digest, features: [...features, ...custodial, ...(isInside(worker, offer) ? inside : [])], offer }
+    const more = [...custodial, ...(isInside(worker, offer) ? inside : [])]
+    const kernel = digest === null ? undefined : kernelOf(worker.id, digest)
+    return { name, digest, features: [...features, ...more], kernel, offer }
   })
 }

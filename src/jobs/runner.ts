@@ -6,8 +6,9 @@ import type { Job, JobRunner } from './job.ts'
 import type { FinalState } from './job-states.ts'
 import { judgeStatement } from './judge-statement.ts'
 import { jobsLimits } from './limits.ts'
+import type { Panel } from './panel.ts'
 import { namesOf, Placement, type PlacementOptions } from './placement.ts'
-import { broken, deadlineExceeded, workerLost, wrongVectors } from './refusals.ts'
+import { broken, deadlineExceeded, disagreement, noThird, unsigned, workerLost, wrongVectors } from './refusals.ts'
 import type { AttemptListener } from './run-relay.ts'
 import { type Patience, whyGiveUp, whyNotAgain } from './why-give-up.ts'
 
@@ -90,6 +91,7 @@ export class Runner implements JobRunner, AttemptListener {
     for (const job of this.jobs) {
       try {
         if (now >= job.deadlineMonotonic) this.fail(job, deadlineExceeded, 'expired')
+        else if (job.shownAt !== undefined && now >= job.shownAt) this.#show(job)
         else for (const choice of job.choices) if (!job.over) this.#sweepChoice(choice, now)
       } catch (error) {
         this.#broke(job, error)
@@ -113,8 +115,9 @@ export class Runner implements JobRunner, AttemptListener {
     if (choice.prefix) for (const token of tokens) choice.prefix.add(token)
     this.#heardFrom(choice, attempt)
     if (relay.stopped || relay.full) choice.completeSince = this.#o.runtime.monotonic()
-    if (shown) job.sink.text(choice.index, shown.text, shown.tokens)
-    if (!job.request.stream) attempt.handle?.consumed(tokens.reduce((sum, token) => sum + token.piece.length, 0))
+    if (shown) choice.out.text(choice.index, shown.text, shown.tokens)
+    if (!job.request.stream || choice.panel)
+      attempt.handle?.consumed(tokens.reduce((sum, token) => sum + token.piece.length, 0))
   }
 
   delta(choice: Choice, attempt: Attempt, delta: Record<string, unknown>): void {
@@ -122,7 +125,7 @@ export class Runner implements JobRunner, AttemptListener {
     attempt.pieces++
     choice.hasDeltas = true
     this.#heardFrom(choice, attempt)
-    choice.job.sink.delta(choice.index, delta)
+    choice.out.delta(choice.index, delta)
   }
 
   vector(choice: Choice, attempt: Attempt, index: number, values: Float32Array): void {
@@ -146,6 +149,10 @@ export class Runner implements JobRunner, AttemptListener {
     attempt.finish = end.finish
     this.#hear(choice, attempt, end)
     this.#placement.freed(attempt.workerId, true)
+    if (choice.panel && !attempt.signed) {
+      this.#again(choice, attempt, unsigned, false)
+      return
+    }
     this.#finish(choice, choice.relay.stopped ? 'stop' : end.finish)
   }
 
@@ -157,7 +164,7 @@ export class Runner implements JobRunner, AttemptListener {
     if (busy && quick) choice.attempts.pop()
     attempt.close('failed', this.#o.runtime.now(), refusal.code)
     this.#placement.freed(attempt.workerId, busy ? undefined : !retry)
-    if (choice.complete) this.#finish(choice)
+    if (choice.complete && !choice.panel) this.#finish(choice)
     else if (retry) this.#again(choice, attempt, refusal, busy)
     else this.fail(choice.job, refusal, refusal.code === 'deadline_exceeded' ? 'expired' : 'failed')
   }
@@ -165,7 +172,7 @@ export class Runner implements JobRunner, AttemptListener {
   lost(choice: Choice, attempt: Attempt, reason: string): void {
     attempt.close('lost', this.#o.runtime.now(), 'worker_lost')
     this.#placement.freed(attempt.workerId, false)
-    if (choice.complete) this.#finish(choice)
+    if (choice.complete && !choice.panel) this.#finish(choice)
     else this.#again(choice, attempt, workerLost(reason), false)
   }
 
@@ -205,6 +212,7 @@ export class Runner implements JobRunner, AttemptListener {
       choice.excluded.push(attempt.workerId)
       choice.waitingSince = runtime.monotonic()
     }
+    if (choice.panel) choice.restart()
     const hopeless = whyNotAgain(choice, refusal)
     if (hopeless) {
       this.fail(choice.job, hopeless)
@@ -238,9 +246,55 @@ export class Runner implements JobRunner, AttemptListener {
     const { job } = choice
     const rest = choice.relay.finish()
     choice.finish = finish
-    if (rest) job.sink.text(choice.index, rest.text, rest.tokens)
-    job.sink.choiceEnd(choice.index, finish)
-    if (job.choices.every((other) => other.finish)) this.#complete(job)
+    if (rest) choice.out.text(choice.index, rest.text, rest.tokens)
+    choice.out.choiceEnd(choice.index, finish)
+    if (choice.panel) this.#compare(job, choice.panel)
+    else if (job.choices.every((other) => other.finish)) this.#complete(job)
+  }
+
+  /** One more answer of a panel is whole. */
+  #compare(job: Job, panel: Panel): void {
+    const found = panel.decide()
+    if (found.verdict === 'undecided') this.fail(job, disagreement)
+    else if (found.verdict === 'ask') this.#askMore(job, panel, found.more)
+    else if (found.verdict === 'agreed') {
+      for (const choice of found.dissenting) this.#dissents(job, choice, found.agreeing)
+      if (job.panels?.every(({ agreed }) => agreed)) job.shownAt = this.#endOfBucket(job)
+    }
+  }
+
+  #askMore(job: Job, panel: Panel, more: number): void {
+    for (let n = 0; n < more; n++) {
+      const member = job.askOneMore(panel)
+      member.held = false
+      member.waitingSince = this.#o.runtime.monotonic()
+      if (!this.#placement.hasMore(member)) {
+        this.fail(job, noThird)
+        return
+      }
+      this.#placement.resubmit(member)
+    }
+  }
+
+  #dissents(job: Job, choice: Choice, agreeing: readonly Choice[]): void {
+    const attempt = choice.attempts.at(-1)
+    if (!attempt) return
+    const by = agreeing.flatMap((other) => other.attempts.at(-1)?.workerId ?? [])
+    const { model } = job.request
+    this.#o.events.dissented?.({ ...namesOf(choice, attempt), model, exact: job.kernel !== undefined, by })
+  }
+
+  /** Answers are shown at the end of fixed buckets of time, so that it cannot be seen when which worker was done. */
+  #endOfBucket(job: Job): number {
+    const { answerBucketMs } = jobsLimits
+    const tookMs = this.#o.runtime.monotonic() - job.acceptedMonotonic
+    return job.acceptedMonotonic + Math.ceil(tookMs / answerBucketMs) * answerBucketMs
+  }
+
+  #show(job: Job): void {
+    job.shownAt = undefined
+    for (const { winner } of job.panels ?? []) winner?.show()
+    if (!job.over) this.#complete(job)
   }
 
   #complete(job: Job): void {
@@ -328,7 +382,8 @@ export class Runner implements JobRunner, AttemptListener {
     attempt.awaited = attempt.handle !== undefined
     attempt.handle?.cancel()
     this.#placement.freed(attempt.workerId, undefined)
-    this.#finish(choice)
+    if (choice.panel) this.#again(choice, attempt, unsigned, false)
+    else this.#finish(choice)
   }
 
   #broke(job: Job, error: unknown): void {

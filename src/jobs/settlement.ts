@@ -94,7 +94,7 @@ type Billed = { readonly promptTokens: number; readonly completionTokens: number
 function resolution(job: Job, id: string, amount: bigint, billed: Billed): LedgerOp & { op: 'post' | 'void' } {
   const at = job.endedAt ?? job.acceptedAt
   if (amount === 0n) return { op: 'void', id, hold: job.id, at }
-  const paid = job.choices.flatMap((choice) => choice.attempts).filter((attempt) => attempt.signed)
+  const paid = job.copies.flat(2).filter((attempt) => attempt.signed)
   const segments = paid.map((attempt) => ({ account: `worker:${attempt.workerId}`, tokens: countedOf(attempt) }))
   const legs = splitCharge({ amount, segments })
   const tokens = billed.promptTokens + billed.completionTokens
@@ -110,7 +110,7 @@ function poolStatement(
 ): PoolStatement {
   const { order, terms } = job.ordered
   const attempts = job.choices.flatMap((choice) =>
-    choice.attempts.map((attempt, n) => ({ choice: choice.index, n, attempt })),
+    choice.attempts.map((attempt) => ({ choice: choice.index, attempt })),
   )
   return {
     pool,
@@ -125,9 +125,9 @@ function poolStatement(
     // Who gave nothing has seen the prompt all the same: that is what `exposure` says.
     segments: attempts
       .filter(({ attempt }) => attempt.gave)
-      .map(({ choice, n, attempt }) => ({
+      .map(({ choice, attempt }) => ({
         choice,
-        attempt: n,
+        attempt: attempt.n,
         worker: Buffer.from(attempt.workerId, 'hex'),
         tokens: attempt.pieces,
         signed: attempt.signed,
@@ -138,14 +138,21 @@ function poolStatement(
     transfer,
     prices: terms.prices,
     exposure: [...job.exposure].map((id) => Buffer.from(id, 'hex')),
-    assurance: job.assurance,
-    evidence: 'none',
+    assurance: job.state === 'completed' || !job.panels ? job.assurance : ungiven(job),
+    evidence: job.state === 'completed' && job.panels ? (job.kernel === undefined ? 'margin' : 'exact') : 'none',
     commitment: order.message.commitment,
     epoch: epochOf(job.acceptedAt),
     acceptedAt: job.acceptedAt,
     endedAt: job.endedAt ?? job.acceptedAt,
   }
 }
+
+/** Answers that were to be compared, and were not shown. */
+const ungiven = ({ assurance, code, state }: Job): PoolStatement['assurance'] => ({
+  asked: assurance.asked,
+  given: 'none',
+  reason: code ?? state,
+})
 
 function finalState({ id, state }: Job): PoolStatement['state'] {
   if (state === 'queued' || state === 'leased' || state === 'streaming') throw new Error(`job ${id} is not over`)

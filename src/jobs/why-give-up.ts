@@ -1,7 +1,7 @@
 import type { Refusal } from '#protocol'
 import type { Choice } from './choice.ts'
 import { jobsLimits } from './limits.ts'
-import { noWorker, seenOnce, waitedTooLong } from './refusals.ts'
+import { companyGone, noWorker, seenOnce, waitedTooLong } from './refusals.ts'
 
 /** How long a run may wait. */
 export interface Patience {
@@ -25,7 +25,8 @@ export function whyNotAgain(choice: Choice, refusal: Refusal): Refusal | undefin
 /** Why a waiting choice waits no longer, or `undefined`. `now` is monotonic; `retryAfterMs` is what its client is told. */
 export function whyGiveUp(choice: Choice, patience: Patience, now: number, retryAfterMs: number): Refusal | undefined {
   const graceMs = choice.attempts.length === 0 ? patience.noWorkerGraceMs : patience.takeoverGraceMs
-  if (now - (choice.aloneSince ?? now) >= graceMs) return choice.lastRefusal ?? noWorker(choice.job.request.model)
+  if (now - (choice.aloneSince ?? now) >= graceMs)
+    return choice.lastRefusal ?? (choice.panel ? companyGone : noWorker(choice.job.request.model))
   if (now - choice.waitingSince < patience.queueWaitMs) return undefined
   return (choice.begun ? choice.lastRefusal : undefined) ?? waitedTooLong(retryAfterMs)
 }

@@ -80,6 +80,11 @@ export function poolEvents(log: Log, metrics: Metrics, after: After) {
       metrics.add('lichen_runs_moved_total', { how: event.how })
       log.info(event, 'run moves to another worker')
     },
+    /** One of those who computed an answer side by side gave another. */
+    dissented(event: AttemptNames & { model: string; exact: boolean; by: readonly string[] }): void {
+      metrics.add('lichen_worker_faults_total', { fault: 'dissent' })
+      log.warn(event, 'worker gave another answer than those beside it')
+    },
     workerFault(
       event: AttemptNames & {
         fault: string

@@ -10,6 +10,7 @@ export {
   assuranceHeader,
   assuranceLevels,
   assuranceWorkers,
+  copiesOf,
   type PrivacyMode,
   privacyHeader,
   privacyModes,

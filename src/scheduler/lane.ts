@@ -6,6 +6,12 @@ export interface LaneMember {
   at: number
 }
 
+/** Whether a worker may have a run, for reasons the index does not know. */
+export type Admits = (workerId: string) => boolean
+
+/** Nodes a walk from the root keeps in sight; beyond it one look at everybody is cheaper. */
+const edgeMax = 128
+
 /** Children per node. Four costs share a cache line, and the heap of 100,000 workers is 9 levels deep instead of 17. */
 const arity = 4
 
@@ -30,6 +36,11 @@ export class Lane {
   /** Connected workers that could do it, with room or without. */
   get size(): number {
     return this.#members.length
+  }
+
+  /** Everybody who stands in it. */
+  *workerIds(): Generator<string> {
+    for (const { workerId } of this.#members) yield workerId
   }
 
   add(workerId: string, cost: number): LaneMember {
@@ -64,18 +75,22 @@ export class Lane {
     return this.#costs[member.at] as number
   }
 
-  /** The cheapest worker with room that is not excluded. O(1) without exclusions, else O(arity · excluded). */
-  cheapest(excluded?: readonly string[]): string | undefined {
+  /**
+   * The cheapest worker with room that is not excluded and that `admits` allows. O(1) without exclusions, else O(arity · excluded); with `admits` at most
+   * O(members), once those it turns away outnumber a few.
+   */
+  cheapest(excluded?: readonly string[], admits?: Admits): string | undefined {
     const top = this.#members[0]
     if (top === undefined || this.#costs[0] === Number.POSITIVE_INFINITY) return undefined
-    if (!excluded?.includes(top.workerId)) return top.workerId
-    return this.#cheapestBelow(excluded)
+    if (!excluded?.includes(top.workerId) && (admits?.(top.workerId) ?? true)) return top.workerId
+    return this.#cheapestBelow(excluded ?? [], admits)
   }
 
   /** Best-first walk from the root: only children of excluded workers are looked at. */
-  #cheapestBelow(excluded: readonly string[]): string | undefined {
+  #cheapestBelow(excluded: readonly string[], admits: Admits | undefined): string | undefined {
     const edge = [0]
     while (edge.length > 0) {
+      if (edge.length > edgeMax) return this.#cheapestOfAll(excluded, admits)
       let best = 0
       for (let i = 1; i < edge.length; i++) {
         if ((this.#costs[edge[i] as number] as number) < (this.#costs[edge[best] as number] as number)) best = i
@@ -83,12 +98,25 @@ export class Lane {
       const at = edge[best] as number
       const member = this.#members[at] as LaneMember
       if (this.#costs[at] === Number.POSITIVE_INFINITY) return undefined
-      if (!excluded.includes(member.workerId)) return member.workerId
+      if (!excluded.includes(member.workerId) && (admits?.(member.workerId) ?? true)) return member.workerId
       edge.splice(best, 1)
       const end = Math.min(at * arity + arity, this.#members.length - 1)
       for (let child = at * arity + 1; child <= end; child++) edge.push(child)
     }
     return undefined
+  }
+
+  #cheapestOfAll(excluded: readonly string[], admits: Admits | undefined): string | undefined {
+    let least = Number.POSITIVE_INFINITY
+    let found: string | undefined
+    for (let at = 0; at < this.#members.length; at++) {
+      const cost = this.#costs[at] as number
+      const { workerId } = this.#members[at] as LaneMember
+      if (cost >= least || excluded.includes(workerId) || !(admits?.(workerId) ?? true)) continue
+      least = cost
+      found = workerId
+    }
+    return found
   }
 
   #place(at: number, member: LaneMember, cost: number): void {

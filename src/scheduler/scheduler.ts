@@ -1,5 +1,5 @@
 import { FairQueue, type Fullness, type Ticket } from './fair-queue.ts'
-import type { Lane } from './lane.ts'
+import type { Admits, Lane } from './lane.ts'
 import { schedulerLimits } from './limits.ts'
 import type { PrefixAffinity } from './prefix-affinity.ts'
 import { type Wish, WorkerIndex } from './worker-index.ts'
@@ -17,6 +17,8 @@ export interface Urgent<T> {
   readonly item: T
   readonly lane: Lane
   readonly excluded: readonly string[]
+  /** Asked again whenever a worker has room. */
+  readonly admits?: Admits | undefined
 }
 
 /** What {@link Scheduler.submit} and {@link Scheduler.resubmit} did. */
@@ -70,10 +72,10 @@ export class Scheduler<T> {
   }
 
   /** Places a run again, on a worker that has not failed it, or lets it wait before all others of the lane. */
-  resubmit(lane: Lane, excluded: readonly string[], item: T): Placement<Urgent<T>> {
-    const workerId = this.#take(lane, { excluded })
+  resubmit(lane: Lane, excluded: readonly string[], item: T, admits?: Admits): Placement<Urgent<T>> {
+    const workerId = this.#take(lane, { excluded, admits })
     if (workerId !== undefined) return { workerId }
-    const waiting: Urgent<T> = { item, lane, excluded }
+    const waiting: Urgent<T> = { item, lane, excluded, admits }
     const others = this.#urgent.get(lane)
     if (others) others.add(waiting)
     else this.#urgent.set(lane, new Set([waiting]))
@@ -120,7 +122,9 @@ export class Scheduler<T> {
   #urgentFor(workerId: string): Urgent<T> | undefined {
     if (this.#urgent.size === 0) return undefined
     for (const lane of this.workers.lanesOf(workerId)) {
-      for (const urgent of this.#urgent.get(lane) ?? []) if (!urgent.excluded.includes(workerId)) return urgent
+      for (const urgent of this.#urgent.get(lane) ?? []) {
+        if (!urgent.excluded.includes(workerId) && (urgent.admits?.(workerId) ?? true)) return urgent
+      }
     }
     return undefined
   }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { type ModelFeature, type ModelOffer, modelFeatures } from '#protocol'
-import { Lane, type LaneMember } from './lane.ts'
+import { type Admits, Lane, type LaneMember } from './lane.ts'
 import { schedulerLimits } from './limits.ts'
 import { PrefixAffinity } from './prefix-affinity.ts'
 
@@ -21,6 +21,8 @@ export interface Wish {
   readonly prefix?: readonly string[] | undefined
   /** Workers that already failed this run. */
   readonly excluded?: readonly string[] | undefined
+  /** Whoever else may not have it. */
+  readonly admits?: Admits | undefined
 }
 
 interface Entry {
@@ -42,6 +44,8 @@ const laneFeatures: readonly LaneFeature[] = [...modelFeatures, 'custodial', 'in
 /** An offer as the index sees it. */
 export interface LaneOffer extends Pick<ModelOffer, 'name' | 'digest'> {
   readonly features: readonly LaneFeature[]
+  /** Its kernel class, where that was measured. */
+  readonly kernel?: string | undefined
 }
 
 /** The set of features as bits, in the order of {@link laneFeatures}. */
@@ -51,11 +55,14 @@ export function featureBits(features: readonly LaneFeature[]): number {
   return bits
 }
 
-/** The names under which an offer is found: the model, the model with its file (or with none to show), the file alone. */
-function modelKeys(offer: Pick<ModelOffer, 'name' | 'digest'>): readonly string[] {
-  return offer.digest === null
-    ? [offer.name, `${offer.name}@`]
-    : [offer.name, `${offer.name}@${offer.digest}`, `@${offer.digest}`]
+/**
+ * The names under which an offer is found: the model, the model with its file (or with none to show), the file alone, the model with file
+ * and kernel class.
+ */
+function modelKeys({ name, digest, kernel }: Pick<LaneOffer, 'name' | 'digest' | 'kernel'>): readonly string[] {
+  if (digest === null) return [name, `${name}@`]
+  const keys = [name, `${name}@${digest}`, `@${digest}`]
+  return kernel === undefined ? keys : [...keys, `${name}@${digest}#${kernel}`]
 }
 
 /** Whether an offer is what a lane asks for. */
@@ -188,7 +195,7 @@ export class WorkerIndex {
       if (id === undefined || wish.excluded?.includes(id)) continue
       if (this.hasRoom(id) && this.isIn(lane, id)) return id
     }
-    return lane.cheapest(wish.excluded)
+    return lane.cheapest(wish.excluded, wish.admits)
   }
 
   /** The worker now holds these prefixes. */

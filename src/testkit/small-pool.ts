@@ -24,6 +24,7 @@ export interface SmallPoolOptions {
   /** Of {@link smallAccount} when the database is new, micro-credits. */
   readonly credits?: bigint
   readonly payerSignature?: 'optional' | 'required'
+  readonly kernelOf?: JobsOptions['kernelOf']
   readonly whyUnchecked?: JobsOptions['whyUnchecked']
   /** Signs; {@link testPool} unless given. */
   readonly pool?: Identity
@@ -77,6 +78,7 @@ export class SmallPool implements AsyncDisposable {
       logStage: log.stage,
       pricesFor: (model) => pool.ledger.prices.for(model),
       payerSignature: options.payerSignature ?? 'optional',
+      ...(options.kernelOf ? { kernelOf: options.kernelOf } : {}),
       ...(options.whyUnchecked ? { whyUnchecked: options.whyUnchecked } : {}),
       events,
       settings: { noWorkerGraceMs: 300, takeoverGraceMs: 300, ...options.settings },

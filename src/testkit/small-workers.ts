@@ -28,6 +28,8 @@ export interface SmallWorkerOptions {
   readonly plan?: Plan
   readonly signs?: boolean
   readonly features?: readonly string[]
+  /** Its own name unless given. */
+  readonly operator?: string
 }
 
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve))
@@ -160,6 +162,7 @@ export class SmallWorker {
   readonly slots: number
   readonly tokensPerSecond = 0
   readonly features: readonly string[]
+  readonly operator: string
   draining = false
   plan: Plan
   /** Runs it has now, and how many it ever had. */
@@ -173,6 +176,7 @@ export class SmallWorker {
     this.id = this.identity.id as WorkerId
     this.signs = options.signs ?? true
     this.features = options.features ?? []
+    this.operator = options.operator ?? name
     this.slots = options.slots ?? 4
     this.plan = options.plan ?? answersIn(10)
     this.offers = (options.offers ?? [{}]).map((offer) => ({

@@ -35,7 +35,11 @@ export function receiptRoutes(deps: Pick<ApiDeps, 'receipt' | 'prices'>): Route[
       caller: 'client',
       summary: 'What a token of each model costs, and what an order must name.',
       reply: priceListSchema,
-      handle: async ({ client }) => ({ ...(await deps.prices()), account: client?.account ?? '' }),
+      handle: async ({ client }) => {
+        const list = await deps.prices()
+        const required = client?.requiredWorkers ?? list.required_workers
+        return { ...list, account: client?.account ?? '', required_workers: required }
+      },
     }),
   ]
 }

@@ -1,0 +1,221 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type AssuranceLevel, decodeSigned, verifyReceipt } from '#protocol'
+import { testPool } from '#testkit'
+import { SmallPool, type SmallPoolOptions } from '../testkit/small-pool.ts'
+import {
+  answersIn,
+  diesAfter,
+  hangsAfter,
+  type Plan,
+  type SmallClient,
+  smallAnswer,
+  smallPayer,
+  type SmallWorkerOptions,
+} from '../testkit/small-workers.ts'
+import { type TestDatabase, testDatabase } from '../testkit/test-database.ts'
+
+let home: TestDatabase
+beforeAll(async () => {
+  home = await testDatabase()
+})
+afterAll(() => home.drop())
+
+/** All small workers have one kernel class, unless a test says otherwise. */
+const openPool = (options: SmallPoolOptions = {}) =>
+  SmallPool.open(home.database, { kernelOf: () => 'avx2', ...options })
+const answer = (tokens: number) => smallAnswer(tokens).join('')
+const wants = (level: AssuranceLevel) => ({ assurance: { level, explicit: true }, maxTokens: 50, promptBytes: 20 })
+const required = wants('required')
+
+/** Answers in other words than everybody else. */
+const lies: Plan = (run) => {
+  run.say('trust ', 'me')
+  run.end()
+}
+
+function joinAll(pool: SmallPool, plans: Record<string, Plan>, more: SmallWorkerOptions = {}) {
+  return Object.entries(plans).map(([name, plan]) => pool.workers.join(name, { plan, ...more }))
+}
+
+async function statementOf(pool: SmallPool, client: SmallClient) {
+  const file = await pool.receipt(client)
+  expect(verifyReceipt(file, { poolKey: testPool.publicKey })).toMatchObject({ ok: true })
+  return JSON.parse(file.toString()).view.statement
+}
+
+const decodeOf = (papers: { assignment: Buffer }) => {
+  const decoded = decodeSigned(papers.assignment, 'assignment/1')
+  return decoded.ok && decoded.signed.message.decode
+}
+
+test('two operators compute one answer, each alone in its context, and it is shown once they agree', async () => {
+  await using pool = await openPool()
+  const [ann, bob] = joinAll(pool, { ann: answersIn(8), bob: answersIn(8) })
+  const client = await pool.ask({ ...required, stream: true })
+  expect(client.handle?.assurance).toEqual({ asked: 'required', given: 'required', reason: null })
+  expect(await client.ended).toMatchObject({ texts: [answer(8)], finishes: ['stop'], usage: { completionTokens: 8 } })
+  const runs = [...(ann?.had ?? []), ...(bob?.had ?? [])]
+  expect(runs.map((run) => decodeOf(run.order.papers))).toEqual(['isolated', 'isolated'])
+  const statement = await statementOf(pool, client)
+  expect(statement).toMatchObject({
+    assurance: { asked: 'required', given: 'required', reason: null },
+    evidence: 'exact',
+    usage: { prompt: 6, completion: 16 },
+    // twice 3 prompt tokens at 100 and 8 at 400 micro-credits
+    price: '7000',
+    segments: [
+      { attempt: 0, tokens: 8, signed: true },
+      { attempt: 1, tokens: 8, signed: true },
+    ],
+  })
+  expect(new Set(statement.exposure)).toEqual(new Set([ann?.id, bob?.id]))
+  for (const worker of [ann, bob]) {
+    expect((await pool.ledger.balance(`worker:${worker?.id}`)).posted).toBe(2_100n)
+  }
+})
+
+test('nothing is shown before both are done, and then all at once', async () => {
+  await using pool = await openPool()
+  let finish: () => void = () => {}
+  const slow: Plan = async (run) => {
+    await run.answer(4)
+    finish = () => run.end()
+  }
+  joinAll(pool, { quick1: answersIn(4), slow1: slow })
+  const client = await pool.ask({ ...required, stream: true })
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  expect(client.texts).toEqual([])
+  finish()
+  expect((await client.ended).texts).toEqual([answer(4)])
+  const { acceptedAt, endedAt } = await statementOf(pool, client)
+  expect(endedAt - acceptedAt).toBeGreaterThanOrEqual(499)
+})
+
+test('of two that differ a third operator decides; who was wrong is told and not paid', async () => {
+  await using pool = await openPool()
+  const [, liar] = joinAll(pool, { ann2: answersIn(6), liar2: lies })
+  const third = pool.workers.join('cid2', { plan: answersIn(6) })
+  const client = await pool.ask(required)
+  expect((await client.ended).texts).toEqual([answer(6)])
+  const statement = await statementOf(pool, client)
+  expect(statement).toMatchObject({ usage: { completion: 12 }, assurance: { given: 'required' } })
+  if (liar?.had.length) {
+    expect(pool.eventsNamed('dissented')).toMatchObject([{ workerId: liar.id, exact: true, by: { length: 2 } }])
+    expect(third.had).toHaveLength(1)
+    expect(statement.segments).toHaveLength(3)
+    await expect(pool.ledger.balance(`worker:${liar.id}`)).rejects.toThrow()
+  } else expect(pool.eventsNamed('dissented')).toEqual([])
+})
+
+test('a worker of an operator that computes already is never the second', async () => {
+  await using pool = await openPool()
+  joinAll(pool, { ann3: answersIn(3), annie3: answersIn(3) }, { operator: 'ann' })
+  await expect(pool.ask(required)).rejects.toMatchObject({
+    code: 'assurance_unavailable',
+    message: expect.stringContaining('no_second_operator'),
+  })
+  const bob = pool.workers.join('bob3', { plan: answersIn(3) })
+  for (let n = 0; n < 4; n++) expect((await (await pool.ask(required)).ended).texts).toEqual([answer(3)])
+  expect(bob.had).toHaveLength(4)
+})
+
+test('where all differ, or nobody is left to decide, the request fails and nobody is paid', async () => {
+  await using pool = await openPool()
+  const other: Plan = (run) => {
+    run.say('no, ', 'me')
+    run.end()
+  }
+  joinAll(pool, { ann4: answersIn(2), liar4: lies })
+  const undecided = await pool.ask(required)
+  expect((await undecided.ended).refusal?.message).toContain('no_third_worker')
+  pool.workers.join('liar5', { plan: other })
+  const client = await pool.ask(required)
+  expect(await client.ended).toMatchObject({ texts: [], refusal: { code: 'assurance_unavailable' } })
+  const given = { asked: 'required', given: 'none', reason: 'assurance_unavailable' }
+  expect(await statementOf(pool, client)).toMatchObject({ price: '0', state: 'failed', assurance: given })
+  expect(pool.eventsNamed('dissented')).toEqual([])
+})
+
+test('a worker that dies, or does not sign, is replaced by one that begins anew', async () => {
+  await using pool = await openPool()
+  joinAll(pool, { ann6: answersIn(5), mute6: answersIn(5) }, { slots: 16 })
+  const mute = pool.workers.join('mute7', { plan: answersIn(5), signs: false })
+  const dying = pool.workers.join('dying7', { plan: diesAfter(3) })
+  const clients = await Promise.all([1, 2, 3, 4].map(() => pool.ask(required)))
+  for (const client of clients) {
+    expect((await client.ended).texts).toEqual([answer(5)])
+    const statement = await statementOf(pool, client)
+    expect(statement).toMatchObject({ usage: { completion: 10 }, assurance: { given: 'required' } })
+  }
+  const runs = [...mute.had, ...dying.had].map((run) => run.order.resume)
+  expect(runs.every((resume) => resume.length === 0)).toBe(true)
+})
+
+test('a worker that hangs ends with its deadline, and when all others are gone the request is told', async () => {
+  await using pool = await openPool({ settings: { deadlineMs: 700 } })
+  const [, hanging] = joinAll(pool, { ann8: answersIn(2), hangs8: hangsAfter(1) })
+  const late = await pool.ask(required)
+  expect(await late.ended).toMatchObject({ texts: [], refusal: { code: 'deadline_exceeded' } })
+  const client = await pool.ask(required)
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  hanging?.die()
+  expect((await client.ended).refusal).toMatchObject({ code: 'worker_lost' })
+})
+
+test('a client that leaves pays what was computed for it, on both sides', async () => {
+  await using pool = await openPool()
+  joinAll(pool, { ann9: hangsAfter(4), bob9: hangsAfter(4) })
+  const client = await pool.ask({ ...required, stream: true })
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  client.handle?.cancel()
+  const statement = await statementOf(pool, client)
+  const given = { asked: 'required', given: 'none', reason: 'cancelled' }
+  expect(statement).toMatchObject({ state: 'cancelled', usage: { completion: 8 }, assurance: given })
+})
+
+test('the budget bounds all copies: what one answer may cost is reserved k times, or the request refused', async () => {
+  await using pool = await openPool()
+  joinAll(pool, { ann10: answersIn(3), bob10: answersIn(3), cid10: answersIn(3) })
+  // (20 + 16 prompt tokens) × 100 and 50 × 400 micro-credits are 23,600 for one copy
+  const key = (budgetTotal: bigint) => smallPayer(`key-${budgetTotal}`, { budgetTotal, requiredWorkers: 3 })
+  await expect(pool.ask({ ...required, key: key(70_799n) })).rejects.toMatchObject({ code: 'budget_exceeded' })
+  const client = await pool.ask({ ...required, key: key(70_800n) })
+  await client.ended
+  expect(await statementOf(pool, client)).toMatchObject({ usage: { completion: 9 }, segments: { length: 3 } })
+})
+
+test('a deterministic answer needs two machines whose arithmetic is the same', async () => {
+  const kernels = new Map<string, string>()
+  await using pool = await openPool({ kernelOf: (id) => kernels.get(id) })
+  const [ann, bob, cid] = joinAll(pool, { ann11: answersIn(4), bob11: lies, cid11: answersIn(4) })
+  const refused = (reason: string) =>
+    expect(pool.ask(wants('deterministic'))).rejects.toMatchObject({ message: expect.stringContaining(reason) })
+  await refused('kernel_class_unknown')
+  const measured = (id: string | undefined, kernel: string) => {
+    kernels.set(id ?? '', kernel)
+    pool.jobs.kernelsChanged((id ?? '') as never)
+  }
+  measured(ann?.id, 'avx2')
+  measured(bob?.id, 'neon')
+  await refused('no_same_class_pair')
+  measured(cid?.id, 'avx2')
+  const client = await pool.ask(wants('deterministic'))
+  expect((await client.ended).texts).toEqual([answer(4)])
+  expect(await statementOf(pool, client)).toMatchObject({ assurance: { given: 'deterministic' }, evidence: 'exact' })
+  expect(bob?.had).toHaveLength(0)
+})
+
+test('every choice has its own pair', async () => {
+  await using pool = await openPool()
+  joinAll(pool, { ann12: answersIn(3), bob12: answersIn(3) }, { slots: 2 })
+  const client = await pool.ask({ ...required, choices: 2 })
+  expect(await client.ended).toMatchObject({ texts: [answer(3), answer(3)], finishes: ['stop', 'stop'] })
+  const { segments, usage } = await statementOf(pool, client)
+  expect(segments.map((one: { choice: number; attempt: number }) => [one.choice, one.attempt]).sort()).toEqual([
+    [0, 0],
+    [0, 1],
+    [1, 0],
+    [1, 1],
+  ])
+  expect(usage.completion).toBe(12)
+})
