@@ -24,6 +24,8 @@ export interface AgentRunLink {
   readonly log: AgentLog
   readonly flusher: Flusher
   readonly desk: PaperDesk
+  /** Kernel class that the pool has measured of this worker with the model; null when none was. */
+  readonly kernel: string | null
   send(type: number, body: Buffer): void
   /** The run's last message has been sent. */
   ended(run: AgentRun): void
@@ -95,6 +97,7 @@ export class AgentRun {
     try {
       if (!engine) throw new PoolError('model_not_found', 'The worker no longer has this model.', 'Ask another worker.')
       const task = this.#task(body)
+      if (task.isolated && engine.kind !== 'llama') throw notAlone
       this.#sampler = samplerOf(engine, task)
       const work = engine.run(task, this.#sink(), this.#abort.signal)
       const { finish, usage } = await Promise.race([work, this.#stuck.promise])
@@ -110,14 +113,16 @@ export class AgentRun {
   async #end(finish: FinishReason, claim: UsageClaim): Promise<LastWord> {
     const { tree } = this.#outbox
     const usage = { prompt: claim.promptTokens, completion: claim.completionTokens }
-    const computed = { root: tree.root(), tokens: tree.tokens, usage, sampler: this.#sampler, finish }
+    const { kernel } = this.#link
+    const computed = { root: tree.root(), tokens: tree.tokens, usage, kernel, sampler: this.#sampler, finish }
     const statement = await this.#link.desk.attest(this.#assignment, computed)
     return { type: messageType.end, body: encodeEnd({ stream: this.stream, finish, ...claim, statement }) }
   }
 
   #task(body: Buffer): EngineTask {
     const { kind, model, choice, seed, maxTokens, resume } = this.#header
-    const common = { model, body, choice, seed: Buffer.from(seed, 'hex'), maxTokens, resume }
+    const isolated = this.#assignment.message.decode === 'isolated'
+    const common = { model, body, choice, seed: Buffer.from(seed, 'hex'), maxTokens, resume, isolated }
     switch (kind) {
       case 'chat':
         return { kind, request: accepted(parseOpenAiRequest(kind, body)), ...common }
@@ -159,7 +164,9 @@ export class AgentRun {
   /** Tokens that were computed before the failure still go out: a takeover continues after them. */
   #failed(error: unknown): LastWord {
     this.#outbox.flush()
-    if (error instanceof PoolError) return this.#refused(error.refusal, refusalCodes[error.code].status >= 500)
+    if (error instanceof PoolError) {
+      return this.#refused(error.refusal, error === notAlone || refusalCodes[error.code].status >= 500)
+    }
     // The message of an unknown error may quote the prompt; its name and place do not.
     const { name, stack } = error instanceof Error ? error : new Error('not an error')
     const at = stack?.split('\n').find((line) => line.startsWith('    at '))
@@ -184,6 +191,13 @@ function accepted<T>(parsed: { ok: true; request: T } | { ok: false; refusal: Re
   if (!parsed.ok) throw PoolError.from(parsed.refusal)
   return parsed.request
 }
+
+/** Its statement would not be true. */
+const notAlone = new PoolError(
+  'assignment_refused',
+  'The engine of this model computes every answer beside others.',
+  'Assign it to a worker that has the model file.',
+)
 
 const tooLate: Refusal = {
   code: 'deadline_exceeded',

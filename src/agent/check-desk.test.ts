@@ -1,12 +1,22 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { type CheckTask, type Evidence, encodeEvidence, messageType, PoolError, type WorkerId } from '#protocol'
+import {
+  type CheckTask,
+  decodeSigned,
+  type Evidence,
+  encodeEvidence,
+  messageType,
+  PoolError,
+  type WorkerId,
+} from '#protocol'
 import {
   PacedEngine,
+  RunRecorder,
   type SessionPair,
   type SimulatedRuntime,
   sessionPair,
   simulatedRuntime,
   testWorker,
+  withPapers,
 } from '#testkit'
 import { type CheckAsk, decodePoolMessage, Workers, workersLimits } from '#workers'
 import { sampleEvidence } from '../testkit/sample-evidence.ts'
@@ -213,6 +223,20 @@ test('a kernel class is found by the text of the pool', async () => {
   const found = workers.calibrate(worker, calibration, never)
   await runtime.pass(100)
   expect(await found).toBe(Buffer.from(calibration.text.padEnd(32)).toString('hex'))
+})
+
+test('a worker repeats in its statements what the pool found it to be, until it is told otherwise', async () => {
+  await connect()
+  const kernels = ['class 1', null].map(async (kernel) => {
+    workers.tellKernel(worker, 'demo', kernel)
+    const sink = new RunRecorder()
+    const { positions: _, replay: __, top: ___, contextTokens: ____, tokens: _____, ...order } = ask
+    workers.dispatch(worker, withPapers({ ...order, resume: [] }, { now: runtime.now() }), sink)
+    await runtime.pass(100)
+    const statement = decodeSigned(sink.statement ?? Buffer.alloc(0), 'worker-statement/1')
+    return statement.ok ? statement.signed.message.kernel : sink.last
+  })
+  expect(await Promise.all(kernels)).toEqual(['class 1', null])
 })
 
 test('a worker whose engines cannot look says so', async () => {

@@ -130,6 +130,7 @@ test('statements of one turn share a signature, and each is the worker’s word 
         root,
         tokens: n,
         usage,
+        kernel: null,
         sampler: 'sampler/1',
         finish: 'stop',
       })

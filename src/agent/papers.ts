@@ -25,7 +25,7 @@ export type Verdict =
   | { readonly ok: false; readonly refusal: Refusal }
 
 /** What the worker says of one segment, besides who and for what it was. */
-export type Computed = Pick<WorkerStatement, 'root' | 'tokens' | 'usage' | 'sampler' | 'finish'>
+export type Computed = Pick<WorkerStatement, 'root' | 'tokens' | 'usage' | 'kernel' | 'sampler' | 'finish'>
 
 /**
  * The papers of one worker: it computes only what its pool has signed, each assignment once, and signs for what it sent. Lives longer
@@ -84,7 +84,6 @@ export class PaperDesk {
       worker: sha256(this.#identity.publicKey),
       model,
       digest,
-      kernel: null,
       decode,
       prefix,
       ...computed,

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { EngineEnd } from '#engines'
-import { messageType, PoolError, type WorkerId } from '#protocol'
+import { decodeSigned, messageType, PoolError, type WorkerId } from '#protocol'
 import {
   demoOffer,
   PacedEngine,
@@ -101,6 +101,30 @@ describe('a dispatched request', () => {
     const { sink } = dispatch({ resume: [0, 1] })
     await runtime.pass(100)
     expect([sink.text, sink.last]).toEqual(['c', ['end stop']])
+  })
+
+  test('is computed alone when its assignment says so, and its statement says so and of which kernel class it is', async () => {
+    const { engines } = await connect({})
+    const said = async (decode: 'batched' | 'isolated') => {
+      const sink = new RunRecorder()
+      workers.dispatch(worker, withPapers(order, { now: runtime.now(), wrong: { decode } }), sink)
+      await runtime.pass(100)
+      const statement = decodeSigned(sink.statement ?? Buffer.alloc(0), 'worker-statement/1')
+      return statement.ok ? [statement.signed.message.decode, statement.signed.message.kernel] : sink.last
+    }
+    expect(await said('batched')).toEqual(['batched', null])
+    workers.tellKernel(worker, 'demo', 'class 1')
+    expect(await said('isolated')).toEqual(['isolated', null])
+    expect(engines[0]?.tasks.map(({ isolated }) => isolated)).toEqual([false, true])
+  })
+
+  test('that must be computed alone is refused by an engine that cannot', async () => {
+    const { engines } = await connect({ kind: 'openai' })
+    const sink = new RunRecorder()
+    const alone = withPapers(order, { now: runtime.now(), wrong: { decode: 'isolated' } })
+    workers.dispatch(worker, alone, sink)
+    await runtime.pass(100)
+    expect([sink.last, engines[0]?.tasks]).toEqual([['failed upstream_error, retry'], []])
   })
 
   test('brings log probabilities when they were asked for', async () => {

@@ -1,4 +1,12 @@
-import { type DispatchHeader, messageType, type Refusal, type RefusalCode, refusalCodes, type Welcome } from '#protocol'
+import {
+  type DispatchHeader,
+  messageType,
+  protocolLimits,
+  type Refusal,
+  type RefusalCode,
+  refusalCodes,
+  type Welcome,
+} from '#protocol'
 import type { Runtime, Timer } from '#runtime'
 import { closeCode, type SecureSession } from '#transport'
 import {
@@ -40,6 +48,8 @@ export class PoolLink {
   readonly #onWelcome: (welcome: Welcome) => void
   readonly #runs = new Map<number, AgentRun>()
   readonly #checks: CheckDesk
+  /** Kernel class by model, as this pool has measured it. */
+  readonly #kernels = new Map<string, string>()
   readonly #flusher: Flusher
   readonly #sweeper: Timer
   readonly #end = Promise.withResolvers<LinkEnd>()
@@ -143,6 +153,11 @@ export class PoolLink {
       case 'withdraw':
         this.#checks.withdraw(message.check)
         break
+      case 'kernel':
+        if (message.kernel === null) this.#kernels.delete(message.model)
+        else if (this.#kernels.size < protocolLimits.modelsPerWorkerMax)
+          this.#kernels.set(message.model, message.kernel)
+        break
       case 'ping':
         this.#say(messageType.heartbeat, encodeHeartbeat(this.#runs.size))
         break
@@ -174,6 +189,7 @@ export class PoolLink {
       log: this.#log,
       flusher: this.#flusher,
       desk: this.#desk,
+      kernel: this.#kernels.get(header.model) ?? null,
       send: (type, bytes) => this.#say(type, bytes),
       ended: (done) => this.#done(done),
     })

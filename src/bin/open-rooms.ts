@@ -9,7 +9,7 @@ import type { Log, Metrics, PoolEvents } from '#observability'
 import type { WorkerId } from '#protocol'
 import type { Runtime } from '#runtime'
 import { type Database, GroupCommit } from '#storage'
-import { Standings } from '#verification'
+import { Kernels, Standings } from '#verification'
 import { type ConnectedWorker, Workers } from '#workers'
 import { followWorkerKeys } from './admit-workers.ts'
 import { auditAtStart } from './audit-at-start.ts'
@@ -70,6 +70,7 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
   const models = new OfferedModels(runtime)
   const available = (worker: ConnectedWorker) => {
     models.put(worker)
+    kernels.put(worker)
     jobs.workerAvailable(worker)
   }
   const workers = new Workers({
@@ -79,10 +80,17 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
     onChanged: available,
     onGone: (id) => {
       models.remove(id)
+      kernels.remove(id)
       jobs.workerGone(id)
     },
   })
   closers.add('workers', () => workers.close())
+  const kernels = new Kernels({
+    runtime,
+    measure: (id, ask, signal) => workers.calibrate(id as WorkerId, ask, signal),
+    tell: (id, model, kernel) => workers.tellKernel(id as WorkerId, model, kernel),
+  })
+  closers.add('kernel classes', () => kernels[Symbol.dispose]())
   const standings = await Standings.open({
     database,
     runtime,

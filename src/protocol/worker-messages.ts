@@ -58,6 +58,8 @@ export const messageType = {
   calibrate: 0x95,
   /** `16 bytes check`: nobody waits for this check or calibration any more. */
   withdraw: 0x96,
+  /** JSON {@link kernelSchema}: what the pool measured of this worker, which its statements repeat. */
+  kernel: 0x97,
 } as const
 
 /** Feature of a worker that computes only what a payer's own key has ordered, and wants to see the order. */
@@ -206,6 +208,12 @@ export const calibrateSchema = z.strictObject({
   deadlineMs,
 })
 export type Calibrate = z.infer<typeof calibrateSchema>
+
+export const kernelSchema = z.strictObject({
+  model,
+  /** The pool's name for the worker's kernel class with this model; null: not known (any more). */
+  kernel: z.string().max(200).nullable(),
+})
 
 export const committedSchema = z.strictObject({
   check: checkId,

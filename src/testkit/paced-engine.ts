@@ -8,6 +8,7 @@ export interface PacedEngineOptions {
   readonly pieces: readonly string[]
   /** Milliseconds before each token; 0 gives all at once. */
   readonly everyMs?: number
+  readonly kind?: Engine['kind']
   readonly slots?: number
   readonly offers?: readonly ModelOffer[]
   /** Called instead of answering, to play an engine that fails. */
@@ -24,7 +25,7 @@ export const demoOffer: ModelOffer = {
 
 /** A small working engine: answers every request with the same tokens at a steady pace. */
 export class PacedEngine implements Engine {
-  readonly kind = 'llama'
+  readonly kind: Engine['kind']
   readonly problem = undefined
   readonly slots: number
   offers: readonly ModelOffer[]
@@ -38,6 +39,7 @@ export class PacedEngine implements Engine {
 
   constructor(options: PacedEngineOptions) {
     this.#options = options
+    this.kind = options.kind ?? 'llama'
     this.slots = options.slots ?? 4
     this.offers = options.offers ?? [demoOffer]
   }

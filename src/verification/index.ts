@@ -2,12 +2,13 @@
  * Verification: which work is checked, what a check says, and what follows from it.
  *
  * Owns    tables standings and standing_acts; sampling by epoch keys, the judges of margins and quorums, the standing of
- *         a worker, deterrence.
+ *         a worker, deterrence; who computes to the same last bit as whom.
  * Imports crypto, ledger (the lab's money), protocol, reputation, runtime, storage. The judges are pure: no clock, no dice, no table.
  * Always  the decision to check falls after the worker has signed; no single verifier convicts anybody; each decision can be made
  *         again by anybody from what the pool publishes.
  */
 export { verificationOps } from './conformance.ts'
+export { Kernels } from './kernels.ts'
 export { type LabResult, type LabRow, labDefaults, labHonestMin, runLab } from './lab/run-lab.ts'
 export { zoo } from './lab/zoo.ts'
 export { Standings } from './standings.ts'

@@ -49,4 +49,19 @@ export const verificationLimits = {
   knownGoodPpm: 100_000,
   /** Earnings that are held of each worker, in prices of a request. */
   heldPrices: 200,
+  /** Workers that come together are measured together, so long after the first. */
+  kernelGatherMs: 2_000,
+  /** Who is due to be measured is looked at so often. */
+  kernelSweepMs: 1_000,
+  /** A calibration text, in letters at random: some 500 tokens. Builds may agree on the first 130. */
+  kernelTextChars: 1_200,
+  /** A worker is measured again after so long on average, at random between half and one and a half of it. */
+  kernelAgainMsMean: 21_600_000,
+  /** First pause after a measurement that failed; it doubles up to the time above. */
+  kernelRetryMsMin: 60_000,
+  /** 500 tokens on a machine that computes five of a prompt in a second, behind another check. */
+  kernelMeasureMsMax: 240_000,
+  /** Workers in one round beside one of each class, and classes in it: the largest. */
+  kernelRoundMax: 32,
+  kernelClassesMax: 8,
 } as const

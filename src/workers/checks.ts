@@ -1,4 +1,5 @@
 import { type Calibrate, messageType, protocolLimits, type Refusal } from '#protocol'
+import type { Runtime } from '#runtime'
 import { Calibration } from './calibration.ts'
 import { Check, type CheckAsk, type CheckRun, type Verifier } from './check.ts'
 import { encodeCalibrate, encodeCheck } from './encode-message.ts'
@@ -14,12 +15,12 @@ export type CalibrationAsk = Omit<Calibrate, 'check'>
 export class Checks {
   readonly #verifier: Verifier
   readonly #link: ErrandLink
-  readonly #randomBytes: (n: number) => Buffer
+  readonly #runtime: Pick<Runtime, 'randomBytes'>
   readonly #errands = new Map<string, Errand>()
 
-  constructor(verifier: Verifier, randomBytes: (n: number) => Buffer, link: Omit<ErrandLink, 'released'>) {
+  constructor(verifier: Verifier, runtime: Pick<Runtime, 'randomBytes'>, link: Omit<ErrandLink, 'released'>) {
     this.#verifier = verifier
-    this.#randomBytes = randomBytes
+    this.#runtime = runtime
     this.#link = { ...link, released: (errand) => this.#errands.delete(errand.id) }
   }
 
@@ -77,7 +78,7 @@ export class Checks {
 
   /** Random, in no order: it tells a verifier nothing. */
   #freshId(): string {
-    const hex = this.#randomBytes(16).toString('hex')
+    const hex = this.#runtime.randomBytes(16).toString('hex')
     // RFC 9562 §5.4, UUIDv4.
     const variant = ((Number.parseInt(hex.charAt(16), 16) & 0x3) | 0x8).toString(16)
     return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-${variant}${hex.slice(17, 20)}-${hex.slice(20)}`

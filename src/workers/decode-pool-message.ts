@@ -4,6 +4,7 @@ import {
   checkSchema,
   type DispatchHeader,
   dispatchSchema,
+  kernelSchema,
   messageType,
   protocolLimits,
   refusedSchema,
@@ -48,6 +49,10 @@ export function decodePoolMessage(type: number, body: Buffer): Decoded<PoolMessa
     case messageType.calibrate: {
       const calibrate = decodeJson('calibrate', calibrateSchema, body, controlMessageBytesMax)
       return calibrate.ok ? { ok: true, message: { say: 'calibrate', calibrate: calibrate.message } } : calibrate
+    }
+    case messageType.kernel: {
+      const kernel = decodeJson('kernel', kernelSchema, body, controlMessageBytesMax)
+      return kernel.ok ? { ok: true, message: { say: 'kernel', ...kernel.message } } : kernel
     }
     default:
       return malformed('pool', `has the unknown type ${type}`)

@@ -109,6 +109,7 @@ export function encodeCheck(
   return [lengthOf(text), text, body, writeTokens(tokens)]
 }
 
+export const encodeKernel = (model: string, kernel: string | null): Buffer => json({ model, kernel })
 export const encodeCalibrate = (calibrate: Calibrate): Buffer => json(calibrate)
 /** Body of `reveal` and `withdraw`. */
 export const encodeCheckId = (check: string): Buffer => uuidBytes(check)

@@ -9,6 +9,7 @@ import type {
   endSchema,
   failedSchema,
   Hello,
+  kernelSchema,
   Refusal,
   refusedSchema,
   Token,
@@ -43,6 +44,7 @@ export type PoolMessage =
   | { readonly say: 'check'; readonly header: CheckHeader; readonly body: Buffer; readonly tokens: CommittedToken[] }
   | { readonly say: 'reveal' | 'withdraw'; readonly check: string }
   | { readonly say: 'calibrate'; readonly calibrate: Calibrate }
+  | ({ readonly say: 'kernel' } & z.infer<typeof kernelSchema>)
 
 /** A token of an answer that is looked at again. */
 export type CommittedToken = Pick<Token, 'id' | 'piece'>

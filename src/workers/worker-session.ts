@@ -14,7 +14,7 @@ import type { CheckAsk, CheckRun } from './check.ts'
 import { type CalibrationAsk, Checks } from './checks.ts'
 import { closeCodeOf } from './close-code.ts'
 import { decodeWorkerMessage } from './decode-worker-message.ts'
-import { encodeDispatch, encodeRefused, encodeWelcome } from './encode-message.ts'
+import { encodeDispatch, encodeKernel, encodeRefused, encodeWelcome } from './encode-message.ts'
 import { workersLimits } from './limits.ts'
 import type { WorkerMessage } from './messages.ts'
 import { busy, expired, lostVerifier, noHello, noVerifier, silent, tooLong, violation } from './refusals.ts'
@@ -107,7 +107,7 @@ export class WorkerSession implements ConnectedWorker {
       publicKey: session.peer.publicKey,
       checker: host.checker,
     }
-    this.#checks = new Checks(verifier, (n) => runtime.randomBytes(n), {
+    this.#checks = new Checks(verifier, runtime, {
       now: () => runtime.monotonic(),
       send: (type, body) => session.send(type, body),
       overstepped: (message) => host.violated(this, message),
@@ -220,6 +220,12 @@ export class WorkerSession implements ConnectedWorker {
   /** Its kernel class by a text. */
   calibrate(ask: CalibrationAsk, signal: AbortSignal): Promise<string> {
     return this.#checks.calibrate(ask, signal, this.#cannotLook())
+  }
+
+  /** Tells it the name of its kernel class, for its statements. Nothing when it is not told of such things. */
+  tellKernel(model: string, kernel: string | null): void {
+    if (!this.serving || !this.features.includes(verifyFeature)) return
+    this.#session.send(messageType.kernel, encodeKernel(model, kernel))
   }
 
   #cannotLook(): Refusal | undefined {

@@ -107,6 +107,11 @@ export class Workers implements Disposable {
     return session.calibrate(ask, signal)
   }
 
+  /** Tells a connected worker which kernel class the pool has found it to be of, with one model. */
+  tellKernel(id: WorkerId, model: string, kernel: string | null): void {
+    this.#sessions.get(id)?.tellKernel(model, kernel)
+  }
+
   /** An operator approved or renewed the worker: it is told at once if it is here. Hearing it twice changes nothing. */
   standingChanged(id: WorkerId, admission: Admission): void {
     this.#recent.admitted(id, admission)
