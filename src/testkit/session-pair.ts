@@ -105,22 +105,22 @@ export interface SessionPair {
   cut(): void
 }
 
-/** Two joined ends of a session, of the test's worker and pool unless others are named (64 hex digits). */
-export function sessionPair(workerId = testWorker.id): SessionPair {
-  const publicKey = workerId === testWorker.id ? testWorker.publicKey : Buffer.from(workerId, 'hex')
-  const pool = new MemorySession({ id: workerId, publicKey })
-  const worker = new MemorySession(testPool)
-  pool.other = worker
-  worker.other = pool
+/** Two joined ends of a session, of the test's worker and pool unless another is named: by its id (64 hex digits) or with its key. */
+export function sessionPair(worker: string | SecureSession['peer'] = testWorker): SessionPair {
+  const { id, publicKey } = typeof worker === 'string' ? { id: worker, publicKey: Buffer.from(worker, 'hex') } : worker
+  const pool = new MemorySession({ id, publicKey: id === testWorker.id ? testWorker.publicKey : publicKey })
+  const other = new MemorySession(testPool)
+  pool.other = other
+  other.other = pool
   return {
     pool,
-    worker,
+    worker: other,
     silence() {
       pool.silent = true
     },
     cut() {
       pool.hangUp(1006, 'connection lost')
-      worker.hangUp(1006, 'connection lost')
+      other.hangUp(1006, 'connection lost')
     },
   }
 }
