@@ -88,7 +88,10 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
   const kernels = new Kernels({
     runtime,
     measure: (id, ask, signal) => workers.calibrate(id as WorkerId, ask, signal),
-    tell: (id, model, kernel) => workers.tellKernel(id as WorkerId, model, kernel),
+    tell: (id, model, kernel) => {
+      workers.tellKernel(id as WorkerId, model, kernel)
+      jobs.kernelsChanged(id as WorkerId)
+    },
   })
   closers.add('kernel classes', () => kernels[Symbol.dispose]())
   const standings = await Standings.open({
@@ -110,6 +113,7 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
     logStage: transparency.stage,
     pricesFor: (model) => ledger.prices.for(model),
     payerSignature: settings.payerSignature,
+    kernelOf: (id, digest) => kernels.of(id, digest),
     settings: {
       deadlineMs: settings.requestTimeout,
       queuedRunsMax: settings.queueMax,

@@ -1,0 +1,140 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { runAgent } from '#agent'
+import type { Engine } from '#engines'
+import { encodeInvite } from '#identity'
+import { type AssuranceLevel, type WorkerId, verifyReceipt } from '#protocol'
+import { systemRuntime } from '#runtime'
+import { type OpenDoor, openDoor, temporaryFolder, testPool } from '#testkit'
+import { Kernels } from '#verification'
+import type { ConnectedWorker } from '#workers'
+import { openLlamaEngine } from '../engines/llama/open-llama-engine.ts'
+import { DishonestEngine } from '../testkit/dishonest-engine.ts'
+import { demoModelPath } from '../testkit/neighbourhood.ts'
+import { SmallPool } from '../testkit/small-pool.ts'
+import { type TestDatabase, testDatabase } from '../testkit/test-database.ts'
+
+/** Real llama.cpp in two of its builds, real agents, real sessions: who agrees with whom is measured, not said. */
+
+let home: TestDatabase
+let pool: SmallPool
+let door: OpenDoor
+let classes: Kernels
+const ends: (() => Promise<void>)[] = []
+
+beforeAll(async () => {
+  home = await testDatabase()
+  const available = (worker: ConnectedWorker) => {
+    classes.put(worker)
+    pool.jobs.workerAvailable(worker)
+  }
+  door = await openDoor({
+    pool: testPool,
+    // Who comes with the token 1 belongs to operator 1.
+    admit: ({ token }) => ({ ok: true, standing: 'approved', expiresAt: null, operator: `operator ${token?.[0]}` }),
+    onAvailable: available,
+    onChanged: available,
+    onGone: (id) => {
+      classes.remove(id)
+      pool.jobs.workerGone(id)
+    },
+  })
+  classes = new Kernels({
+    runtime: systemRuntime,
+    measure: (id, ask, signal) => door.workers.calibrate(id as WorkerId, ask, signal),
+    tell: (id, model, kernel) => {
+      door.workers.tellKernel(id as WorkerId, model, kernel)
+      pool.jobs.kernelsChanged(id as WorkerId)
+    },
+  })
+  const kernelOf = (id: WorkerId, digest: string) => classes.of(id, digest)
+  pool = await SmallPool.open(home.database, { workers: () => door.workers, kernelOf })
+}, 60_000)
+afterAll(async () => {
+  for (const end of ends) await end()
+  classes[Symbol.dispose]()
+  await pool[Symbol.asyncDispose]()
+  await door[Symbol.asyncDispose]()
+  await home.drop()
+})
+
+const open = (cpuBuild?: string) =>
+  openLlamaEngine({
+    models: [{ name: 'demo', path: demoModelPath }],
+    threads: 1,
+    runtime: systemRuntime,
+    log: { info() {}, warn() {} },
+    ...(cpuBuild ? { cpuBuild } : {}),
+  })
+
+async function join(operator: number, engine: Engine): Promise<string> {
+  const folder = temporaryFolder()
+  const now = new AbortController()
+  const known = new Set(door.workers.list().map(({ id }) => id))
+  const life = runAgent({
+    invite: encodeInvite({ url: door.url, poolId: door.poolId, token: Buffer.alloc(32, operator) }),
+    dataDir: folder.path,
+    engines: [engine],
+    agent: 'lichen/test',
+    runtime: systemRuntime,
+    log: { info: () => {}, warn: () => {} },
+    signal: new AbortController().signal,
+    stopNow: now.signal,
+  })
+  ends.push(async () => {
+    now.abort()
+    await life
+    await engine[Symbol.asyncDispose]()
+    folder[Symbol.dispose]()
+  })
+  await expect.poll(() => door.workers.list().some(({ id }) => !known.has(id)), { timeout: 30_000 }).toBe(true)
+  const came = door.workers.list().find(({ id }) => !known.has(id))
+  if (known.size > 0) await expect.poll(() => classOf(came?.id ?? ''), { timeout: 30_000 }).toBeDefined()
+  return came?.id ?? ''
+}
+
+const classOf = (id: string) => classes.of(id, door.workers.list()[0]?.offers[0]?.digest ?? '')
+
+async function ask(level: AssuranceLevel, content: string, more: object) {
+  const asked = { model: 'demo', messages: [{ role: 'user', content }], max_tokens: 24, ...more }
+  const body = Buffer.from(JSON.stringify(asked))
+  const assurance = { level, explicit: true }
+  const client = await pool.ask({ model: 'demo', body, maxTokens: 24, promptBytes: body.length, assurance })
+  const reply = await client.ended
+  const file = await pool.receipt(client)
+  expect(verifyReceipt(file, { poolKey: testPool.publicKey })).toMatchObject({ ok: true })
+  return { reply, statement: JSON.parse(file.toString()).view.statement, file: JSON.parse(file.toString()) }
+}
+
+test('operators with one arithmetic agree to the last token, by chance or without; another arithmetic is no company; a cheat is outvoted', async () => {
+  const first = await join(1, await open())
+  const other = await join(2, await open('x64'))
+  expect(classOf(first)).toBeDefined()
+  expect(classOf(other)).not.toBe(classOf(first))
+  await expect(ask('deterministic', 'echo abcd', { temperature: 0 })).rejects.toMatchObject({
+    message: expect.stringContaining('no_same_class_pair'),
+  })
+
+  const second = await join(3, await open())
+  expect(classOf(second)).toBe(classOf(first))
+  const fixed = await ask('deterministic', 'echo abcd', { temperature: 0 })
+  expect(fixed.reply.texts).toEqual(['abcd'])
+  expect(fixed.statement).toMatchObject({ evidence: 'exact', assurance: { given: 'deterministic', reason: null } })
+  for (const seed of [1, 2, 3]) {
+    const { reply, statement, file } = await ask('required', 'tell me about lichen', { temperature: 1.3, seed })
+    expect(reply.refusal).toBeUndefined()
+    expect(new Set(statement.exposure)).toEqual(new Set([first, second]))
+    const [one, two] = file.view.workers
+    expect([one.root, one.decode]).toEqual([two.root, 'isolated'])
+  }
+
+  const honest = await open()
+  const cheat = await join(4, new DishonestEngine(honest, { cheat: { kind: 'stops_early', tokens: 2 }, rate: 1 }))
+  expect(classOf(cheat)).toBe(classOf(first))
+  for (let n = 0; n < 6; n++) {
+    const { reply, statement } = await ask('required', 'echo hgfe', { temperature: 0 })
+    expect(reply.texts).toEqual(['hgfe'])
+    if (statement.segments.length === 3) break
+  }
+  expect(pool.eventsNamed('dissented')).toMatchObject([{ workerId: cheat, exact: true }])
+  await expect(pool.ledger.balance(`worker:${cheat}`)).rejects.toThrow()
+}, 120_000)
