@@ -9,8 +9,9 @@ import type { Log, Metrics, PoolEvents } from '#observability'
 import type { WorkerId } from '#protocol'
 import type { Runtime } from '#runtime'
 import { type Database, GroupCommit } from '#storage'
-import { Kernels, Standings } from '#verification'
+import { type Checks, Kernels, openChecks, Standings } from '#verification'
 import { type ConnectedWorker, Workers } from '#workers'
+import { actsOfPool } from './acts-of-pool.ts'
 import { followWorkerKeys } from './admit-workers.ts'
 import { auditAtStart } from './audit-at-start.ts'
 import type { Closers } from './closers.ts'
@@ -40,6 +41,7 @@ export interface Rooms {
   readonly transparency: TransparencyLog
   readonly commit: GroupCommit
   readonly standings: Standings
+  readonly checks: Checks
 }
 
 /** Identity, workers and jobs, and what one must tell the other. */
@@ -71,6 +73,7 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
   const available = (worker: ConnectedWorker) => {
     models.put(worker)
     kernels.put(worker)
+    checks.workerAvailable(worker)
     jobs.workerAvailable(worker)
   }
   const workers = new Workers({
@@ -81,6 +84,7 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
     onGone: (id) => {
       models.remove(id)
       kernels.remove(id)
+      checks.workerGone(id)
       jobs.workerGone(id)
     },
   })
@@ -101,6 +105,19 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
     onProblem: (error) => log.error({ err: error }, 'the standings of workers cannot be read'),
   })
   closers.add('standings', () => standings[Symbol.dispose]())
+  const checks = await openChecks({
+    database,
+    commit,
+    runtime,
+    standings,
+    verifiers: workers,
+    acts: actsOfPool(workers, log),
+    pool: pool.identity,
+    logStage: transparency.stage,
+    operatorOf: async (id) => (await identity.showWorker(id).catch(() => undefined))?.operator,
+    events,
+  })
+  closers.add('checks', () => checks[Symbol.asyncDispose]())
   const jobs = await Jobs.start({
     runtime,
     sql: database.sql,
@@ -111,6 +128,7 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
     events,
     pool: pool.identity,
     logStage: transparency.stage,
+    checks: checks.intake,
     pricesFor: (model) => ledger.prices.for(model),
     payerSignature: settings.payerSignature,
     kernelOf: (id, digest) => kernels.of(id, digest),
@@ -123,7 +141,7 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
   closers.add('jobs', () => jobs.close())
   const following = followWorkerKeys(identity, workers, events)
   closers.add('workers’ keys', () => following[Symbol.dispose]())
-  return { identity, workers, jobs, models, ledger, transparency, commit, standings }
+  return { identity, workers, jobs, models, ledger, transparency, commit, standings, checks }
 }
 
 /** What came since the last audit; a history that was changed keeps the pool from starting, or ends it. */

@@ -1,8 +1,10 @@
 import {
   type Assignment,
   type FinishReason,
+  type ModelOffer,
   type RefusalCode,
   type Signed,
+  type Token,
   TokenTree,
   type UsageClaim,
 } from '#protocol'
@@ -18,6 +20,8 @@ export class Attempt {
   readonly lease: string
   readonly workerId: string
   readonly digest: string | null
+  /** What its worker offered. */
+  readonly contextTokens: number
   readonly startedAt: number
   outcome: SegmentRow['outcome'] = 'running'
   endedAt: number | null = null
@@ -30,6 +34,8 @@ export class Attempt {
   handle: RunHandle | undefined
   /** Everything the worker sent, relayed or not: what it must sign for. */
   tree = new TokenTree()
+  /** The same tokens, as they came: what a verifier needs when it is checked. */
+  readonly sent: (readonly Token[])[] = []
   /** Hash of its assignment, once that is signed. */
   assignment: Buffer | undefined
   /** The worker's word for it, checked, and as it was sent. */
@@ -45,7 +51,7 @@ export class Attempt {
 
   constructor(
     lease: string,
-    { id, digest }: { readonly id: string; readonly digest: string | null },
+    { id, digest, contextTokens }: Pick<ModelOffer, 'digest' | 'contextTokens'> & { readonly id: string },
     startedAt: number,
     { n, decode }: Pick<Attempt, 'n' | 'decode'>,
   ) {
@@ -54,6 +60,7 @@ export class Attempt {
     this.lease = lease
     this.workerId = id
     this.digest = digest
+    this.contextTokens = contextTokens
     this.startedAt = startedAt
   }
 
@@ -71,6 +78,7 @@ export class Attempt {
   note(output: RunOutput): void {
     if ('tokens' in output) {
       this.received += output.tokens.length
+      this.sent.push(output.tokens)
       for (const token of output.tokens) this.tree.add(token)
     } else if ('delta' in output) this.tree.addDelta(output.delta)
     else this.tree.addVector(output.index, littleEndian(output.values))

@@ -40,7 +40,7 @@ const hold: TransferRow = { ...transfer, id: jobId, phase: 'pending', amount: 10
 function orderRow(changes?: SampleChanges['order'], signer = alice) {
   const signed = signAlone(signer, 'order/1', sampleOrder(changes))
   const { payer, seq } = signed.message
-  return { jobId, hash: signed.hash, wire: encodeSigned(signed), payer, seq }
+  return { jobId, hash: signed.hash, wire: encodeSigned(signed), payer, seq, sampling: null }
 }
 
 function receipt(changes: SampleChanges = {}, around: { resolution?: Partial<TransferRow>; jobState?: string } = {}) {
@@ -48,7 +48,7 @@ function receipt(changes: SampleChanges = {}, around: { resolution?: Partial<Tra
   const decoded = decodeSigned(wire, 'order/1')
   if (!decoded.ok) throw new Error(decoded.problem)
   const { hash, message } = decoded.signed
-  const order = { jobId, hash, wire, payer: message.payer, seq: message.seq }
+  const order = { jobId, hash, wire, payer: message.payer, seq: message.seq, sampling: null }
   const { resolution, jobState = 'completed' } = around
   const surroundings = { order, resolution: { ...transfer, ...resolution }, jobState }
   return judgeReceipt({ jobId, workers: encode(workers), statement }, surroundings, facts)

@@ -3,6 +3,7 @@ import { readResolutions, readTransfers } from '#ledger'
 import type { LoggedLeaf } from '#log'
 import { decodeStrict, receiptLeafData } from '#protocol'
 import { type Sql, uuids } from '#storage'
+import { samplingCommitment } from '#verification'
 import { type AuditFacts, judgeOrder, judgeReceipt } from './audit-jobs.ts'
 import type { OrderRow, ReceiptRow } from './order-stages.ts'
 import { orderLeafData } from './settlement.ts'
@@ -30,7 +31,7 @@ export async function auditJobLeaves(
     const receipt = receipts.get(ref)
     const row = kind === 'order' ? order : receipt
     if (!row) return `Leaf ${index} of the log commits to the ${kind} of job ${ref}, which is gone.`
-    const data = 'wire' in row ? orderLeafData(row.hash) : receiptData(row)
+    const data = 'wire' in row ? orderData(row) : receiptData(row)
     if (!data || !leafHash(data).equals(hash)) return `The ${kind} of job ${ref} is not what the log committed to.`
     const wrong =
       'wire' in row
@@ -40,6 +41,9 @@ export async function auditJobLeaves(
   }
   return undefined
 }
+
+const orderData = ({ hash, sampling }: OrderRow) =>
+  orderLeafData(hash, sampling ? samplingCommitment(sampling) : undefined)
 
 function receiptData({ workers, statement }: ReceiptRow): Buffer | undefined {
   const wires = decodeStrict(workers)
@@ -80,7 +84,7 @@ export async function auditJobTables(sql: Sql): Promise<string | undefined> {
 
 async function readOrders(sql: Sql, ids: readonly string[]): Promise<Map<string, OrderRow>> {
   const rows = await sql<(Omit<OrderRow, 'seq'> & { seq: bigint | null })[]>`
-    select job_id as "jobId", hash, wire, payer, seq from orders where job_id = any (${uuids(ids)}::uuid[])`
+    select job_id as "jobId", hash, wire, payer, seq, sampling from orders where job_id = any (${uuids(ids)}::uuid[])`
   return new Map(rows.map((row) => [row.jobId, { ...row, seq: row.seq === null ? null : Number(row.seq) }]))
 }
 

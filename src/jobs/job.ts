@@ -1,5 +1,6 @@
 import type { BudgetLeft } from '#ledger'
 import type { PrivacyMode, RefusalCode, UsageClaim, WorkerId } from '#protocol'
+import type { Sampling } from '#verification'
 import type { AcceptedRequest } from './accepted-request.ts'
 import type { Assurance } from './assurance.ts'
 import type { Attempt } from './attempt.ts'
@@ -53,6 +54,8 @@ export class Job implements JobHandle {
   readonly exposure = new Set<WorkerId>()
   /** What is left of the key's budget, as of its acceptance. */
   left: BudgetLeft | undefined
+  /** By what its answers are sampled; undefined where none are checked. */
+  sampling: Sampling | undefined
   #ordered: Ordered | undefined
   /** Called once when it is over. */
   onClose: () => void = () => {}

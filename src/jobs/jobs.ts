@@ -4,6 +4,7 @@ import { assuranceWorkers, copiesOf, PoolError, protocolLimits, type Refusal, ty
 import type { Runtime, Timer } from '#runtime'
 import { featureBits, type LaneFeature, prefixKeys, Scheduler } from '#scheduler'
 import { type GroupCommit, part, type Sql, type Stage } from '#storage'
+import type { CheckIntake } from '#verification'
 import type { Workers } from '#workers'
 import type { AcceptedRequest, AssuranceWish } from './accepted-request.ts'
 import { type Assurance, assuranceOf, wishOf } from './assurance.ts'
@@ -74,6 +75,8 @@ export interface JobsOptions {
   readonly payerSignature?: 'optional' | 'required'
   /** Kernel classes, as far as they were measured; {@link Jobs.kernelsChanged} when they are others. */
   readonly kernelOf?: KernelOf
+  /** Decides which answers are checked; absent: none are. */
+  readonly checks?: CheckIntake
   /** Why an answer to this request cannot be checked by sampling, as a word for machines; `undefined` when it can. */
   readonly whyUnchecked?: (request: AcceptedRequest) => string | undefined
 }
@@ -113,7 +116,9 @@ export class Jobs implements AsyncDisposable {
   private constructor(options: JobsOptions) {
     const { runtime, sql, commit, workers, events = {}, settings = {} } = options
     this.#o = options
-    this.#whyUnchecked = options.whyUnchecked ?? (() => 'checks_not_offered')
+    this.#whyUnchecked =
+      options.whyUnchecked ??
+      ((request) => (options.checks ? options.checks.whyUnchecked(request) : 'checks_not_offered'))
     this.#deadlineMs = settings.deadlineMs ?? jobsLimits.deadlineMs
     this.#bodyBytesMax = settings.bodyBytesMax ?? jobsLimits.bodyBytesMax
     this.#events = events
@@ -127,7 +132,7 @@ export class Jobs implements AsyncDisposable {
     this.#requiredWorkers = settings.requiredWorkers ?? assuranceWorkers.min
     const { pool, pricesFor, payerSignature = 'optional', logStage } = options
     this.#orders = new Orders({ pool, runtime, pricesFor, payerSignature })
-    this.#books = { poolId: this.#orders.poolId, logStage, uuid: () => runtime.uuid() }
+    this.#books = { poolId: this.#orders.poolId, logStage, uuid: () => runtime.uuid(), checks: options.checks }
     this.#orphans = new Orphans(sql, runtime, commit, this.#books, events)
     this.#writer = new OutcomeWriter(commit, this.#books, events)
     this.#models = new KnownModels(sql, runtime)
@@ -348,6 +353,7 @@ export class Jobs implements AsyncDisposable {
 
   async #write(job: Job): Promise<void> {
     job.ordered = await this.#orders.order(job.request, job.id, job.deadlineAt, job.panels?.[0]?.size ?? 1)
+    job.sampling = this.#o.checks?.sample(job.acceptedAt)
     const operation = acceptance(job, this.#instance.id, this.#books, (left) => {
       job.left = left
     })

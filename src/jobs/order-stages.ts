@@ -11,6 +11,8 @@ export interface OrderRow {
   readonly payer: Buffer
   /** Null: the pool signed as custodian. */
   readonly seq: number | null
+  /** 104 bytes: by what its answers are sampled. Null: by nothing. */
+  readonly sampling: Buffer | null
 }
 
 export interface ReceiptRow {
@@ -113,11 +115,11 @@ async function raiseWindows(tx: Tx, highs: ReadonlyMap<string, number>): Promise
 
 async function insertOrders(tx: Tx, rows: readonly OrderRow[]): Promise<void> {
   await tx`
-    insert into orders (job_id, hash, wire, payer, seq)
+    insert into orders (job_id, hash, wire, payer, seq, sampling)
     select * from unnest(
       ${uuids(rows.map((row) => row.jobId))}::uuid[], ${bytes(rows.map((row) => row.hash))}::bytea[],
       ${bytes(rows.map((row) => row.wire))}::bytea[], ${bytes(rows.map((row) => row.payer))}::bytea[],
-      ${bigints(rows.map((row) => row.seq))}::bigint[])
+      ${bigints(rows.map((row) => row.seq))}::bigint[], ${bytes(rows.map((row) => row.sampling))}::bytea[])
     on conflict (job_id) do nothing`
 }
 

@@ -145,7 +145,7 @@ export class Placement {
     const { worker, offer } = found
     const now = runtime.monotonic()
     const decode = choice.panel ? 'isolated' : 'batched'
-    const who = { id: workerId, digest: offer.digest }
+    const who = { id: workerId, digest: offer.digest, contextTokens: offer.contextTokens }
     const attempt = new Attempt(runtime.uuid(), who, runtime.now(), { n: choice.nextAttempt(), decode })
     choice.operator = worker.operator
     choice.attempts.push(attempt)

@@ -9,7 +9,9 @@ import {
   receiptLeafData,
 } from '#protocol'
 import { type Operation, type Part, part, type Stage } from '#storage'
+import type { CheckIntake } from '#verification'
 import type { Attempt } from './attempt.ts'
+import { checksOf } from './given-answers.ts'
 import type { Job } from './job.ts'
 import { jobInsertStage, jobMoveStage, segmentStage } from './job-stages.ts'
 import { jobsLimits } from './limits.ts'
@@ -21,6 +23,8 @@ export interface Books {
   readonly poolId: Buffer
   readonly logStage: Stage<Leaf>
   uuid(): string
+  /** Who decides what is checked; undefined: nothing is. */
+  readonly checks?: CheckIntake | undefined
 }
 
 /** What is written when a job is accepted: order, hold and job together, and their leaves. */
@@ -46,19 +50,22 @@ export function acceptance(job: Job, instance: string, { logStage }: Books, tell
     onRefused: tell,
   }
   const { payer, seq, custody } = order.message
-  const row = { jobId: job.id, hash: order.hash, wire: encodeSigned(order), payer, seq }
+  const { opening: sampling = null, commitment } = job.sampling ?? {}
+  const row = { jobId: job.id, hash: order.hash, wire: encodeSigned(order), payer, seq, sampling }
   return [
     part(ledgerStage, hold),
     custody === 'payer' ? part(payerOrderStage, row) : part(orderStage, row),
     part(jobInsertStage, job.acceptedRow(instance)),
-    part(logStage, { kind: 'order', ref: job.id, data: orderLeafData(order.hash) }),
+    part(logStage, { kind: 'order', ref: job.id, data: orderLeafData(order.hash, commitment) }),
     part(logStage, { kind: 'transfer', ref: job.id, data: transferLeaf(hold) }),
   ]
 }
 
-/** `"lichen/order/1\n" ‖ hash`: what the log holds of an order. */
-export function orderLeafData(hash: Buffer): Buffer {
-  return Buffer.concat([Buffer.from('lichen/order/1\n'), hash])
+const orderTag = Buffer.from('lichen/order/1\n')
+
+/** `"lichen/order/1\n" ‖ hash ‖ commitment to its sampling, if there is one`: what the log holds of an order. */
+export function orderLeafData(hash: Buffer, sampling: Buffer | undefined): Buffer {
+  return Buffer.concat(sampling ? [orderTag, hash, sampling] : [orderTag, hash])
 }
 
 /** Where a job is now, while it runs. */
@@ -86,6 +93,7 @@ export function settlement(job: Job, books: Books): Operation {
     part(receiptStage, { jobId: job.id, workers: encodeByteStrings(workers), statement }),
     part(logStage, { kind: 'receipt', ref: job.id, data: receiptLeafData(workers, statement) }),
     part(logStage, { kind: 'transfer', ref: op.id, data: transferLeaf(op) }),
+    ...(books.checks ? checksOf(job, books.checks) : []),
   ]
 }
 

@@ -8,9 +8,9 @@ import {
   hangsAfter,
   type Plan,
   type SmallClient,
+  type SmallWorkerOptions,
   smallAnswer,
   smallPayer,
-  type SmallWorkerOptions,
 } from '../testkit/small-workers.ts'
 import { type TestDatabase, testDatabase } from '../testkit/test-database.ts'
 

@@ -77,6 +77,11 @@ export const metricsTable = {
     labels: ['outcome'],
     help: 'Worker sessions: opened, ended, contested_refused, contested_replaced.',
   },
+  lichen_checks_total: {
+    type: 'counter',
+    labels: ['outcome'],
+    help: 'Checks of answers that are over, by outcome.',
+  },
   lichen_door_refusals_total: {
     type: 'counter',
     labels: ['code'],

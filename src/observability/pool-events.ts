@@ -55,6 +55,25 @@ export function poolEvents(log: Log, metrics: Metrics, after: After) {
       metrics.add('lichen_worker_faults_total', { fault: 'protocol' })
       log.warn({ worker: id, violation: violation.message }, 'worker broke the protocol')
     },
+    /** A check is over. */
+    checkEnded(check: { checkId: string; workerId: string; model: string; outcome: string; why: string | null }): void {
+      metrics.add('lichen_checks_total', { outcome: check.outcome })
+      log.info(
+        { check: check.checkId, worker: check.workerId, model: check.model, outcome: check.outcome, why: check.why },
+        'check ended',
+      )
+    },
+    /** What checks say of a worker changed. */
+    standingMoved(moved: { workerId: string; model: string; duty: string; before: string; after: string }): void {
+      log.debug(
+        { worker: moved.workerId, model: moved.model, duty: moved.duty, before: moved.before, after: moved.after },
+        'standing of a worker',
+      )
+    },
+    /** Work in the background met something it cannot mend. */
+    problem(error: unknown, what: string): void {
+      log.error({ err: error }, `${what}: in trouble, tried again`)
+    },
     /** A socket at the workers' door that came to nothing. */
     turnedAway({ code, source }: { readonly code: string; readonly source: string }): void {
       metrics.add('lichen_door_refusals_total', { code })

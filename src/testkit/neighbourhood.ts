@@ -150,9 +150,13 @@ export class Neighbourhood implements AsyncDisposable {
   }
 
   /** Starts `up` (with a local worker) or `pool` (without), on a free port or the port it had. */
-  async start(command: 'up' | 'pool' = 'pool', args: string[] = []): Promise<Program> {
+  async start(
+    command: 'up' | 'pool' = 'pool',
+    args: string[] = [],
+    env: Record<string, string> = {},
+  ): Promise<Program> {
     const port = this.url ? new URL(this.url).port : '0'
-    const program = this.run([command, '--json', '--port', port, '--data', this.dataDir, ...args])
+    const program = this.run([command, '--json', '--port', port, '--data', this.dataDir, ...args], env)
     const ready = await program.firstLine()
     this.pool = program
     this.url = String(ready.url)

@@ -7,8 +7,13 @@
  * Always  the decision to check falls after the worker has signed; no single verifier convicts anybody; each decision can be made
  *         again by anybody from what the pool publishes.
  */
+export type { Acts } from './acts.ts'
+export { checkStage, transcriptStage } from './check-stages.ts'
 export { verificationOps } from './conformance.ts'
+export { epochStage } from './epochs.ts'
+export { CheckIntake, type GivenSegment, type Sampling, samplingCommitment } from './intake.ts'
 export { Kernels } from './kernels.ts'
 export { type LabResult, type LabRow, labDefaults, labHonestMin, runLab } from './lab/run-lab.ts'
 export { zoo } from './lab/zoo.ts'
+export { type Checks, openChecks } from './open-checks.ts'
 export { Standings } from './standings.ts'

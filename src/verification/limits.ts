@@ -1,11 +1,39 @@
-import { epochMs } from '#protocol'
+import { epochMs as hourMs } from '#protocol'
 
 /** Numbers of verified work. Repeated in docs/reference/limits.md, kept by a test. */
 export const verificationLimits = {
   /** Statements are sampled with a key that lives so long: one UTC hour. */
-  epochMs: epochMs,
+  epochMs: hourMs,
   /** Bytes of an epoch's key; as long as the hash of its HMAC (RFC 2104 section 3). */
   epochKeyBytes: 32,
+  /** Epochs whose keys are committed to beside the current one. */
+  epochsAhead: 2,
+  /** How often it is looked whether an epoch must be opened or told. */
+  epochLookMs: 10_000,
+  /** A key is told so long after the end of its epoch. */
+  disclosureMs: 25 * hourMs,
+  /** Check rates in force are renewed so often, and said to be still in use. */
+  ratesRenewMs: 2_000,
+  ratesUsedMs: hourMs,
+  /** Rates that were in force are kept so long: until every answer under them is told. */
+  ratesKeptMs: 72 * hourMs,
+  /** Checks a pool process makes at once. */
+  checksAtOnceMax: 4,
+  /** Owed checks are looked for so often. */
+  checkLookMs: 500,
+  /** A verifier's time to commit, and the time after which another process takes a check over. */
+  lookMsMax: 120_000,
+  checkLeaseMs: 300_000,
+  /** A check that nobody could make for so long is waived. */
+  checkWaitMs: 900_000,
+  /** Transcripts are destroyed so long after the answer: the time that earnings are held. */
+  transcriptMs: 24 * hourMs,
+  /** Tokens of an answer at which a verifier looks; of a longer one so many are picked. */
+  checkedPositionsMax: 4_096,
+  /** Answers that a tribunal looks at. */
+  exhibitsMax: 3,
+  /** Of all answers, those at which the pool's own engine looks once more, parts per million. */
+  referencePpm: 2_000,
   /** What a pick chooses from. Beyond it the rejection of a word would no longer be a rarity. */
   pickFromMax: 4_294_967_296,
   /** A newcomer's checks in a row without exception. */

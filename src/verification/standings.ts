@@ -11,6 +11,7 @@ import {
 import type { Runtime } from '#runtime'
 import { bigints, type Database, databaseError, type Sql, type Tx, texts } from '#storage'
 import { verificationLimits } from './limits.ts'
+import type { Rate } from './rates.ts'
 import { type CheckProfile, checkProfiles } from './sampling.ts'
 import {
   type Act,
@@ -123,13 +124,21 @@ export class Standings implements Disposable {
   of(workerId: string, model: string): StandingView {
     const view = this.#known.get(nameOf({ workerId, model, duty: 'serve' }))?.view ?? this.#newcomer
     const banned = this.mayVerify(workerId, model) ? view : { ...view, weight: 0, runsMax: 0 }
-    return this.#o.isOwn?.(workerId) ? ownView(banned, this.#profile) : banned
+    return this.#o.isOwn?.(workerId) ? ownView(banned) : banned
   }
 
   /** Whether its word about others still counts. */
   mayVerify(workerId: string, model: string): boolean {
     const phase = this.#known.get(nameOf({ workerId, model, duty: 'verify' }))?.standing.phase
     return phase !== 'frozen' && phase !== 'convicted'
+  }
+
+  /** Check rates that differ from always. */
+  rates(): Rate[] {
+    return [...this.#known].flatMap(([name, { view }]): Rate[] => {
+      const [worker = '', duty, ...model] = name.split(' ')
+      return duty === 'serve' && view.checkPpm < 1_000_000 ? [[worker, model.join(' '), view.checkPpm]] : []
+    })
   }
 
   /** Every model a worker has a record with, and the verifiers' duty of it. */
@@ -236,9 +245,8 @@ function viewOf(standing: Standing, posterior: Posterior, profile: CheckProfile)
   }
 }
 
-/** The pool's own worker is what others are compared with; others look at it at the lowest rate all the same. */
-function ownView(view: StandingView, { ppmMin }: CheckProfile): StandingView {
+/** The pool's own worker is what others are compared with: no newcomer, and checked like everybody. */
+function ownView(view: StandingView): StandingView {
   if (view.phase === 'frozen' || view.phase === 'convicted') return view
-  const isDoubted = view.phase === 'paused'
-  return { ...view, weight: 1, runsMax: Number.MAX_SAFE_INTEGER, checkPpm: isDoubted ? view.checkPpm : ppmMin }
+  return { ...view, weight: 1, runsMax: Number.MAX_SAFE_INTEGER }
 }

@@ -1,6 +1,6 @@
-import type { CheckTask, Evidence, PositionEvidence } from '#protocol'
 import { createHash } from 'node:crypto'
 import type { LlamaContextSequence, Token as TokenId } from 'node-llama-cpp'
+import type { CheckTask, Evidence, PositionEvidence } from '#protocol'
 import { engineLimits } from '../limits.ts'
 import { batchesOf } from './batches.ts'
 import { type CheckPlan, planCheck } from './check-plan.ts'

@@ -17,6 +17,7 @@ export { epochMs, epochOf } from './epoch.ts'
 export { encodeByteStrings } from './hot-messages.ts'
 export {
   type Assignment,
+  type CheckVerdict,
   encodeMessage,
   encodeOwnMessage,
   type Grant,

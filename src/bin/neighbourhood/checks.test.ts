@@ -1,0 +1,87 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type TestDatabase, testDatabase } from '../../testkit/index.ts'
+import { demoModelPath, eventually, Neighbourhood } from '../../testkit/neighbourhood.ts'
+
+const town = new Neighbourhood()
+let db: TestDatabase
+const honest: string[] = []
+beforeAll(async () => {
+  db = await testDatabase()
+  await town.start('pool', [], { DATABASE_URL: db.url })
+  for (const operator of ['ann', 'bob', 'cat']) honest.push((await town.join(operator)).id)
+}, 240_000)
+afterAll(async () => {
+  await town[Symbol.asyncDispose]()
+  await db?.[Symbol.asyncDispose]()
+}, 60_000)
+
+const ask = (content: string) =>
+  town.client().chat.completions.create({
+    model: 'lichen-demo',
+    messages: [{ role: 'user', content }],
+    max_completion_tokens: 8,
+  })
+
+interface CheckOnRecord {
+  readonly worker: string
+  readonly state: string
+  readonly waived: string | null
+  readonly looks: number
+}
+
+const checks = () => db.sql<CheckOnRecord[]>`
+  select c.worker_id as worker, c.state, c.waived,
+         (select count(*)::int from looks l where l.check_id = c.id) as looks from checks c order by c.id`
+
+const open = async () => (await checks()).filter(({ state }) => !['clean', 'hit', 'waived'].includes(state))
+
+test('answers of honest workers are looked at by another operator’s and come out clean', async () => {
+  for (const n of [1, 2, 3, 4, 5, 6]) await ask(`${n}+4=?`)
+  await eventually(
+    'six checks to end',
+    async () => (await checks()).length >= 6 && (await open()).length === 0,
+    120_000,
+  )
+  for (const check of await checks()) expect(check).toMatchObject({ state: 'clean' })
+  const [same] = await db.sql`
+    select count(*)::int as n from looks l join checks c on c.id = l.check_id where l.verifier = c.worker_id`
+  expect(same?.n).toBe(0)
+  const [logged] = await db.sql`
+    select count(*)::int as n from verdicts v join log_leaves l on l.kind = 'check' and l.ref = v.check_id::text`
+  expect(logged?.n).toBe((await checks()).length)
+}, 180_000)
+
+test('a worker that edits what it signed for is caught, frozen, judged by three others and convicted; nobody else is', async () => {
+  const { id: mallory } = await town.joinCheat('mallory', { model: demoModelPath, cheat: 'edits', rate: 1 })
+  const phase = async () => {
+    const [row] = await db.sql<{ phase: string }[]>`
+      select phase from standings where worker_id = ${mallory} and duty = 'serve'`
+    return row?.phase
+  }
+  await eventually(
+    'mallory to be convicted',
+    async () => {
+      await Promise.all([1, 2, 3, 4].map((n) => ask(`what is ${n} and seven?`)))
+      return (await phase()) === 'convicted'
+    },
+    200_000,
+  )
+  const acts = await db.sql<{ act: string }[]>`
+    select act from standing_acts where worker_id = ${mallory} and duty = 'serve' order by decided_at, step`
+  expect(acts.map(({ act }) => act)).toEqual([
+    'pause_releases',
+    'freeze',
+    'call_tribunal',
+    'slash',
+    'block_operator',
+    'recheck_window',
+    'refund_users',
+  ])
+  const [tribunal] = await db.sql<{ outcome: string; voters: number }[]>`
+    select outcome, jsonb_array_length(votes) as voters from tribunals`
+  expect(tribunal).toEqual({ outcome: 'hit', voters: 3 })
+  await eventually('every check to end', async () => (await open()).length === 0, 120_000)
+  for (const { worker, state } of await checks()) expect(state).toBe(worker === mallory ? 'hit' : 'clean')
+  const others = await db.sql<{ phase: string }[]>`select phase from standings where worker_id <> ${mallory}`
+  expect(others.every((row) => row.phase === 'probation' || row.phase === 'trusted')).toBe(true)
+}, 260_000)

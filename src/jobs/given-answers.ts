@@ -1,0 +1,56 @@
+import type { Part } from '#storage'
+import type { CheckIntake, GivenSegment } from '#verification'
+import type { Attempt } from './attempt.ts'
+import type { Choice } from './choice.ts'
+import type { Job } from './job.ts'
+
+/** What is written with a job's settlement so that its answers are checked. */
+export function checksOf(job: Job, checks: CheckIntake): Part[] {
+  const { sampling, assurance } = job
+  if (!sampling || job.request.kind === 'embedding') return []
+  const segments = job.choices.flatMap((choice) =>
+    choice.attempts.flatMap((attempt, place) => (attempt.gave ? [segmentOf(choice, attempt, place)] : [])),
+  )
+  if (segments.length === 0) return []
+  const at = job.endedAt ?? job.acceptedAt
+  const unchecked = assurance.given === 'none' ? (assurance.reason ?? 'not_wanted') : null
+  return checks.settle({ jobId: job.id, model: job.request.model, sampling, at, unchecked, segments })
+}
+
+function segmentOf(choice: Choice, attempt: Attempt, place: number): GivenSegment {
+  const { workerId, digest, statement } = attempt
+  return {
+    choice: choice.index,
+    attempt: attempt.n,
+    workerId,
+    digest,
+    statement: statement?.signed.bytes ?? null,
+    unfit: whyUnfit(choice, attempt),
+    answer() {
+      const { job } = choice
+      const { kind, model, body, maxTokens } = job.request
+      if (kind === 'embedding') throw new Error('an embedding has no tokens')
+      return {
+        kind,
+        model,
+        digest,
+        choice: choice.index,
+        seed: job.seed,
+        maxTokens,
+        contextTokens: attempt.contextTokens,
+        decode: statement?.signed.message.decode ?? 'batched',
+        finish: job.state === 'cancelled' || attempt.outcome !== 'ended' ? 'cancelled' : (attempt.finish ?? 'stop'),
+        promptClaim: attempt.claim?.promptTokens ?? null,
+        body,
+        tokens: choice.attempts.slice(0, place + 1).flatMap(({ sent }) => sent.flat()),
+      }
+    },
+  }
+}
+
+/** Why a verifier could not make sense of it, as a word. */
+function whyUnfit(choice: Choice, { digest, statement }: Attempt): string | null {
+  if (digest === null) return 'no_model_file'
+  if (choice.hasDeltas || !choice.relay.hasIds) return 'native_sampler'
+  return statement && statement.signed.message.sampler !== 'sampler/1' ? 'native_sampler' : null
+}

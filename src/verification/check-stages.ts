@@ -1,0 +1,73 @@
+import { bigints, bytes, numbers, type Stage, texts, uuids } from '#storage'
+
+/** A check as it begins: owed, or waived at once. */
+export interface CheckRow {
+  readonly id: string
+  readonly jobId: string
+  readonly choice: number
+  readonly attempt: number
+  readonly workerId: string
+  readonly model: string
+  readonly digest: string | null
+  readonly statement: Buffer | null
+  readonly epoch: number
+  readonly qPpm: number
+  readonly reason: 'sampled' | 'unsigned' | 'doubt' | 'reference'
+  /** Why nobody will look; null: somebody will. */
+  readonly waived: string | null
+  /** Milliseconds since 1970. */
+  readonly at: number
+}
+
+/** A sealed transcript. */
+export interface TranscriptRow {
+  readonly jobId: string
+  readonly choice: number
+  readonly attempt: number
+  readonly wrap: Buffer
+  readonly body: Buffer
+  readonly at: number
+}
+
+/** New checks. Writing one twice is writing it once. */
+export const checkStage: Stage<CheckRow> = {
+  name: 'checks',
+  alwaysApplies: true,
+  async apply(tx, rows) {
+    await tx`
+      insert into checks (id, job_id, choice, attempt, worker_id, model, digest, statement, epoch, q_ppm, reason, state,
+                          waived, owed_at, ended_at)
+      select id, job_id, choice, attempt, worker_id, model, digest, statement, epoch, q_ppm, reason,
+             case when waived is null then 'owed' else 'waived' end, waived, to_timestamp(at / 1000.0),
+             case when waived is not null then to_timestamp(at / 1000.0) end
+        from unnest(
+          ${uuids(rows.map((r) => r.id))}::uuid[], ${uuids(rows.map((r) => r.jobId))}::uuid[],
+          ${numbers(rows.map((r) => r.choice))}::smallint[], ${numbers(rows.map((r) => r.attempt))}::smallint[],
+          ${texts(rows.map((r) => r.workerId))}::text[], ${texts(rows.map((r) => r.model))}::text[],
+          ${texts(rows.map((r) => r.digest))}::text[], ${bytes(rows.map((r) => r.statement))}::bytea[],
+          ${bigints(rows.map((r) => r.epoch))}::bigint[], ${numbers(rows.map((r) => r.qPpm))}::int[],
+          ${texts(rows.map((r) => r.reason))}::text[], ${texts(rows.map((r) => r.waived))}::text[],
+          ${bigints(rows.map((r) => r.at))}::bigint[])
+          as r (id, job_id, choice, attempt, worker_id, model, digest, statement, epoch, q_ppm, reason, waived, at)
+      on conflict do nothing`
+    return rows.map(() => 0)
+  },
+}
+
+/** Answers of which a check is owed. */
+export const transcriptStage: Stage<TranscriptRow> = {
+  name: 'transcripts',
+  alwaysApplies: true,
+  async apply(tx, rows) {
+    await tx`
+      insert into transcripts (job_id, choice, attempt, wrap, body, kept_at)
+      select job_id, choice, attempt, wrap, body, to_timestamp(at / 1000.0)
+        from unnest(
+          ${uuids(rows.map((r) => r.jobId))}::uuid[], ${numbers(rows.map((r) => r.choice))}::smallint[],
+          ${numbers(rows.map((r) => r.attempt))}::smallint[], ${bytes(rows.map((r) => r.wrap))}::bytea[],
+          ${bytes(rows.map((r) => r.body))}::bytea[], ${bigints(rows.map((r) => r.at))}::bigint[])
+          as r (job_id, choice, attempt, wrap, body, at)
+      on conflict do nothing`
+    return rows.map(() => 0)
+  },
+}

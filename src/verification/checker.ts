@@ -1,0 +1,414 @@
+import { type Identity, sha256 } from '#crypto'
+import type { Leaf } from '#log'
+import { type CheckVerdict, encodeMessage, encodeSigned, signBatch } from '#protocol'
+import type { CheckOutcome } from '#reputation'
+import type { Runtime, Timer } from '#runtime'
+import { type Database, type GroupCommit, part, type Sql, type Stage, type Tx } from '#storage'
+import type { Acts } from './acts.ts'
+import { checkColumns, type OwedCheck } from './check-columns.ts'
+import { type Candidate, chooseVerifiers } from './choose-verifiers.ts'
+import { DueActs } from './due-acts.ts'
+import type { Epochs } from './epochs.ts'
+import { transcriptLabel } from './intake.ts'
+import type { Look } from './judge-look.ts'
+import { verificationLimits } from './limits.ts'
+import { type LookPurpose, lookAt } from './look-at.ts'
+import { pick, type Sample, transcriptOf } from './sampling.ts'
+import { unseal } from './sealing.ts'
+import type { Standings } from './standings.ts'
+import { decodeAnswer, type KeptAnswer } from './transcript.ts'
+import { Tribunals } from './tribunals.ts'
+import type { VerifierIndex } from './verifier-index.ts'
+import type { Verifiers } from './verifiers.ts'
+import { confirmHit, type Vote } from './votes.ts'
+
+/** What happened to a check; for logs and counters. */
+export interface CheckEvents {
+  checkEnded?(check: { checkId: string; workerId: string; model: string; outcome: string; why: string | null }): void
+  standingMoved?(worker: { workerId: string; model: string; duty: string; before: string; after: string }): void
+  problem?(error: unknown, what: string): void
+}
+
+export interface CheckerOptions {
+  readonly database: Database
+  readonly commit: Pick<GroupCommit, 'submit'>
+  readonly runtime: Runtime
+  readonly standings: Standings
+  readonly index: VerifierIndex
+  readonly epochs: Epochs
+  readonly verifiers: Verifiers
+  readonly acts: Acts
+  readonly sealingKey: Buffer
+  /** The pool: signs verdicts. */
+  readonly pool: Identity
+  readonly logStage: Stage<Leaf>
+  /** The operator of a worker that is not here, by identity's record. */
+  readonly operatorOf: (workerId: string) => Promise<string | undefined>
+  readonly events: CheckEvents
+}
+
+/** How a check ended. */
+interface Ending {
+  readonly outcome: CheckOutcome | 'waived'
+  readonly waived?: string
+  readonly first?: Candidate
+  readonly look?: Look
+  /** Every verifier that looked, and whether it was overruled. */
+  readonly votes: readonly { readonly verifier: string; readonly overruled: boolean }[]
+  readonly by: readonly string[]
+}
+
+/** Not now: nobody is there who could. */
+class Later extends Error {
+  readonly waived: string
+  constructor(waived: string) {
+    super(waived)
+    this.waived = waived
+  }
+}
+
+/**
+ * Makes the checks that are owed, a few at a time, whichever process of the pool owes them:
+ *
+ *     owed ──▶ assigned ──▶ committed ──▶ revealed ──▶ clean · hit · waived
+ *
+ * A check whose process died is taken over when its lease runs out; one that nobody can make is waived when its time is
+ * over. A hit stands only after a second opinion. Nothing here is waited for by a request.
+ */
+export class Checker implements AsyncDisposable {
+  readonly #o: CheckerOptions
+  readonly #sql: Sql
+  readonly #instance: string
+  readonly #running = new Set<Promise<void>>()
+  readonly #stop = new AbortController()
+  readonly #acts: DueActs
+  readonly #tribunals: Tribunals
+  #timer: Timer | undefined
+  #looking: Promise<void> | undefined
+  #again = false
+  #sweptAt = Number.NEGATIVE_INFINITY
+
+  constructor(options: CheckerOptions) {
+    this.#o = options
+    this.#sql = options.database.sql
+    this.#instance = options.runtime.uuid()
+    const tools = { ...options, look: this.#look, transcript: (check: OwedCheck) => this.#transcript(check) }
+    this.#tribunals = new Tribunals({
+      ...tools,
+      operator: (id) => this.#operator(id),
+      sampleOf: (check) => this.#sampleOf(check),
+    })
+    this.#acts = new DueActs({ ...options, tribunals: this.#tribunals })
+  }
+
+  start(): void {
+    this.#timer = this.#o.runtime.every(verificationLimits.checkLookMs, () => this.wake())
+  }
+
+  /** Something may be owed. */
+  wake = (): void => {
+    if (this.#stop.signal.aborted) return
+    this.#again = true
+    this.#looking ??= this.#lookAround().finally(() => {
+      this.#looking = undefined
+    })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#timer?.cancel()
+    this.#stop.abort(new Error('the pool is stopping'))
+    await this.#looking
+    await Promise.all(this.#running)
+  }
+
+  async #lookAround(): Promise<void> {
+    try {
+      while (this.#again && !this.#stop.signal.aborted) {
+        this.#again = false
+        await this.#acts.carryOut()
+        await this.#tribunals.hold(this.#stop.signal)
+        await this.#begin()
+        await this.#sweep()
+      }
+    } catch (error) {
+      this.#o.events.problem?.(error, 'checks')
+    }
+  }
+
+  async #begin(): Promise<void> {
+    const room = verificationLimits.checksAtOnceMax - this.#running.size
+    if (room <= 0) return
+    const now = this.#o.runtime.now()
+    const rows = await this.#sql<OwedCheck[]>`
+      update checks set state = 'assigned', instance = ${this.#instance},
+                        leased_until = ${now + verificationLimits.checkLeaseMs}::timestamptz
+       where id in (
+         select id from checks
+          where ended_at is null and (leased_until is null or leased_until < ${now}::timestamptz)
+          order by owed_at limit ${room} for update skip locked)
+      returning ${checkColumns(this.#sql)}`
+    for (const row of rows) {
+      const made = this.#make(row).finally(() => {
+        this.#running.delete(made)
+        this.wake()
+      })
+      this.#running.add(made)
+    }
+  }
+
+  async #make(check: OwedCheck): Promise<void> {
+    try {
+      await this.#end(check, await this.#check(check))
+    } catch (error) {
+      await this.#postpone(check, error).catch((broken: unknown) => this.#o.events.problem?.(broken, 'a check'))
+    }
+  }
+
+  /** To be tried again in a while, or waived when its time is over. */
+  async #postpone(check: OwedCheck, error: unknown): Promise<void> {
+    const now = this.#o.runtime.now()
+    const waived = error instanceof Later ? error.waived : 'verifier_failed'
+    if (!this.#stop.signal.aborted && now - check.owedAt > verificationLimits.checkWaitMs) {
+      await this.#end(check, { outcome: 'waived', waived, votes: [], by: [] })
+      return
+    }
+    const pause = this.#stop.signal.aborted ? 0 : 10 * verificationLimits.checkLookMs
+    await this.#sql`
+      update checks set state = 'owed', instance = null, leased_until = ${now + pause}::timestamptz
+       where id = ${check.id} and instance = ${this.#instance} and ended_at is null`
+  }
+
+  async #check(check: OwedCheck): Promise<Ending> {
+    const answer = await this.#transcript(check)
+    if (!answer) return { outcome: 'waived', waived: 'transcript_destroyed', votes: [], by: [] }
+    const sample = await this.#sampleOf(check)
+    const operator = await this.#operator(check.workerId)
+    const first =
+      check.reason === 'reference' ? this.#reference(check) : await this.#choose(check, sample, [operator], 1)
+    const [verifier] = first
+    if (!verifier) throw new Later('no_verifier')
+    const onStage = (stage: 'committed' | 'revealed') => this.#moved(check, stage, verifier)
+    const look = await this.#look(
+      check,
+      answer,
+      sample,
+      verifier,
+      check.reason === 'reference' ? 'reference' : 'first',
+      onStage,
+    )
+    await this.#sendKnown(check, sample, verifier)
+    if (look.says === 'clean') {
+      const votes = [{ verifier: verifier.worker, overruled: false }]
+      return { outcome: 'clean', first: verifier, look, votes, by: [verifier.worker] }
+    }
+    return this.#confirm(check, answer, sample, { verifier, look, operator })
+  }
+
+  /** Stage two: the pool's own engine, or two more verifiers. */
+  async #confirm(
+    check: OwedCheck,
+    answer: KeptAnswer,
+    sample: Sample,
+    { verifier: first, look, operator }: { verifier: Candidate; look: Look; operator: string },
+  ): Promise<Ending> {
+    const accuser = { verifier: first.worker, operator: first.operator }
+    const [reference] = this.#reference(check)
+    if (reference) {
+      // Where the pool itself was asked first, it has decided already.
+      const says =
+        reference.worker === first.worker
+          ? look.says
+          : (await this.#look(check, answer, sample, reference, 'second')).says
+      const verdict = confirmHit(accuser, { from: 'pool', says })
+      const votes = [{ verifier: first.worker, overruled: verdict.overruled.length > 0 }]
+      return { ...verdict, first, look, votes }
+    }
+    const [second, third] = await this.#choose(check, sample, [operator, first.operator], 2)
+    if (!second || !third) throw new Later('no_second_opinion')
+    const more = await Promise.all(
+      [second, third].map(async (one): Promise<Vote> => {
+        const { says } = await this.#look(check, answer, sample, one, 'second')
+        return { verifier: one.worker, operator: one.operator, says }
+      }),
+    )
+    const [one, other] = more
+    if (!one || !other) throw new Error('two were asked')
+    const verdict = confirmHit(accuser, { from: 'verifiers', votes: [one, other] })
+    const votes = [first.worker, one.verifier, other.verifier].map((verifier) => ({
+      verifier,
+      overruled: verdict.overruled.includes(verifier),
+    }))
+    return { ...verdict, first, look, votes }
+  }
+
+  readonly #look = (
+    check: OwedCheck,
+    answer: KeptAnswer,
+    sample: Sample,
+    by: Candidate,
+    purpose: LookPurpose,
+    onStage?: (stage: 'committed' | 'revealed') => Promise<void>,
+  ): Promise<Look> => {
+    const { runtime, verifiers, index } = this.#o
+    const wish = { checkId: check.id, purpose, by, answer, sample, ...(onStage ? { onStage } : {}) }
+    return lookAt({ sql: this.#sql, runtime, verifiers, index }, wish, this.#stop.signal)
+  }
+
+  /**
+   * With one check in five goes an answer of which the pool knows what to say: this one's own tokens in another order, or
+   * one that the pool's own engine found clean.
+   */
+  async #sendKnown(check: OwedCheck, sample: Sample, verifier: Candidate): Promise<void> {
+    const known = transcriptOf(sample)
+    if (known === 'real' || verifier.operator === 'self') return
+    const answer = await this.#knownAnswer(check, known, sample)
+    if (!answer) return
+    const look = await this.#look(check, answer, sample, verifier, known).catch(() => undefined)
+    if (!look) return
+    const right = look.says === (known === 'known_bad' ? 'hit' : 'clean')
+    await this.#o.database.transaction((tx) => this.#judgeVerifier(tx, check, verifier.worker, !right))
+  }
+
+  async #knownAnswer(
+    check: OwedCheck,
+    known: 'known_bad' | 'known_good',
+    sample: Sample,
+  ): Promise<KeptAnswer | undefined> {
+    const rows = await this.#sql<OwedCheck[]>`
+      select ${checkColumns(this.#sql)} from checks c
+       where digest = ${check.digest} and state = 'clean' and id <> ${check.id}
+         and exists (select from looks l where l.check_id = c.id and l.operator = 'self' and l.says = 'clean')
+         and exists (select from transcripts t where (t.job_id, t.choice, t.attempt) = (c.job_id, c.choice, c.attempt))
+       order by ended_at desc limit 32`
+    const picked = rows[rows.length === 0 ? 0 : pick({ ...sample, label: 'canary', n: rows.length })]
+    const good = picked && (await this.#transcript(picked))
+    if (known === 'known_good' || !good) return good
+    if (good.tokens.length < 4) return undefined
+    // Each token is one the model knows, in an order it would never have taken.
+    return { ...good, tokens: good.tokens.toReversed() }
+  }
+
+  async #end(check: OwedCheck, ending: Ending): Promise<void> {
+    const { database, runtime, events } = this.#o
+    const { outcome, waived = null, first, look } = ending
+    const now = runtime.now()
+    const wire = await this.#verdict(check, ending, now)
+    const ended = await database.transaction(async (tx) => {
+      const [row] = await tx`
+        update checks set state = ${outcome}, waived = ${waived}, verifier = ${first?.worker ?? null},
+               score = ${look?.score ?? null}, ended_at = ${now}::timestamptz, leased_until = null
+         where id = ${check.id} and ended_at is null returning id`
+      if (!row) return false
+      await tx`insert into verdicts (check_id, job_id, wire) values (${check.id}, ${check.jobId}, ${wire})`
+      if (outcome !== 'waived') {
+        const key = { workerId: check.workerId, model: check.model, duty: 'serve' } as const
+        const moved = await this.#o.standings.decide(tx, key, { kind: 'checked', outcome, by: ending.by }, check.id)
+        if (moved.before !== moved.after) events.standingMoved?.({ ...key, ...moved })
+      }
+      for (const { verifier, overruled } of ending.votes) await this.#judgeVerifier(tx, check, verifier, overruled)
+      return true
+    })
+    if (!ended) return
+    await this.#logVerdict(check.id, wire)
+    const { id: checkId, workerId, model } = check
+    events.checkEnded?.({ checkId, workerId, model, outcome, why: waived ?? look?.why ?? null })
+  }
+
+  async #judgeVerifier(tx: Tx, check: OwedCheck, verifier: string, overruled: boolean): Promise<void> {
+    const key = { workerId: verifier, model: check.model, duty: 'verify' } as const
+    const outcome = overruled ? 'hit' : 'clean'
+    await this.#o.standings.decide(tx, key, { kind: 'checked', outcome, by: [] }, check.id)
+  }
+
+  async #verdict(check: OwedCheck, { outcome, waived, first, look }: Ending, at: number): Promise<Buffer> {
+    const [leaf] = await this.#sql<{ hash: Buffer }[]>`
+      select hash from log_leaves where kind = 'receipt' and ref = ${check.jobId}`
+    if (!leaf) throw new Error(`job ${check.jobId} has no receipt`)
+    const verdict: CheckVerdict = {
+      job: check.jobId,
+      receipt: leaf.hash,
+      check: check.id,
+      reason: waived ?? look?.why ?? check.reason,
+      verifier: first ? Buffer.from(first.worker, 'hex') : null,
+      outcome,
+      score: look ? look.score.toFixed(6) : null,
+      epoch: check.epoch,
+      at,
+    }
+    const bytes = encodeMessage('verdict/1', verdict)
+    const [signature] = signBatch(this.#o.pool, [{ type: 'verdict/1', bytes }])
+    if (!signature) throw new Error('a batch of one has one signature')
+    return encodeSigned({ bytes, signature })
+  }
+
+  async #logVerdict(checkId: string, wire: Buffer): Promise<void> {
+    await this.#o.commit.submit([part(this.#o.logStage, verdictLeaf(checkId, wire))])
+  }
+
+  async #moved(check: OwedCheck, stage: 'committed' | 'revealed', by: Candidate): Promise<void> {
+    await this.#sql`
+      update checks set state = ${stage}, verifier = ${by.worker}
+       where id = ${check.id} and instance = ${this.#instance} and ended_at is null`
+  }
+
+  #reference(check: OwedCheck): Candidate[] {
+    const reference = this.#o.index.reference(check.model, check.digest, check.workerId)
+    return reference ? [reference] : []
+  }
+
+  async #choose(check: OwedCheck, sample: Sample, excluded: readonly string[], count: number): Promise<Candidate[]> {
+    const { index } = this.#o
+    const made = await this.#sql<{ operator: string; checks: number }[]>`
+      select l.operator, count(*)::int as checks from looks l join checks c on c.id = l.check_id
+       where c.worker_id = ${check.workerId} and c.model = ${check.model} and l.purpose = 'first'
+         and c.ended_at > ${this.#o.runtime.now() - verificationLimits.transcriptMs}::timestamptz
+       group by 1`
+    return chooseVerifiers({
+      ...sample,
+      candidates: index.candidates(check.model, check.digest).filter(({ worker }) => worker !== check.workerId),
+      excluded: new Set(excluded),
+      checksBy: new Map(made.map(({ operator, checks }) => [operator, checks])),
+      count,
+    })
+  }
+
+  async #sampleOf({ epoch, statement, id }: OwedCheck): Promise<Sample> {
+    const open = await this.#o.epochs.find(epoch)
+    if (!open) throw new Error(`epoch ${epoch} is unknown`)
+    return { epochKey: open.key, statementHash: statement ?? sha256(Buffer.from(id)) }
+  }
+
+  async #operator(workerId: string): Promise<string> {
+    return this.#o.index.operatorOf(workerId) ?? (await this.#o.operatorOf(workerId)) ?? workerId
+  }
+
+  async #transcript({ jobId, choice, attempt }: OwedCheck): Promise<KeptAnswer | undefined> {
+    const [row] = await this.#sql<{ wrap: Buffer; body: Buffer }[]>`
+      select wrap, body from transcripts where job_id = ${jobId} and choice = ${choice} and attempt = ${attempt}`
+    if (!row) return undefined
+    const label = transcriptLabel(jobId, choice, attempt)
+    const key = unseal(this.#o.sealingKey, label, row.wrap)
+    const bytes = key && unseal(key, label, row.body)
+    return bytes && decodeAnswer(bytes)
+  }
+
+  /** Transcripts whose time is over are destroyed; verdicts that a crash kept from the log get their leaf. */
+  async #sweep(): Promise<void> {
+    const { runtime } = this.#o
+    if (runtime.monotonic() - this.#sweptAt < verificationLimits.epochLookMs) return
+    this.#sweptAt = runtime.monotonic()
+    await this.#sql`
+      delete from transcripts where kept_at < ${runtime.now() - verificationLimits.transcriptMs}::timestamptz`
+    const unlogged = await this.#sql<{ id: string; wire: Buffer }[]>`
+      select v.check_id as id, v.wire from verdicts v join checks c on c.id = v.check_id
+       where c.ended_at > ${runtime.now() - verificationLimits.transcriptMs}::timestamptz
+         and not exists (select from log_leaves l where l.kind = 'check' and l.ref = v.check_id::text)
+       limit 100`
+    for (const { id, wire } of unlogged) await this.#logVerdict(id, wire)
+  }
+}
+
+/** `"lichen/check/1\n" ‖ sha256(signed verdict/1)`: what the log holds of a check that ended. */
+export function verdictLeaf(checkId: string, wire: Buffer): Leaf {
+  return { kind: 'check', ref: checkId, data: Buffer.concat([Buffer.from('lichen/check/1\n'), sha256(wire)]) }
+}

@@ -1,0 +1,152 @@
+import type { Leaf } from '#log'
+import { epochOf, PoolError } from '#protocol'
+import type { Runtime, Timer } from '#runtime'
+import { bigints, bytes, type Database, type GroupCommit, part, type Stage } from '#storage'
+import { verificationLimits } from './limits.ts'
+import { commitmentOf } from './sampling.ts'
+import { seal, unseal } from './sealing.ts'
+
+/** An epoch as it is opened. */
+interface EpochRow {
+  readonly epoch: number
+  readonly commitment: Buffer
+  readonly sealed: Buffer
+}
+
+/** 1: another process of the pool has opened the epoch with another key. */
+export const epochStage: Stage<EpochRow> = {
+  name: 'epochs',
+  async apply(tx, rows) {
+    const found = await tx<{ epoch: bigint; commitment: Buffer }[]>`
+      with given as (
+        select * from unnest(${bigints(rows.map((r) => r.epoch))}::bigint[], ${bytes(rows.map((r) => r.commitment))}::bytea[],
+                             ${bytes(rows.map((r) => r.sealed))}::bytea[]) as g (epoch, commitment, sealed)),
+      opened as (
+        insert into epochs (epoch, commitment, sealed) select * from given on conflict (epoch) do nothing
+        returning epoch, commitment)
+      select epoch, commitment from opened
+      union all select e.epoch, e.commitment from epochs e join given using (epoch)`
+    const known = new Map(found.map(({ epoch, commitment }) => [Number(epoch), commitment]))
+    return rows.map(({ epoch, commitment }) => (known.get(epoch)?.equals(commitment) ? 0 : 1))
+  },
+}
+
+/** `"lichen/epoch/1\n" ‖ u64 epoch ‖ commitment`: what the log holds before the epoch's first order. */
+export function epochLeaf(epoch: number, commitment: Buffer): Leaf {
+  const number = Buffer.alloc(8)
+  number.writeBigUInt64BE(BigInt(epoch))
+  return {
+    kind: 'epoch',
+    ref: String(epoch),
+    data: Buffer.concat([Buffer.from('lichen/epoch/1\n'), number, commitment]),
+  }
+}
+
+/** An open epoch. */
+export interface OpenEpoch {
+  readonly epoch: number
+  readonly commitment: Buffer
+  /** 32 bytes; a secret until a day after the epoch. */
+  readonly key: Buffer
+}
+
+interface EpochsOptions {
+  readonly database: Pick<Database, 'sql'>
+  readonly commit: Pick<GroupCommit, 'submit'>
+  readonly runtime: Runtime
+  /** Of the pool; 32 bytes. */
+  readonly sealingKey: Buffer
+  readonly logStage: Stage<Leaf>
+  readonly onProblem?: (error: unknown) => void
+}
+
+/**
+ * The keys by which statements are sampled, one for each UTC hour. The pool commits to a key in its log two epochs ahead
+ * (a pool that was down or is new: before the first order of the epoch). Processes on one database share them: the first
+ * to open an epoch wins, the others read what it wrote.
+ */
+export class Epochs implements AsyncDisposable {
+  readonly #o: EpochsOptions
+  readonly #open = new Map<number, OpenEpoch>()
+  #timer: Timer | undefined
+  #opening: Promise<void> | undefined
+
+  private constructor(options: EpochsOptions) {
+    this.#o = options
+  }
+
+  /** @throws PoolError database_unavailable. */
+  static async open(options: EpochsOptions): Promise<Epochs> {
+    const epochs = new Epochs(options)
+    await epochs.#prepare()
+    epochs.#timer = options.runtime.every(verificationLimits.epochLookMs, () => {
+      epochs.#opening ??= epochs
+        .#prepare()
+        .catch((error: unknown) => options.onProblem?.(error))
+        .finally(() => {
+          epochs.#opening = undefined
+        })
+    })
+    return epochs
+  }
+
+  /** The epoch of a moment near now, milliseconds since 1970. @throws PoolError database_unavailable. */
+  at(ms: number): OpenEpoch {
+    const open = this.#open.get(epochOf(ms))
+    if (open) return open
+    const [message, fix] = ['The key of this hour could not be opened yet.', 'Try again in a moment.']
+    throw new PoolError('database_unavailable', message, fix, { retryAfterMs: 1_000 })
+  }
+
+  /** The key of an epoch whose answers are still being checked; undefined when it is not known. */
+  async find(epoch: number): Promise<OpenEpoch | undefined> {
+    return this.#open.get(epoch) ?? this.#read(epoch)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#timer?.cancel()
+    await this.#opening
+  }
+
+  async #prepare(): Promise<void> {
+    const now = epochOf(this.#o.runtime.now())
+    for (let epoch = now; epoch <= now + verificationLimits.epochsAhead; epoch++) {
+      if (this.#open.has(epoch)) continue
+      const open = (await this.#read(epoch)) ?? (await this.#begin(epoch))
+      this.#open.set(epoch, open)
+    }
+    for (const epoch of this.#open.keys()) if (epoch < now - 1) this.#open.delete(epoch)
+  }
+
+  async #begin(epoch: number): Promise<OpenEpoch> {
+    const { runtime, commit, logStage, sealingKey } = this.#o
+    const key = runtime.randomBytes(verificationLimits.epochKeyBytes)
+    const commitment = commitmentOf(key)
+    const sealed = seal(sealingKey, labelOf(epoch), key, runtime)
+    const outcome = await commit.submit([
+      part(epochStage, { epoch, commitment, sealed }),
+      part(logStage, epochLeaf(epoch, commitment)),
+    ])
+    if (outcome.applied) return { epoch, commitment, key }
+    const other = await this.#read(epoch)
+    if (!other) throw new Error(`epoch ${epoch} was opened by nobody`)
+    return other
+  }
+
+  async #read(epoch: number): Promise<OpenEpoch | undefined> {
+    const [row] = await this.#o.database.sql<{ commitment: Buffer; sealed: Buffer | null; key: Buffer | null }[]>`
+      select commitment, sealed, key from epochs where epoch = ${epoch}`
+    if (!row) return undefined
+    const key = row.key ?? (row.sealed ? unseal(this.#o.sealingKey, labelOf(epoch), row.sealed) : undefined)
+    if (!key || !commitmentOf(key).equals(row.commitment)) {
+      throw new PoolError(
+        'log_mismatch',
+        `The key of epoch ${epoch} is not the one the pool committed to.`,
+        'Run `lichen audit` to see what was changed, and restore the database from a backup.',
+      )
+    }
+    return { epoch, commitment: row.commitment, key }
+  }
+}
+
+const labelOf = (epoch: number) => `lichen/epoch-key/1 ${epoch}`
