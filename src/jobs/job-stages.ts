@@ -98,6 +98,9 @@ export const jobInsertStage: Stage<JobRow> = {
 /** Moves and ends of jobs, see `move_jobs` in the migration. Codes: {@link moveCodes}. */
 export const jobMoveStage: Stage<MoveRow> = {
   name: 'job_moves',
+  asksOnce: true,
+  // a settlement whose money is refused is rare
+  ahead: 'writes',
   async apply(tx, rows) {
     const last = lastOfEach(rows, (row) => row.id)
     const codes = await moveJobs(tx, last)
@@ -155,6 +158,7 @@ export const segmentStage: Stage<SegmentRow> = {
  */
 export const idempotencyStage: Stage<IdempotencyRow> = {
   name: 'idempotency',
+  asksOnce: true,
   async apply(tx, rows) {
     const nameOf = (row: { keyId: string; keyMac: Buffer }) => `${row.keyId} ${row.keyMac.toString('base64')}`
     // Of several jobs for one key in one flush the first wins.

@@ -11,6 +11,7 @@ import { writeBooks } from './write-books.ts'
  */
 export const ledgerStage: Stage<LedgerOp> = {
   name: 'ledger',
+  asksOnce: true,
   async apply(tx, ops, atCommit) {
     const valid = ops.filter(isValid)
     if (valid.length === 0) return ops.map(() => ledgerCodes.invalid)

@@ -42,12 +42,14 @@ export function logStage(signer: LogSigner, refuse: (head: LogHead) => void): St
   let own: SignedTree | undefined
   return {
     name: 'log',
-    async apply(tx, leaves, atCommit) {
+    asksOnce: true,
+    ahead: 'reads',
+    async apply(tx, leaves, atCommit, decided) {
       const wanted = leaves.map(({ kind, ref, data }) => ({ kind, ref, hash: leafHash(data) }))
       const { head, known } = await beginLog(tx, wanted)
       assertSigned(head, head.note === own?.note ? own : readCheckpoint(head.note, signer.publicKey))
       refuse(head)
-      const { codes, added } = sortOut(wanted, known)
+      const { codes, added } = sortOut(wanted, known, await decided)
       if (added.length > 0) {
         const next = appendTo(head, added, signer)
         own = next
@@ -93,14 +95,16 @@ export async function beginLog(
   return { head: { generation, checkpoints: Number(checkpoints), tree, note: note ?? '' }, known }
 }
 
-/** A code for each, and the ones to be added: each name once. */
+/** A code for each, and the ones to be added: each name once, of operations that were not refused. */
 function sortOut(
   wanted: readonly NewLeaf[],
   known: ReadonlyMap<number, Buffer>,
+  counts: (n: number) => boolean,
 ): { codes: number[]; added: NewLeaf[] } {
   const hashes = new Map<string, Buffer>()
   const added: NewLeaf[] = []
   const codes = wanted.map((leaf, n) => {
+    if (!counts(n)) return leafCodes.applied
     const name = `${leaf.kind} ${leaf.ref}`
     const there = known.get(n) ?? hashes.get(name)
     if (there) return there.equals(leaf.hash) ? leafCodes.applied : leafCodes.conflict

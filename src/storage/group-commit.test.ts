@@ -4,6 +4,7 @@ import { systemRuntime } from '#runtime'
 import { type TestDatabase, testDatabase } from '#testkit'
 import type { Tx } from './client.ts'
 import { bigints, numbers, texts } from './column.ts'
+import type { Statement } from './connection.ts'
 import { GroupCommit, type Outcome, part, type Stage } from './group-commit.ts'
 import { storageLimits } from './limits.ts'
 
@@ -71,11 +72,13 @@ const marks: Stage<string> = {
 /** A running total in one row: asks, counts, and leaves its statement to the commit. 9 for names with `#`. */
 const totals: Stage<string> = {
   name: 'totals',
-  async apply(tx, ids, atCommit) {
+  asksOnce: true,
+  async apply(tx, ids, atCommit, decided) {
     const [row] = await tx<{ n: number; known: string[] }[]>`
       select (select n from total for update) as n,
              array(select id from counted where id = any(${texts(ids)}::text[])) as known`
-    const fresh = ids.filter((id) => !id.includes('#') && !row?.known.includes(id))
+    const wanted = await decided
+    const fresh = ids.filter((id, n) => wanted(n) && !id.includes('#') && !row?.known.includes(id))
     if (fresh.length > 0) {
       const n = (row?.n ?? 0) + fresh.length
       atCommit(async (to) => {
@@ -261,14 +264,15 @@ describe('a flush', () => {
     let course: string[] = []
     const watched = <E>(stage: Stage<E>): Stage<E> => ({
       ...stage,
-      async apply(tx, elements, atCommit) {
+      async apply(tx, elements, atCommit, decided) {
         course.push(`${stage.name} sent`)
-        const codes = await stage.apply(tx, elements, (statement) => {
+        const leave = (statement: Statement) => {
           atCommit((to) => {
             course.push(`${stage.name} sent its last`)
             return statement(to)
           })
-        })
+        }
+        const codes = await stage.apply(tx, elements, leave, decided)
         course.push(`${stage.name} heard`)
         return codes
       },
@@ -290,9 +294,9 @@ describe('a flush', () => {
     test('waits three times: for the payments, for the last question, for the commit', async () => {
       await using commit = openWatched()
       await Promise.all(['a', 'b', 'c'].map((id) => commit.submit(whole(id))))
-      expect(course.slice(0, 5)).toEqual(['payments sent', 'payments heard', 'lines sent', 'marks sent', 'totals sent'])
-      expect(course.slice(5, 8).sort()).toEqual(['lines heard', 'marks heard', 'totals heard'])
-      expect(course.slice(8)).toEqual(['totals sent its last'])
+      const asked = ['payments sent', 'payments heard', 'totals sent', 'totals heard']
+      expect(course.slice(0, 7)).toEqual([...asked, 'lines sent', 'marks sent', 'totals sent its last'])
+      expect(course.slice(7).sort()).toEqual(['lines heard', 'marks heard'])
       expect(await counted()).toEqual(['a', 'b', 'c'])
       expect(await db.sql`select n from total`).toEqual([{ n: 3 }])
     })
@@ -322,6 +326,67 @@ describe('a flush', () => {
       expect(await counted()).toEqual(['a', 'f'])
       expect(await db.sql`select n from total`).toEqual([{ n: 2 }])
       expect(await db.sql`select id from mark order by id`).toEqual([{ id: 'a' }, { id: 'f' }])
+      expect(await db.sql`select balance from account where id = 1`).toEqual([{ balance: 102n }])
+    })
+  })
+
+  describe('with stages that are asked ahead of the verdicts before them', () => {
+    let course: string[] = []
+    const watched = <E>(stage: Stage<E>): Stage<E> => ({
+      ...stage,
+      async apply(tx, elements, atCommit, decided) {
+        course.push(`${stage.name} sent`)
+        const codes = await stage.apply(tx, elements, atCommit, decided)
+        course.push(`${stage.name} heard`)
+        return codes
+      },
+    })
+    const p = watched<Payment>({ ...payments, asksOnce: true })
+    const n = watched<Name>({ ...names, asksOnce: true, ahead: 'writes' })
+    const t = watched<string>({ ...totals, ahead: 'reads' })
+    const openAhead = () =>
+      new GroupCommit({ database: db.database, runtime: systemRuntime, stages: [p, n, t, marks] as Stage<never>[] })
+    const whole = (id: string, amount = 1, name = `of ${id}`) => [
+      part(p, { id, account: 1, amount }),
+      part(n, { id, name }),
+      part(t, id),
+      part(marks, id),
+    ]
+
+    test('asks all of them at once', async () => {
+      course = []
+      await using commit = openAhead()
+      await Promise.all(['a', 'b'].map((id) => commit.submit(whole(id))))
+      expect(course.slice(0, 3)).toEqual(['payments sent', 'names sent', 'totals sent'])
+      expect(await db.sql`select n from total`).toEqual([{ n: 2 }])
+    })
+
+    test('leaves nothing behind of what any of them refuses or breaks on', async () => {
+      await using commit = openAhead()
+      const answers = await Promise.allSettled([
+        commit.submit(whole('a')),
+        commit.submit(whole('poor', -1_000)),
+        commit.submit(whole('late', 1, 'of a')),
+        commit.submit(whole('both', -1_000, 'of a')),
+        commit.submit(whole('b#')),
+        commit.submit(whole('c', 1, '!')),
+        commit.submit([part(p, { id: 'alone', account: 1, amount: -1_000 }), part(t, 'alone'), part(marks, 'alone')]),
+        commit.submit(whole('f')),
+      ])
+      expect(answers.map((one) => (one.status === 'fulfilled' ? one.value : 'broken'))).toEqual([
+        { applied: true },
+        { applied: false, stage: 'payments', code: 1 },
+        { applied: false, stage: 'names', code: 7 },
+        { applied: false, stage: 'payments', code: 1 },
+        { applied: false, stage: 'totals', code: 9 },
+        'broken',
+        { applied: false, stage: 'payments', code: 1 },
+        { applied: true },
+      ])
+      const ids = (rows: readonly { id: string }[]) => rows.map(({ id }) => id)
+      expect(ids(await db.sql<{ id: string }[]>`select id from counted order by id`)).toEqual(['a', 'f'])
+      expect(ids(await db.sql<{ id: string }[]>`select id from mark order by id`)).toEqual(['a', 'f'])
+      expect(await db.sql`select owner as id from name order by owner`).toEqual([{ id: 'a' }, { id: 'f' }])
       expect(await db.sql`select balance from account where id = 1`).toEqual([{ balance: 102n }])
     })
   })

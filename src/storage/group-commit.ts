@@ -17,16 +17,29 @@ import { storageLimits } from './limits.ts'
 export interface Stage<E> {
   readonly name: string
   /**
-   * It refuses nothing and is one statement, sent before anything is awaited (arguments included). Such stages are not
-   * waited for: in the middle of a flush they travel with the first statement of the stage after them, at its end with
-   * the commit. A round trip less each.
+   * It refuses nothing and is one statement, sent before anything is awaited (arguments included). Such stages are sent
+   * last, in their order, in one packet with the commit: no round trip of their own.
    */
   readonly alwaysApplies?: true
+  /** One statement locks and answers all; what it sends after that locks nothing. Others may be asked in the same packet. */
+  readonly asksOnce?: true
+  /**
+   * Its question, the one statement it sends before it awaits anything, need not wait for the verdicts of the stages before
+   * it: it is sent in one packet with theirs, about all elements. `reads`: it changes nothing before `decided`. `writes`: what
+   * it wrote for an operation that an earlier stage refuses undoes the flush, so that should be rare.
+   */
+  readonly ahead?: 'reads' | 'writes'
   /**
    * The first statement is sent before anything is awaited. `atCommit` takes one statement (the same holds for it) that
    * travels with the commit; it is sent after all stages, and not at all when something of the flush was refused late.
+   * `decided` resolves after the stages before it: whether the element of this number is still wanted.
    */
-  apply(tx: Tx, elements: readonly E[], atCommit: (statement: Statement) => void): Promise<ArrayLike<number>>
+  apply(
+    tx: Tx,
+    elements: readonly E[],
+    atCommit: (statement: Statement) => void,
+    decided: Promise<(n: number) => boolean>,
+  ): Promise<ArrayLike<number>>
 }
 
 /** One element for one stage. Made by {@link part}. */
@@ -86,7 +99,8 @@ class LateRefusal extends Error {
 /**
  * The hot path's way to write: operations submitted while a flush is on its way make up the next one, so one commit
  * (one fsync) serves many. A flush is one transaction: the stages in their fixed order, each with one set-based call.
- * It is waited for only where an answer decides what comes next: after each stage that may refuse, and the commit.
+ * It is waited for only where an answer decides what comes next: after the stages that may refuse, asked together where
+ * they can be, and the commit with everything else.
  *
  * Outcomes are those of some order in which the operations ran one after the other.
  */
@@ -256,29 +270,31 @@ export class GroupCommit implements AsyncDisposable {
     for (const statement of await this.#applyRefusing(tx, entries)) await statement(tx)
   }
 
-  /** The stages up to the last one that may refuse; answers what remains to be sent. */
+  /** The stages that may refuse; answers what remains to be sent: the others, and what was left to the commit. */
   async #applyRefusing(tx: Tx, entries: readonly Entry[]): Promise<Statement[]> {
     for (const entry of entries) entry.outcome = applied
     const present = new Set(entries.flatMap((entry) => entry.operation.map((item) => item.stage)))
     const stages = this.#stages.filter((stage) => present.has(stage))
-    const refusing = stages.slice(0, stages.findLastIndex((stage) => !stage.alwaysApplies) + 1)
     const refusals = new Refusals()
     const last: Statement[] = []
-    let onTheirWay: Promise<void>[] = []
-    for (const stage of refusing) {
-      const { owners, elements } = elementsOf(stage, entries)
-      if (elements.length === 0) continue
-      const answered = stage.apply(tx, elements, (statement) => last.push(statement))
-      onTheirWay.push(answered.then((codes) => refusals.note(stage, owners, codes)))
-      if (stage.alwaysApplies) continue
-      await allOf(onTheirWay)
-      onTheirWay = []
+    for (const round of roundsOf(stages.filter((stage) => !stage.alwaysApplies))) {
+      const verdicts: Promise<void>[] = []
+      for (const stage of round) {
+        const { owners, elements } = elementsOf(stage, entries)
+        if (elements.length === 0) continue
+        const before = allOf([...verdicts])
+        const decided = before.then(() => (n: number) => owners[n]?.outcome.applied === true)
+        // whoever fails is heard below; not every stage listens
+        decided.catch(() => {})
+        const answered = stage.apply(tx, elements, (statement) => last.push(statement), decided)
+        verdicts.push(Promise.all([answered, before]).then(([codes]) => refusals.note(stage, owners, codes)))
+      }
+      await allOf(verdicts)
     }
-    await allOf(onTheirWay)
     if (refusals.late.size > 0) throw new LateRefusal(refusals.late)
-    const rest = stages.slice(refusing.length).flatMap((stage) => {
-      const { elements } = elementsOf(stage, entries)
-      return elements.length === 0 ? [] : [(to: Tx) => stage.apply(to, elements, nothingLater)]
+    const rest = stages.flatMap((stage) => {
+      const { elements } = stage.alwaysApplies ? elementsOf(stage, entries) : nothing
+      return elements.length === 0 ? [] : [(to: Tx) => stage.apply(to, elements, nothingLater, nothingBefore)]
     })
     return [...rest, ...last]
   }
@@ -311,8 +327,21 @@ async function allOf(sent: readonly Promise<void>[]): Promise<void> {
   for (const answer of await Promise.allSettled(sent)) if (answer.status === 'rejected') throw answer.reason
 }
 
+const nothing: { readonly elements: never[] } = { elements: [] }
+const nothingBefore = Promise.resolve(() => true)
 const nothingLater = () => {
   throw new Error('a stage that always applies is one statement')
+}
+
+/** Stages that are asked in one packet each time: only where no lock is taken later than it stands in the order. */
+function roundsOf(stages: readonly Stage<never>[]): Stage<never>[][] {
+  const rounds: Stage<never>[][] = []
+  for (const stage of stages) {
+    const round = rounds.at(-1)
+    if (round && stage.ahead && round.every((other) => other.asksOnce)) round.push(stage)
+    else rounds.push([stage])
+  }
+  return rounds
 }
 
 const isPassing = (error: unknown) =>
@@ -342,8 +371,11 @@ class Refusals {
   note(stage: Stage<never>, owners: readonly Entry[], codes: ArrayLike<number>): void {
     if (codes.length !== owners.length)
       throw new Error(`stage ${stage.name} answered ${codes.length} codes for ${owners.length} elements`)
+    // Of who was refused before, a stage that heeds the verdicts has applied nothing.
+    const heeded = new Set(stage.ahead === 'reads' ? owners.filter((entry) => !entry.outcome.applied) : [])
     owners.forEach((entry, index) => {
       const code = codes[index] ?? 0
+      if (heeded.has(entry)) return
       if (code === 0) this.#touched.add(entry)
       else if (entry.outcome.applied) entry.outcome = { applied: false, stage: stage.name, code }
     })

@@ -1,8 +1,9 @@
 import { z } from 'zod'
 import { canonicalize, sha256 } from '#crypto'
 import { fromBase64url } from './base64url.ts'
-import { decodeStrict, encode } from './dag-cbor.ts'
+import { decodeStrict } from './dag-cbor.ts'
 import { decodeSigned, type Signed } from './envelope.ts'
+import { encodeByteStrings } from './hot-messages.ts'
 import { type PoolStatement, parseMessage } from './messages.ts'
 
 /** Everything a receipt file is made of, as it lies in the pool's tables. */
@@ -60,7 +61,7 @@ export const receiptFileSchema = z.strictObject({
 
 /** `"lichen/receipt/1\n" ‖ sha256(dag-cbor array of the worker statements' wire forms) ‖ sha256(pool statement bytes)`: what the log holds. */
 export function receiptLeafData(workers: readonly Buffer[], statement: Buffer): Buffer {
-  return Buffer.concat([Buffer.from('lichen/receipt/1\n'), sha256(encode(workers)), sha256(statement)])
+  return Buffer.concat([Buffer.from('lichen/receipt/1\n'), sha256(encodeByteStrings(workers)), sha256(statement)])
 }
 
 /** Decodes every part strictly; no signature is verified. */
