@@ -1,10 +1,22 @@
+import type { Identity } from '#identity'
+import type { Earnings } from '#ledger'
 import type { Log } from '#observability'
 import type { WorkerId } from '#protocol'
 import type { Acts } from '#verification'
 import type { Workers } from '#workers'
 
-/** What a pool does about what its checks found. Each act is in the transparency log, too. */
-export function actsOfPool(workers: Pick<Workers, 'drain'>, log: Log): Acts {
+interface Needs {
+  readonly workers: Pick<Workers, 'drain'>
+  readonly identity: Pick<Identity, 'operatorOf' | 'blockOperator'>
+  readonly earnings: Pick<Earnings, 'slash' | 'refund'>
+  readonly log: Log
+}
+
+/**
+ * What a pool does about what its checks found, once for each act. Each is in the transparency log, too. Releases of earnings read the
+ * standing itself, each time.
+ */
+export function actsOfPool({ workers, identity, earnings, log }: Needs): Acts {
   const tell = (workerId: string, model: string, what: string) => log.warn({ worker: workerId, model }, what)
   return {
     // The worker is not told, and neither is whoever reads its log.
@@ -16,12 +28,22 @@ export function actsOfPool(workers: Pick<Workers, 'drain'>, log: Log): Acts {
       workers.drain(workerId as WorkerId)
       tell(workerId, model, 'a worker was frozen: its answers, or what it says of others, do not hold')
     },
-    async slash({ workerId, model }) {
-      tell(workerId, model, 'a worker was convicted: it signed answers that the model did not give')
+    async slash(about) {
+      await earnings.slash(about)
+      tell(
+        about.workerId,
+        about.model,
+        'a worker was convicted and slashed: it signed answers that the model did not give',
+      )
     },
-    async refundUsers() {},
-    async blockOperator({ workerId, model }) {
-      tell(workerId, model, 'revoke the keys of this operator: lichen workers revoke')
+    async refundUsers({ jobs, ...about }) {
+      await earnings.refund(about, jobs)
+    },
+    async blockOperator({ workerId, model, because }) {
+      const operator = await identity.operatorOf(workerId)
+      if (operator === undefined) return
+      await identity.blockOperator(operator, because, 'pool')
+      tell(workerId, model, 'its operator is blocked and its keys are revoked: lichen operators ls')
     },
   }
 }

@@ -17,6 +17,7 @@ import { auditAtStart } from './audit-at-start.ts'
 import type { Closers } from './closers.ts'
 import type { Lifetime } from './lifetime.ts'
 import { openBooks } from './open-books.ts'
+import { openEarnings } from './open-earnings.ts'
 import { ownOperator } from './own-worker.ts'
 
 /** What the rooms of a pool stand on. */
@@ -98,20 +99,23 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
     },
   })
   closers.add('kernel classes', () => kernels[Symbol.dispose]())
+  const isOwn = (id: string) => workers.show(id as WorkerId).worker?.operator === ownOperator
   const standings = await Standings.open({
     database,
     runtime,
-    isOwn: (id) => workers.show(id as WorkerId).worker?.operator === ownOperator,
+    isOwn,
     onProblem: (error) => log.error({ err: error }, 'the standings of workers cannot be read'),
   })
   closers.add('standings', () => standings[Symbol.dispose]())
+  const earnings = openEarnings({ ...ground, identity, commit, transparency, standings, isOwn })
+  closers.add('earnings', () => earnings[Symbol.asyncDispose]())
   const checks = await openChecks({
     database,
     commit,
     runtime,
     standings,
     verifiers: workers,
-    acts: actsOfPool(workers, log),
+    acts: actsOfPool({ workers, identity, earnings, log }),
     pool: pool.identity,
     logStage: transparency.stage,
     operatorOf: async (id) => (await identity.showWorker(id).catch(() => undefined))?.operator,

@@ -121,6 +121,14 @@ export const settingsTable = {
     programs: ['pool'],
     doc: 'Workers of distinct operators that compute an answer with the assurance `required`, and must agree; each is paid.',
   }),
+  holdEarnings: withDefault(duration(0, 90 * 86_400_000), 86_400_000, {
+    programs: ['pool'],
+    doc: 'How long a worker’s earnings are held at least, so that they can be taken from one that is convicted.',
+  }),
+  holdPayments: withDefault(integer(0, 1_000_000), 200, {
+    programs: ['pool'],
+    doc: 'The worker’s latest payments that are held however old they are. A pool for which cheating would pay does not start.',
+  }),
   queueMax: withDefault(integer(0, 1_000_000), 1_024, {
     programs: ['pool'],
     doc: 'Requests that may wait for a worker; one more is refused with 429.',

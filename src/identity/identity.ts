@@ -4,6 +4,7 @@ import type { Database } from '#storage'
 import { type AdminKeyRecord, AdminKeys } from './admin-keys.ts'
 import type { ApiKey, ApiKeyChange, ApiKeyRecord, NewApiKey } from './api-key-records.ts'
 import { type ApiKeyPage, ApiKeys } from './api-keys.ts'
+import { blockOperator, unblockOperator } from './block-operator.ts'
 import {
   type InviteRecord,
   listInvites,
@@ -142,6 +143,28 @@ export class Identity implements Disposable {
 
   listOperators(page: Page = {}): Promise<OperatorRecord[]> {
     return listOperators(this.#database, page)
+  }
+
+  /** Revokes all keys of its workers, too; once is enough. @throws PoolError not_found. */
+  blockOperator(operatorId: string, because: string, by: string): Promise<void> {
+    return blockOperator(this.#database, this.#runtime, { operatorId, because, by })
+  }
+
+  /** Its workers' keys stay revoked until each is renewed. @throws PoolError not_found, conflict. */
+  unblockOperator(operatorId: string, by: string): Promise<void> {
+    return unblockOperator(this.#database, operatorId, by)
+  }
+
+  /** The operator a worker belongs to, by its id; undefined for a key that never joined. */
+  async operatorOf(workerId: string): Promise<string | undefined> {
+    const [row] = await this.#database.sql<{ id: string }[]>`
+      select operator_id as id from worker_keys where id = ${workerId}`
+    return row?.id
+  }
+
+  async hasOperator(operatorId: string): Promise<boolean> {
+    const rows = await this.#database.sql`select from operators where id = ${operatorId}`
+    return rows.length > 0
   }
 
   /** Whether a worker may come in; the first time it shows an invite, which is then used. */

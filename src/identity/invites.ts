@@ -2,6 +2,7 @@ import { sha256 } from '#crypto'
 import { PoolError } from '#protocol'
 import type { Runtime } from '#runtime'
 import { type Database, databaseError } from '#storage'
+import { assertNotBlocked } from './block-operator.ts'
 import { identityLimits } from './limits.ts'
 import { checkName } from './owner-name.ts'
 import { recordAct } from './record-act.ts'
@@ -30,6 +31,9 @@ export async function makeInvite(
   await database.transaction(async (tx) => {
     await tx`insert into operators (id, name, created_at) values (${runtime.uuid()}, ${operator}, ${now})
              on conflict (name) do nothing`
+    const [known] = await tx<{ blockedAt: number | null }[]>`
+      select blocked_at as "blockedAt" from operators where name = ${operator}`
+    assertNotBlocked(operator, known?.blockedAt)
     await tx`
       insert into invites (id, token_hash, operator_id, expires_in_ms, created_by, created_at, valid_until)
       select ${id}, ${sha256(token)}, id, ${expiresInMs}, ${wish.by}, ${now}, ${validUntil}
@@ -75,6 +79,8 @@ export interface OperatorRecord {
   readonly id: string
   readonly name: string
   readonly createdAt: number
+  /** Since when nobody lends for it. */
+  readonly blockedAt: number | null
   /** Worker keys that are not revoked. */
   readonly workers: number
 }
@@ -105,7 +111,7 @@ export async function listInvites({ sql }: Database, page: Page): Promise<Invite
 export async function listOperators({ sql }: Database, page: Page): Promise<OperatorRecord[]> {
   try {
     const rows = await sql<OperatorRecord[]>`
-      select o.id, o.name, o.created_at as "createdAt",
+      select o.id, o.name, o.created_at as "createdAt", o.blocked_at as "blockedAt",
              (select count(*)::int from worker_keys w where w.operator_id = o.id and w.standing <> 'revoked') as workers
         from operators o where o.id > ${page.after ?? firstId} order by o.id limit ${rowsOf(page)}`
     return [...rows]

@@ -2,6 +2,7 @@ import { sha256 } from '#crypto'
 import { PoolError, type Refusal, type WorkerId } from '#protocol'
 import type { Runtime } from '#runtime'
 import { BatchLoader, type Database, databaseError, type Tx } from '#storage'
+import { assertNotBlocked } from './block-operator.ts'
 import { ChangeFeed, changedSince } from './change-feed.ts'
 import { decideWorkerAct, type WorkerWish } from './decide-worker-act.ts'
 import { checkExpiry } from './invites.ts'
@@ -82,6 +83,7 @@ export class WorkerKeys implements Disposable {
     return this.#database.transaction(async (tx) => {
       const worker = await findWorker(tx, idOrPrefix)
       const now = this.#runtime.now()
+      if (wish.act !== 'revoke') await this.#refuseBlocked(tx, worker)
       const decision = decideWorkerAct(wish, worker, now)
       if (!decision.ok) throw PoolError.from(decision.refusal)
       if (decision.unchanged) return toWorkerRecord(worker)
@@ -94,6 +96,12 @@ export class WorkerKeys implements Disposable {
       await recordAct(tx, by, { action: `worker.${wish.act}`, subject: `worker:${worker.id}`, details })
       return { ...toWorkerRecord(worker), standing, expiresAt }
     })
+  }
+
+  async #refuseBlocked(tx: Tx, { operator }: WorkerRow): Promise<void> {
+    const [row] = await tx<{ blockedAt: number | null }[]>`
+      select blocked_at as "blockedAt" from operators where name = ${operator}`
+    assertNotBlocked(operator, row?.blockedAt)
   }
 
   /** `expiresInMs` from now; what its invite granted when absent. */

@@ -24,7 +24,7 @@ const transfer: TransferRow = {
   from: account,
   amount: 2_400n,
   to: [
-    { account: `worker:${bob.id}`, amount: 1_440n },
+    { account: `held:${bob.id}`, amount: 1_440n },
     { account: 'pool', amount: 720n },
     { account: 'treasury', amount: 240n },
   ],
@@ -112,8 +112,8 @@ test.each([
   ],
   [
     'paid a worker who did not sign',
-    receipt({}, { resolution: { to: [{ account: `worker:${alice.id}`, amount: 2_400n }] } }),
-    /has no signed segment for worker:/,
+    receipt({}, { resolution: { to: [{ account: `held:${alice.id}`, amount: 2_400n }] } }),
+    /has no signed segment for held:/,
   ],
   [
     'paid the reserve what workers earned',

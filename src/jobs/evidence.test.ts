@@ -54,12 +54,12 @@ async function whole(client: SmallClient): Promise<Buffer> {
 
 test('every answer leaves a receipt that a stranger can check, and the worker, the pool and the treasury are paid', async () => {
   using ann = joinAlone('ann', { plan: answersIn(10) })
-  const before = await balance(`worker:${ann.worker.id}`).catch(() => 0n)
+  const before = await balance(`held:${ann.worker.id}`).catch(() => 0n)
   const file = await whole(await pool.ask({ maxTokens: 50, promptBytes: 20 }))
   expect(verifyReceipt(file, { poolKey: testPool.publicKey })).toMatchObject({ ok: true })
   // 3 prompt tokens at 100 and 10 at 400 micro-credits; 60 % are the worker's.
   expect(viewOf(file)).toMatchObject({ price: '4300', usage: { prompt: 3, completion: 10 }, state: 'completed' })
-  expect((await balance(`worker:${ann.worker.id}`)) - before).toBe(2_580n)
+  expect((await balance(`held:${ann.worker.id}`)) - before).toBe(2_580n)
   expect(await pool.ledger.holds()).toEqual([])
 })
 

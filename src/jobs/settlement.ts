@@ -103,7 +103,7 @@ function resolution(job: Job, id: string, amount: bigint, billed: Billed): Ledge
   const at = job.endedAt ?? job.acceptedAt
   if (amount === 0n) return { op: 'void', id, hold: job.id, at }
   const paid = job.copies.flat(2).filter((attempt) => attempt.signed)
-  const segments = paid.map((attempt) => ({ account: `worker:${attempt.workerId}`, tokens: countedOf(attempt) }))
+  const segments = paid.map((attempt) => ({ account: `held:${attempt.workerId}`, tokens: countedOf(attempt) }))
   const legs = splitCharge({ amount, segments })
   const tokens = billed.promptTokens + billed.completionTokens
   return { op: 'post', id, hold: job.id, amount, legs, tokens, kind: 'charge', at }

@@ -70,7 +70,7 @@ test('two operators compute one answer, each alone in its context, and it is sho
   })
   expect(new Set(statement.exposure)).toEqual(new Set([ann?.id, bob?.id]))
   for (const worker of [ann, bob]) {
-    expect((await pool.ledger.balance(`worker:${worker?.id}`)).posted).toBe(2_100n)
+    expect((await pool.ledger.balance(`held:${worker?.id}`)).posted).toBe(2_100n)
   }
 })
 
@@ -103,7 +103,7 @@ test('of two that differ a third operator decides; who was wrong is told and not
     expect(pool.eventsNamed('dissented')).toMatchObject([{ workerId: liar.id, exact: true, by: { length: 2 } }])
     expect(third.had).toHaveLength(1)
     expect(statement.segments).toHaveLength(3)
-    await expect(pool.ledger.balance(`worker:${liar.id}`)).rejects.toThrow()
+    await expect(pool.ledger.balance(`held:${liar.id}`)).rejects.toThrow()
   } else expect(pool.eventsNamed('dissented')).toEqual([])
 })
 

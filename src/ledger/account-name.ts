@@ -8,6 +8,7 @@ export type AccountKind =
   | 'held'
   | 'stake'
   | 'peer'
+  | 'debt'
 
 /** What each kind's name looks like. One per pool, or one per id. */
 const names: Readonly<Record<AccountKind, RegExp>> = {
@@ -20,6 +21,7 @@ const names: Readonly<Record<AccountKind, RegExp>> = {
   held: /^held:[0-9a-f]{64}$/,
   stake: /^stake:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/,
   peer: /^peer:[0-9a-f]{64}$/,
+  debt: /^debt$/,
 }
 
 /** The kind of account a name stands for; undefined: no account may have this name. */

@@ -3,6 +3,7 @@ import { decodeSigned, SignatureChecker } from '#protocol'
 import type { Sql } from '#storage'
 import { ledgerLimits } from './limits.ts'
 import { scanTransfers } from './read-transfers.ts'
+import { transferKinds } from './transfer-kinds.ts'
 import type { TransferRow } from './transfer-leaf.ts'
 
 /** Whose signatures count, as other rooms know it. */
@@ -38,13 +39,15 @@ export function judgeAuthorisation(
   { poolKey, adminKeys, payerKeys }: AuthorisationFacts,
   checker: SignatureChecker,
 ): string | undefined {
-  const type = kind === 'payment' ? 'transfer/1' : 'grant/1'
+  const { message: type } = transferKinds[kind]
+  if (type === 'order/1') return 'is a charge in one step'
   const decoded = decodeSigned(authorisation ?? Buffer.alloc(0), type)
   if (!decoded.ok) return `has no readable authorisation: ${decoded.problem}`
   const { message, hash, signature } = decoded.signed
   const payer = 'from' in message ? message.from : 'issuance'
   const [leg] = legs
-  const same = message.id === id && message.amount === amount && message.to === leg?.account && payer === from
+  const names = message.id === id && message.amount === amount && message.to === leg?.account && payer === from
+  const same = names && (!('kind' in message) || message.kind === kind)
   if (!same || !message.pool.equals(sha256(poolKey))) return 'says something else than what was signed'
   const signer = signature.key.toString('hex')
   const allowed =

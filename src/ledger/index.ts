@@ -1,7 +1,7 @@
 /**
  * Ledger: who owes whom. Accounts, holds, immutable transfers, budgets of API keys, prices.
  *
- * Owns    accounts, transfers, entries, holds, budgets, prices.
+ * Owns    accounts, transfers, entries, holds, budgets, prices; what becomes of held earnings.
  * Imports crypto, log, protocol, runtime, storage. Clock by hand: every operation carries its time.
  * Always  every transfer's legs sum to zero; a guarded account never goes below what it holds; a hold resolves once;
  *         the same id is the same transfer; history is only ever added to. Amounts are bigint micro-credits.
@@ -10,6 +10,7 @@ export { auditLedger } from './audit.ts'
 export { auditAccountKeys, auditAuthorisations } from './audit-authorisations.ts'
 export { auditLedgerSince, auditTransferLeaves } from './audit-tail.ts'
 export { authorisedBy } from './authorised-by.ts'
+export { Earnings } from './earnings.ts'
 export { auditPrices } from './derived-checks.ts'
 export type { AccountBalance, HistoryEntry, OpenHoldRow } from './history.ts'
 export { Ledger } from './ledger.ts'

@@ -10,7 +10,10 @@
 export type TransferPhase = 'pending' | 'posted' | 'voided' | 'expired' | 'direct'
 
 /** What a transfer is for. Who authorises each: {@link transferKinds}. */
-export type TransferKind = 'charge' | 'grant' | 'bootstrap' | 'payment'
+export type TransferKind = 'charge' | 'grant' | 'bootstrap' | 'payment' | MoveKind
+
+/** What the pool itself moves, by a rule or after a conviction. */
+export type MoveKind = 'release' | 'slash' | 'refund'
 
 /** One who is paid, and how much: micro-credits, more than 0. */
 export interface Leg {
@@ -85,11 +88,11 @@ export interface ReleaseOp {
   readonly at: number
 }
 
-/** Moves money at once. Grants come out of `issuance`; payments go from user to user. */
+/** Moves money at once. Grants come out of `issuance`; payments go from user to user or into an operator's stake. */
 export interface TransferOp {
   readonly op: 'transfer'
   readonly id: string
-  readonly kind: 'grant' | 'bootstrap' | 'payment'
+  readonly kind: 'grant' | 'bootstrap' | 'payment' | MoveKind
   readonly from: string
   readonly to: string
   readonly amount: bigint

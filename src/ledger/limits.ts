@@ -21,4 +21,12 @@ export const ledgerLimits = {
   scanRowsMax: 2_000,
   /** How old the price list in memory may be. A new price counts within a second, also in other pool processes. */
   pricesFreshMs: 1_000,
+  /** Held earnings are looked through so often. */
+  releaseLookMs: 60_000,
+  /** What is left of a slash is spent and burnt so long after it: no answer of that time can be looked at any more. */
+  slashKeptMs: 25 * 3_600_000,
+  /** Slashes or refunds read at once; convictions are rare. */
+  takenRowsMax: 10_000,
+  /** Times a move is planned anew because its source was paid from meanwhile. */
+  moveAttemptsMax: 5,
 } as const

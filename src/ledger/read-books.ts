@@ -55,7 +55,7 @@ function namedBy(ops: readonly LedgerOp[]) {
       if (op.budget) keys.add(op.budget.key)
     } else if (op.op === 'transfer') {
       name(op.from)
-      name(op.to)
+      name(op.to, kindToMake(op.to))
     } else {
       holds.add(op.hold)
       if (op.op === 'post') for (const leg of op.legs) name(leg.account, kindToMake(leg.account))

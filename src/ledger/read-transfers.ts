@@ -1,5 +1,6 @@
 import { type Sql, uuids } from '#storage'
 import type { TransferKind, TransferPhase } from './ledger-op.ts'
+import { ledgerLimits } from './limits.ts'
 import type { TransferRow } from './transfer-leaf.ts'
 
 interface Stored {
@@ -46,6 +47,20 @@ export async function readResolutions(sql: Sql, holds: readonly string[]): Promi
     select ${sql.unsafe(columns)} from transfers t join accounts payer on payer.id = t.debit
      where t.hold = any (${uuids(holds)}::uuid[])`
   return new Map(rows.map((row) => [row.hold ?? '', toRow(row)]))
+}
+
+/** Slashes, or refunds, between two times (milliseconds since 1970), oldest first. Convictions are rare. */
+export async function scanTaken(
+  sql: Sql,
+  kind: 'slash' | 'refund',
+  since: number,
+  until: number,
+): Promise<TransferRow[]> {
+  const rows = await sql<Stored[]>`
+    select ${sql.unsafe(columns)} from transfers t join accounts payer on payer.id = t.debit
+     where t.kind in ('slash', 'refund') and t.kind = ${kind} and t.at between ${since}::timestamptz and ${until}::timestamptz
+     order by t.at limit ${ledgerLimits.takenRowsMax}`
+  return rows.map(toRow)
 }
 
 /** One page of all transfers in order of id, from behind `after` on (null: from the first); of one phase when it is given. */

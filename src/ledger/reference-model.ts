@@ -51,6 +51,7 @@ export class ReferenceLedger {
   apply(op: LedgerOp): LedgerCode {
     if (!isValid(op)) return 'invalid'
     if (op.op === 'post') this.open(...op.legs.map((leg) => leg.account).filter((name) => kindToMake(name) !== null))
+    if (op.op === 'transfer' && kindToMake(op.to) !== null) this.open(op.to)
     const before = this.#done.get(op.id)
     if (before) return before.body === bodyOf(op) ? 'applied' : 'conflict'
     const code = op.op === 'hold' ? this.#hold(op) : op.op === 'transfer' ? this.#transfer(op) : this.#resolve(op)
@@ -59,7 +60,7 @@ export class ReferenceLedger {
   }
 
   #available(account: string): bigint {
-    const unbounded = ['issuance', 'peer'].includes(accountKind(account) ?? '')
+    const unbounded = ['issuance', 'peer', 'debt'].includes(accountKind(account) ?? '')
     return unbounded ? 10n ** 18n : (this.balances.get(account) ?? 0n) - this.held(account)
   }
 

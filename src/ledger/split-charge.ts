@@ -5,7 +5,7 @@ export const chargeShares = { worker: 60, executor: 20, origin: 10, treasury: 10
 
 /** One segment that is paid: whose, and how many tokens of the answer it made. */
 export interface PaidSegment {
-  /** `worker:<WorkerId>`, or where the pool keeps its earnings. */
+  /** `held:<WorkerId>`, or where the pool keeps its earnings. */
   readonly account: string
   readonly tokens: number
 }

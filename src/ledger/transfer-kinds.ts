@@ -8,7 +8,7 @@ export interface TransferKindRule {
   /** Whose signature authorises it. */
   readonly signer: string
   /** Over which message. */
-  readonly message: 'order/1' | 'grant/1' | 'transfer/1'
+  readonly message: 'order/1' | 'grant/1' | 'transfer/1' | 'move/1'
   /** Where the signed bytes are kept. */
   readonly kept: string
 }
@@ -41,10 +41,34 @@ export const transferKinds: Readonly<Record<TransferKind, TransferKindRule>> = {
   },
   payment: {
     from: ['user'],
-    to: ['user'],
+    to: ['user', 'stake'],
     phases: ['direct'],
     signer: 'payer key',
     message: 'transfer/1',
+    kept: '`transfers.authorisation`',
+  },
+  release: {
+    from: ['held'],
+    to: ['worker'],
+    phases: ['direct'],
+    signer: 'pool key, by the rule of holding',
+    message: 'move/1',
+    kept: '`transfers.authorisation`',
+  },
+  slash: {
+    from: ['held', 'stake', 'refund_reserve'],
+    to: ['refund_reserve', 'pool', 'issuance'],
+    phases: ['direct'],
+    signer: 'pool key, after a conviction that it names',
+    message: 'move/1',
+    kept: '`transfers.authorisation`',
+  },
+  refund: {
+    from: ['held', 'stake', 'pool', 'treasury', 'refund_reserve', 'debt'],
+    to: ['user'],
+    phases: ['direct'],
+    signer: 'pool key, after a conviction that it names',
+    message: 'move/1',
     kept: '`transfers.authorisation`',
   },
 }

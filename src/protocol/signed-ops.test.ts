@@ -75,6 +75,18 @@ const examples: { [T in Exclude<SignedType, 'pool-statement/1'>]: SignedMessages
     memo: '',
     expires: sampleTime + 60_000,
   },
+  'move/1': {
+    pool: poolId,
+    kind: 'release',
+    from: `held:${bob.id}`,
+    to: `worker:${bob.id}`,
+    amount: 600n,
+    id: uuid,
+    worker: Buffer.from(bob.id, 'hex'),
+    job: null,
+    because: 'held long enough',
+    at: sampleTime,
+  },
 }
 const signers = { alice, bob, carla, pool }
 

@@ -10,6 +10,7 @@
 export type { Acts } from './acts.ts'
 export { checkStage, transcriptStage } from './check-stages.ts'
 export { verificationOps } from './conformance.ts'
+export { deterrenceDefaults, refuseProfitable } from './deterrence.ts'
 export { epochStage } from './epochs.ts'
 export { CheckIntake, type GivenSegment, type Sampling, samplingCommitment } from './intake.ts'
 export { Kernels } from './kernels.ts'

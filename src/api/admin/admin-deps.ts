@@ -23,6 +23,8 @@ export interface AdminDeps {
     | 'invite'
     | 'listInvites'
     | 'listOperators'
+    | 'hasOperator'
+    | 'unblockOperator'
     | 'recordAct'
     | 'approveWorker'
     | 'renewWorker'

@@ -44,6 +44,8 @@ const operatorSchema = z.strictObject({
   id: z.string(),
   name: z.string(),
   created_at: timeSchema,
+  /** Since when nobody lends for it: a worker of it was convicted. */
+  blocked_at: timeSchema.nullable(),
   /** Its workers whose keys are not revoked. */
   workers: z.int(),
 })
@@ -63,8 +65,8 @@ function toInvite(invite: InviteRecord, nowMs: number): z.infer<typeof inviteSch
   }
 }
 
-function toOperator({ id, name, createdAt, workers }: OperatorRecord): z.infer<typeof operatorSchema> {
-  return { object: 'operator', id, name, created_at: timeText(createdAt), workers }
+function toOperator({ id, name, createdAt, blockedAt, workers }: OperatorRecord): z.infer<typeof operatorSchema> {
+  return { object: 'operator', id, name, created_at: timeText(createdAt), blocked_at: timeOrNull(blockedAt), workers }
 }
 
 /** Invites, one worker each, and the operators they were made for. */
@@ -117,6 +119,17 @@ export function inviteRoutes(
       query: pageQuery(limits, z.guid()),
       reply: pageSchema(operatorSchema),
       handle: ({ query }) => pageOf(query, (page) => identity.listOperators(page), toOperator),
+    }),
+    route({
+      method: 'POST',
+      path: '/v1/admin/operators/:id/unblock',
+      caller: 'admin',
+      summary: 'Let an operator lend again. Revoked keys of its workers stay revoked until each is renewed.',
+      reply: z.strictObject({ object: z.literal('operator'), id: z.string(), blocked_at: z.null() }),
+      handle: async ({ params: { id = '' }, actor }) => {
+        await identity.unblockOperator(id, actor)
+        return { object: 'operator' as const, id, blocked_at: null }
+      },
     }),
   ]
 }

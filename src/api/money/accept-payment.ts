@@ -1,11 +1,11 @@
 import type { TransferRow } from '#ledger'
 import { PoolError } from '#protocol'
 import type { Client } from '../deps.ts'
-import { appliedBefore, applyTransfer, openUserAccount, type Till } from './apply-signed.ts'
+import { appliedBefore, applyTransfer, openStake, openUserAccount, type Till } from './apply-signed.ts'
 import { assertSignedBy, readSigned } from './read-signed.ts'
 
 /**
- * Pays another user what this one signed with its payer key. The same bytes again are the same payment.
+ * Pays another user, or into an operator's stake, what this one signed with its payer key. The same bytes again are the same payment.
  * @throws PoolError invalid_request, order_wrong_pool, order_expired, payer_signature_required, signature_refused,
  *         not_found, insufficient_credit, ledger_conflict.
  */
@@ -35,6 +35,6 @@ export async function acceptPayment(
   }
   if (to === from) throw new PoolError('invalid_request', 'An account cannot pay itself.', 'Name another one.')
   await openUserAccount(till, from)
-  await openUserAccount(till, to)
+  await (to.startsWith('stake:') ? openStake(till, to) : openUserAccount(till, to))
   return applyTransfer(till, { id, kind: 'payment', from, to, amount, authorisation })
 }

@@ -7,7 +7,7 @@ import type { MoneyDeps } from './money-deps.ts'
 /** The rooms that moving money takes. */
 export interface Till {
   readonly money: MoneyDeps
-  readonly identity: Pick<AdminDeps['identity'], 'isAdminKey' | 'showUser'>
+  readonly identity: Pick<AdminDeps['identity'], 'hasOperator' | 'isAdminKey' | 'showUser'>
   readonly runtime: Pick<Runtime, 'now'>
 }
 
@@ -62,4 +62,16 @@ export async function openUserAccount({ money: { ledger }, identity }: Till, nam
   await ledger.ensureAccounts([{ name }])
   // An account keeps the first key it learns; its user may have another by now.
   if (key && (await ledger.balance(name)).key === null) await ledger.ensureAccounts([{ name, key }])
+}
+
+const stakeAccount = /^stake:([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/
+
+/** What an operator puts up for its workers, made when it is missing. @throws PoolError not_found. */
+export async function openStake({ money: { ledger }, identity }: Till, name: string): Promise<void> {
+  const [, id] = stakeAccount.exec(name) ?? []
+  if (id === undefined || !(await identity.hasOperator(id))) {
+    const fix = 'It is written stake:<id of the operator>; see `lichen operators ls`.'
+    throw new PoolError('not_found', `${name} is the stake of no operator.`, fix)
+  }
+  await ledger.ensureAccounts([{ name }])
 }

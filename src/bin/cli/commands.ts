@@ -36,6 +36,11 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import('./workers.ts')).workersCommand,
   },
   {
+    name: 'operators',
+    summary: 'list those who lend workers, lift a block',
+    load: async () => (await import('./operators.ts')).operatorsCommand,
+  },
+  {
     name: 'keys',
     summary: 'create, list, limit and revoke API keys',
     load: async () => (await import('./keys.ts')).keysCommand,

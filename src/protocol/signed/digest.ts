@@ -10,6 +10,7 @@ export const signedTypes = [
   'verdict/1',
   'grant/1',
   'transfer/1',
+  'move/1',
 ] as const
 export type SignedType = (typeof signedTypes)[number]
 

@@ -21,6 +21,7 @@ export {
   encodeMessage,
   encodeOwnMessage,
   type Grant,
+  type Move,
   type Order,
   type PoolStatement,
   type SignedMessages,

@@ -34,6 +34,18 @@ const samples: { [T in Exclude<SignedType, 'pool-statement/1'>]: SignedMessages[
   },
   'grant/1': { pool: id, to: 'user:x', amount: 2n ** 60n, id: uuid, memo: 'hello', at: sampleTime },
   'transfer/1': { pool: id, from: 'user:x', to: 'user:y', amount: 5n, id: uuid, memo: '', expires: sampleTime },
+  'move/1': {
+    pool: id,
+    kind: 'refund',
+    from: 'pool',
+    to: 'user:x',
+    amount: 5n,
+    id: uuid,
+    worker: id,
+    job: null,
+    because: 'a tribunal',
+    at: sampleTime,
+  },
 }
 
 const types = Object.keys(samples) as (keyof typeof samples)[]

@@ -206,6 +206,25 @@ export const transferSchema = z.strictObject({
 })
 export type Transfer = z.infer<typeof transferSchema>
 
+/** What the pool itself moves, and why. Signed by the pool's key. */
+export const moveSchema = z.strictObject({
+  pool: bytes32,
+  kind: z.enum(['release', 'slash', 'refund']),
+  from: account,
+  to: account,
+  amount,
+  /** Of the transfer. */
+  id: uuid,
+  /** Whose earnings or whose false answer it is about. */
+  worker: bytes32.nullable(),
+  /** The job that is paid back. */
+  job: uuid.nullable(),
+  /** The rule, or the check or tribunal that convicted. */
+  because: text(200),
+  at: time,
+})
+export type Move = z.infer<typeof moveSchema>
+
 /** What each type of signed bytes says. */
 export interface SignedMessages {
   'order/1': Order
@@ -216,6 +235,7 @@ export interface SignedMessages {
   'verdict/1': CheckVerdict
   'grant/1': Grant
   'transfer/1': Transfer
+  'move/1': Move
 }
 
 const schemas: { readonly [T in SignedType]: z.ZodType<SignedMessages[T], unknown> } = {
@@ -227,6 +247,7 @@ const schemas: { readonly [T in SignedType]: z.ZodType<SignedMessages[T], unknow
   'verdict/1': verdictSchema,
   'grant/1': grantSchema,
   'transfer/1': transferSchema,
+  'move/1': moveSchema,
 }
 
 export type Parsed<T> = { readonly ok: true; readonly message: T } | { readonly ok: false; readonly problem: string }

@@ -1,0 +1,209 @@
+import { randomUUID } from 'node:crypto'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type Identity, identityFromSeed, sha256 } from '#crypto'
+import { SignatureChecker } from '#protocol'
+import { systemRuntime } from '#runtime'
+import { GroupCommit, part } from '#storage'
+import { simulatedRuntime, type TestDatabase, testDatabase } from '#testkit'
+import { judgeAuthorisation } from './audit-authorisations.ts'
+import { Earnings } from './earnings.ts'
+import { Ledger } from './ledger.ts'
+import type { LedgerOp } from './ledger-op.ts'
+import { ledgerStage } from './ledger-stage.ts'
+import { scanTransfers } from './read-transfers.ts'
+import { splitCharge } from './split-charge.ts'
+
+const hour = 3_600_000
+const pool: Identity = identityFromSeed(Buffer.alloc(32, 7))
+const runtime = simulatedRuntime(1, Date.parse('2026-11-20T12:00:00Z'))
+const operator = randomUUID()
+const doubted = new Set<string>()
+
+let db: TestDatabase
+let ledger: Ledger
+let commit: GroupCommit
+let earnings: Earnings
+let processes: Earnings[]
+
+beforeAll(async () => {
+  db = await testDatabase()
+  ledger = new Ledger(db.database, systemRuntime)
+  commit = new GroupCommit({ database: db.database, runtime: systemRuntime, stages: [ledgerStage] })
+  const open = () =>
+    new Earnings({
+      database: db.database,
+      runtime,
+      poolId: sha256(pool.publicKey),
+      signer: pool,
+      rule: { ms: 24 * hour, payments: 3 },
+      submit: (ops) => commit.submit(ops.map((op) => part(ledgerStage, op))),
+      mayRelease: (id) => !doubted.has(id),
+      isOwn: (id) => id === 'f'.repeat(64),
+      operatorOf: async () => operator,
+      checksCost: async () => 25n,
+      onProblem: () => {},
+    })
+  processes = [open(), open()]
+  earnings = processes[0] as Earnings
+  await ledger.ensureAccounts([{ name: `stake:${operator}` }])
+})
+afterAll(async () => {
+  for (const one of processes) await one[Symbol.asyncDispose]()
+  await commit.stop()
+  await db.drop()
+})
+
+async function submit(op: LedgerOp): Promise<void> {
+  expect(await commit.submit([part(ledgerStage, op)])).toEqual({ applied: true })
+}
+
+/** A worker nobody has met; digits of its id count up. */
+let met = 0
+const stranger = () => (++met).toString(16).padStart(64, '0')
+const posted = async (account: string) =>
+  (await ledger.balances({ limit: 1_000 })).find(({ name }) => name === account)?.posted ?? 0n
+
+async function aUser(amount = 10_000n): Promise<string> {
+  const to = `user:${randomUUID()}`
+  await ledger.ensureAccounts([{ name: to }])
+  const authorisation = Buffer.from('signed')
+  await submit({
+    op: 'transfer',
+    kind: 'grant',
+    id: randomUUID(),
+    from: 'issuance',
+    to,
+    amount,
+    at: runtime.now(),
+    authorisation,
+  })
+  return to
+}
+
+/** A job of this price that the worker answered. Its id. */
+async function aJob(user: string, worker: string, amount = 100n): Promise<string> {
+  const [id, at] = [randomUUID(), runtime.now()]
+  await submit({ op: 'hold', id, account: user, amount, expiresAt: at + 60_000, at, budget: null })
+  const legs = splitCharge({ amount, segments: [{ account: `held:${worker}`, tokens: 1 }] })
+  await submit({ op: 'post', id: randomUUID(), hold: id, amount, legs, tokens: 1, kind: 'charge', at })
+  return id
+}
+
+const conviction = (workerId: string) => ({ id: randomUUID(), workerId, because: 'tribunal 1' })
+
+test('earnings are released when they are a day old and three payments have come in since, first in first out', async () => {
+  const [user, worker] = [await aUser(), stranger()]
+  for (let n = 0; n < 4; n++) await aJob(user, worker)
+  await earnings.release()
+  expect(await posted(`worker:${worker}`)).toBe(0n)
+  runtime.jumpWallClock(25 * hour)
+  await earnings.release()
+  expect(await posted(`worker:${worker}`)).toBe(60n)
+  await aJob(user, worker)
+  await earnings.release()
+  expect(await posted(`worker:${worker}`)).toBe(120n)
+  await earnings.release()
+  expect([await posted(`worker:${worker}`), await posted(`held:${worker}`)]).toEqual([120n, 180n])
+})
+
+test('many payments on one day are held all the same, until the day is over', async () => {
+  const [user, worker] = [await aUser(), stranger()]
+  for (let n = 0; n < 10; n++) await aJob(user, worker)
+  runtime.jumpWallClock(23 * hour)
+  await earnings.release()
+  expect(await posted(`worker:${worker}`)).toBe(0n)
+  runtime.jumpWallClock(2 * hour)
+  await earnings.release()
+  expect(await posted(`worker:${worker}`)).toBe(420n)
+})
+
+test('two processes of a pool that release at once release once', async () => {
+  const [user, worker] = [await aUser(), stranger()]
+  for (let n = 0; n < 5; n++) await aJob(user, worker)
+  runtime.jumpWallClock(25 * hour)
+  await Promise.all(processes.map((one) => one.release()))
+  await earnings.release()
+  expect(await posted(`worker:${worker}`)).toBe(120n)
+})
+
+test('the earnings of a worker in doubt wait, and come when the doubt is gone; the pool’s own worker waits for nothing', async () => {
+  const [user, worker, own] = [await aUser(), stranger(), 'f'.repeat(64)]
+  for (let n = 0; n < 4; n++) await aJob(user, worker)
+  await aJob(user, own)
+  runtime.jumpWallClock(25 * hour)
+  doubted.add(worker)
+  await earnings.release()
+  expect([await posted(`worker:${worker}`), await posted(`worker:${own}`)]).toEqual([0n, 60n])
+  doubted.delete(worker)
+  await earnings.release()
+  expect(await posted(`worker:${worker}`)).toBe(60n)
+})
+
+test('a convicted worker loses what is held and its operator’s stake; its users get the full price back, once', async () => {
+  const [user, rich, worker] = [await aUser(), await aUser(), stranger()]
+  const jobs = [await aJob(user, worker), await aJob(user, worker)]
+  await aJob(user, worker)
+  const authorisation = Buffer.from('signed')
+  const stake = `stake:${operator}`
+  await submit({
+    op: 'transfer',
+    kind: 'payment',
+    id: randomUUID(),
+    from: rich,
+    to: stake,
+    amount: 50n,
+    at: runtime.now(),
+    authorisation,
+  })
+  const [before, reserve] = [await posted(user), await posted('refund_reserve')]
+  const about = conviction(worker)
+  await earnings.slash(about)
+  await earnings.slash(about)
+  expect([await posted(`held:${worker}`), await posted(stake)]).toEqual([0n, 0n])
+  expect(await posted('refund_reserve')).toBe(reserve + 180n + 50n)
+  await earnings.refund(about, jobs)
+  await earnings.refund({ ...about, id: randomUUID() }, [...jobs, randomUUID()])
+  expect(await posted(user)).toBe(before + 200n)
+  expect(await posted('refund_reserve')).toBe(reserve + 230n - 120n)
+  // a day later nobody can look at its answers any more: 25 are what looking cost, the rest is burnt
+  const [poolHad, supply] = [await posted('pool'), await posted('issuance')]
+  await earnings.spendSlashed()
+  expect(await posted('pool')).toBe(poolHad)
+  runtime.jumpWallClock(26 * hour)
+  await Promise.all(processes.map((one) => one.spendSlashed()))
+  await earnings.spendSlashed()
+  expect(await posted('refund_reserve')).toBe(reserve)
+  expect((await posted('pool')) - poolHad + ((await posted('issuance')) - supply)).toBe(110n)
+})
+
+test('what nobody can pay back is the pool’s debt on record, and the user is paid all the same', async () => {
+  const [user, worker] = [await aUser(), stranger()]
+  const job = await aJob(user, worker)
+  const drain = async (from: string) => {
+    const to = `user:${randomUUID()}`
+    await ledger.ensureAccounts([{ name: to }])
+    const amount = await posted(from)
+    const about = { op: 'transfer', kind: 'refund', id: randomUUID(), from, to, amount, at: runtime.now() } as const
+    if (amount > 0n) await submit({ ...about, authorisation: Buffer.from('a test') })
+  }
+  for (const from of [`held:${worker}`, 'pool', 'treasury', 'refund_reserve']) await drain(from)
+  await earnings.refund(conviction(worker), [job])
+  expect([await posted(user), await posted('debt')]).toEqual([10_000n, -100n])
+})
+
+test('every move is signed by the pool and says why; nobody else’s signature counts', async () => {
+  const rows = (await scanTransfers(db.sql, null, 1_000)).filter(
+    ({ authorisation }) => (authorisation?.length ?? 0) > 20,
+  )
+  expect(new Set(rows.map(({ kind }) => kind))).toEqual(new Set(['release', 'slash', 'refund']))
+  const facts = { poolKey: pool.publicKey, adminKeys: new Set<string>(), payerKeys: () => new Set<string>() }
+  const checker = new SignatureChecker()
+  for (const row of rows) {
+    expect(judgeAuthorisation(row, facts, checker)).toBeUndefined()
+    const other = row.kind === 'slash' ? 'refund' : 'slash'
+    expect(judgeAuthorisation({ ...row, kind: other }, facts, checker)).toContain('something else')
+    expect(judgeAuthorisation({ ...row, amount: row.amount + 1n }, facts, checker)).toContain('something else')
+    const stranger = { ...facts, poolKey: identityFromSeed(Buffer.alloc(32, 8)).publicKey }
+    expect(judgeAuthorisation(row, stranger, checker)).toBeDefined()
+  }
+})
