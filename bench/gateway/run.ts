@@ -123,7 +123,7 @@ async function startLichen(): Promise<Contender> {
   const { url, api_key, pid } = JSON.parse(line)
   const cli = (...args: string[]) =>
     JSON.parse(execFileSync(lichen, [...args, '--json', '--data', data], { encoding: 'utf8' }))
-  const { invite } = cli('invite', '--operator', 'bench')
+  const { invite } = cli('invite', '--operator', 'self')
   start('1', node, [...source, path.join(here, 'worker.ts'), invite, path.join(scratch, 'worker')])
   let approved = false
   for (let tries = 0; tries < 200; tries++) {

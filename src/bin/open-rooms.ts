@@ -100,11 +100,13 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
   })
   closers.add('kernel classes', () => kernels[Symbol.dispose]())
   const isOwn = (id: string) => workers.show(id as WorkerId).worker?.operator === ownOperator
+  let trusting: Pick<Jobs, 'trustChanged'> | undefined
   const standings = await Standings.open({
     database,
     runtime,
     isOwn,
     onProblem: (error) => log.error({ err: error }, 'the standings of workers cannot be read'),
+    onRead: (id) => trusting?.trustChanged(id),
   })
   closers.add('standings', () => standings[Symbol.dispose]())
   const earnings = openEarnings({ ...ground, identity, commit, transparency, standings, isOwn })
@@ -136,12 +138,14 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
     pricesFor: (model) => ledger.prices.for(model),
     payerSignature: settings.payerSignature,
     kernelOf: (id, digest) => kernels.of(id, digest),
+    trustOf: (id, model) => standings.of(id, model),
     settings: {
       deadlineMs: settings.requestTimeout,
       queuedRunsMax: settings.queueMax,
       requiredWorkers: settings.requiredWorkers,
     },
   })
+  trusting = jobs
   closers.add('jobs', () => jobs.close())
   const following = followWorkerKeys(identity, workers, events)
   closers.add('workers’ keys', () => following[Symbol.dispose]())

@@ -33,7 +33,7 @@ import {
   shuttingDown,
   tooManySideBySide,
 } from './refusals.ts'
-import { type KernelOf, Roster, type RosterWorker } from './roster.ts'
+import { type KernelOf, Roster, type RosterWorker, type TrustOf } from './roster.ts'
 import { Runner } from './runner.ts'
 import { samplerSeed } from './sampler-seed.ts'
 import { acceptance, type Books } from './settlement.ts'
@@ -77,6 +77,8 @@ export interface JobsOptions {
   readonly kernelOf?: KernelOf
   /** Decides which answers are checked; absent: none are. */
   readonly checks?: CheckIntake
+  /** What checks say of workers, for choosing among them; {@link Jobs.trustChanged} when it is something else. */
+  readonly trustOf?: TrustOf
   /** Why an answer to this request cannot be checked by sampling, as a word for machines; `undefined` when it can. */
   readonly whyUnchecked?: (request: AcceptedRequest) => string | undefined
 }
@@ -127,7 +129,7 @@ export class Jobs implements AsyncDisposable {
       perKeyMax: settings.queuedRunsPerKeyMax,
     })
     this.#scheduler = scheduler
-    this.#roster = new Roster(scheduler.workers, options.kernelOf)
+    this.#roster = new Roster(scheduler.workers, options.kernelOf, options.trustOf)
     this.#companies = new Companies(this.#roster)
     this.#requiredWorkers = settings.requiredWorkers ?? assuranceWorkers.min
     const { pool, pricesFor, payerSignature = 'optional', logStage } = options
@@ -194,6 +196,11 @@ export class Jobs implements AsyncDisposable {
   kernelsChanged(id: WorkerId): void {
     const worker = this.#roster.get(id)
     if (worker) this.workerAvailable(worker)
+  }
+
+  /** What checks say of a worker, or of all of them, changed. */
+  trustChanged(id: string | undefined): void {
+    for (const worker of this.#roster.trustChanged(id)) this.#runner.refill(worker)
   }
 
   workerGone(id: WorkerId): void {

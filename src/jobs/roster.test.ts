@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import type { ModelOffer, WorkerId } from '#protocol'
 import { featureBits, WorkerIndex } from '#scheduler'
-import { Roster, type RosterWorker } from './roster.ts'
+import { Roster, type RosterWorker, type Trust, type TrustOf } from './roster.ts'
 
 const chat = featureBits(['chat'])
 const offer: ModelOffer = { name: 'moss', digest: null, engine: 'llama', contextTokens: 2_048, features: ['chat'] }
@@ -16,9 +16,11 @@ const worker = (name: string, more: Partial<RosterWorker> = {}): RosterWorker =>
   ...more,
 })
 
-const rosterOf = (...workers: RosterWorker[]) => {
+const rosterOf = (...workers: RosterWorker[]) => trustedRoster(undefined, ...workers)
+
+const trustedRoster = (trustOf: TrustOf | undefined, ...workers: RosterWorker[]) => {
   const index = new WorkerIndex()
-  const roster = new Roster(index)
+  const roster = new Roster(index, undefined, trustOf)
   for (const one of workers) roster.put(one)
   const weights = () => workers.map((one) => index.get(one.id)?.weight ?? 0)
   return { index, roster, weights }
@@ -72,4 +74,34 @@ test('of two offers with one name the one that can do it is used', () => {
   const id = 'one'.padEnd(64, '0')
   expect(roster.offerFor(id, index.lane('moss', featureBits(['chat', 'logprobs'])))?.offer).toBe(rich)
   expect(roster.offerFor(id, index.lane('moss', chat))?.offer).toBe(offer)
+})
+
+const usual: Trust = { weight: 1, runsMax: 1_000 }
+
+test('a trusted worker weighs more than a newcomer, who has two runs at once', () => {
+  const newcomer = { weight: 0.05, runsMax: 2 }
+  const words = new Map<string, Trust>()
+  const trustOf: TrustOf = (id) => words.get(id) ?? newcomer
+  const [old, fresh] = [worker('old', { tokensPerSecond: 400 }), worker('new', { tokensPerSecond: 400 })]
+  words.set(old.id, { weight: 0.5, runsMax: 1_000 })
+  const { index, roster, weights } = trustedRoster(trustOf, old, fresh)
+  expect(weights().map((weight) => weight.toFixed(3))).toEqual(['0.050', '0.005'])
+  expect([index.get(old.id)?.slots, index.get(fresh.id)?.slots]).toEqual([4, 2])
+  words.set(fresh.id, { weight: 0.86, runsMax: 1_000 })
+  expect(roster.trustChanged(fresh.id)).toEqual([fresh.id])
+  expect(index.get(fresh.id)?.slots).toBe(4)
+})
+
+test('a frozen worker gets nothing more with any of its models, until it is cleared', () => {
+  const words = new Map<string, Trust>()
+  const both = worker('both', { offers: [offer, { ...offer, name: 'fern' }] })
+  const { index, roster } = trustedRoster((_, model) => words.get(model) ?? usual, both)
+  expect(index.lane('moss', chat).size).toBe(1)
+  words.set('fern', { weight: 0, runsMax: 0 })
+  expect(roster.trustChanged(undefined)).toEqual([])
+  expect([index.lane('moss', chat).size, index.lane('fern', chat).size]).toEqual([0, 0])
+  words.clear()
+  expect(roster.trustChanged(both.id)).toEqual([both.id])
+  expect(index.lane('moss', chat).size).toBe(1)
+  expect(roster.trustChanged(undefined)).toEqual([])
 })

@@ -14,11 +14,25 @@ const fastTokensPerSecond = 1_000
 const typicalAtFirst = 30
 /** Each failure in a row halves a worker's weight, down to 1/64: a broken idle worker must not swallow every request. */
 const failuresCountedMax = 6
+/** A worker that is hardly trusted still has a weight; who gets none is barred. */
+const leastTrust = 0.01
 /** A speed that changed by less is not worth telling the index. */
 const noticeableChange = 0.1
 
 /** The kernel class of a worker with a model file, where the pool has measured it. */
 export type KernelOf = (workerId: WorkerId, digest: string) => string | undefined
+
+/** What checks say of a worker with a model; see `StandingView` of verification. */
+export interface Trust {
+  /** 0 … 1: its share of good answers is above it with 95 % probability. 0: no work. */
+  readonly weight: number
+  /** Requests it may have at once. */
+  readonly runsMax: number
+}
+export type TrustOf = (workerId: WorkerId, model: string) => Trust
+
+/** Where nobody checks, nobody is trusted more than others. */
+const alike: Trust = { weight: 1, runsMax: Number.MAX_SAFE_INTEGER }
 
 interface Member {
   worker: RosterWorker
@@ -26,6 +40,7 @@ interface Member {
   offers: readonly (LaneOffer & { readonly offer: ModelOffer })[]
   failures: number
   weight: number
+  trust: Trust
 }
 
 /** Keeps the scheduler's index true: who is here, with which models, how fast, how reliable of late. */
@@ -33,12 +48,14 @@ export class Roster {
   readonly #index: WorkerIndex
   readonly #members = new Map<string, Member>()
   readonly #kernelOf: KernelOf
+  readonly #trustOf: TrustOf | undefined
   #typical = typicalAtFirst
   #version = 0
 
-  constructor(index: WorkerIndex, kernelOf: KernelOf = () => undefined) {
+  constructor(index: WorkerIndex, kernelOf: KernelOf = () => undefined, trustOf?: TrustOf) {
     this.#index = index
     this.#kernelOf = kernelOf
+    this.#trustOf = trustOf
   }
 
   /** Another one once a worker came, went or changed. */
@@ -58,7 +75,8 @@ export class Roster {
   put(worker: RosterWorker): void {
     const failures = this.#members.get(worker.id)?.failures ?? 0
     this.#version++
-    const member = { worker, offers: laneOffersOf(worker, this.#kernelOf), failures, weight: 0 }
+    const trust = this.#trustIn(worker)
+    const member = { worker, offers: laneOffersOf(worker, this.#kernelOf), failures, weight: 0, trust }
     member.weight = this.#weightOf(member)
     this.#members.set(worker.id, member)
     this.#tell(member)
@@ -68,6 +86,33 @@ export class Roster {
     this.#version++
     this.#members.delete(id)
     this.#index.remove(id)
+  }
+
+  /** What is thought of some workers, or of all, changed. Gives those who may have more work now. */
+  trustChanged(id: string | undefined): readonly WorkerId[] {
+    const members = id === undefined ? [...this.#members.values()] : [this.#members.get(id) ?? []].flat()
+    return members.flatMap((member) => {
+      const { weight, runsMax } = this.#trustIn(member.worker)
+      const { trust } = member
+      if (weight === trust.weight && runsMax === trust.runsMax) return []
+      this.#version++
+      member.trust = { weight, runsMax }
+      member.weight = this.#weightOf(member)
+      this.#tell(member)
+      return runsMax > trust.runsMax ? [member.worker.id] : []
+    })
+  }
+
+  /** The least that is thought of it with any of its models: it is one machine in one pair of hands. */
+  #trustIn({ id, offers }: RosterWorker): Trust {
+    if (!this.#trustOf) return alike
+    let { weight, runsMax } = alike
+    for (const { name } of offers) {
+      const trust = this.#trustOf(id, name)
+      weight = Math.min(weight, trust.weight)
+      runsMax = Math.min(runsMax, trust.runsMax)
+    }
+    return { weight, runsMax }
   }
 
   /** A run ended there. Failures count until one succeeds. */
@@ -96,16 +141,18 @@ export class Roster {
     return demandsPayer(this.#members.get(id)?.worker)
   }
 
-  #weightOf({ worker, failures }: Member): number {
+  #weightOf({ worker, failures, trust }: Member): number {
     const measured = worker.tokensPerSecond / worker.slots
     if (measured > 0) this.#typical += (measured - this.#typical) / 16
     const speed = measured > 0 ? measured : this.#typical
-    return Math.min(1, Math.max(0.001, speed / fastTokensPerSecond)) / 2 ** failures
+    const share = Math.min(1, Math.max(0.001, speed / fastTokensPerSecond)) / 2 ** failures
+    return share * Math.max(leastTrust, trust.weight)
   }
 
-  #tell({ worker, offers, weight }: Member): void {
-    const { id, slots, draining } = worker
-    this.#index.upsert({ id: id satisfies WorkerId, slots, draining, offers, weight })
+  #tell({ worker, offers, weight, trust }: Member): void {
+    const barred = trust.runsMax < 1 || trust.weight <= 0
+    const slots = Math.max(1, Math.min(worker.slots, trust.runsMax))
+    this.#index.upsert({ id: worker.id satisfies WorkerId, slots, draining: worker.draining || barred, offers, weight })
   }
 }
 

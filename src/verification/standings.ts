@@ -79,6 +79,8 @@ export interface StandingsOptions {
   /** Whether it is the pool's own worker, its reference engine: no newcomer, and never short of work. */
   readonly isOwn?: (workerId: string) => boolean
   readonly onProblem?: (error: unknown) => void
+  /** Standings of a worker, or of all, were read anew. */
+  readonly onRead?: (workerId: string | undefined) => void
 }
 
 /** Its verdicts get no second opinion before they count, so a verifier's charts expect the noise of a first look. */
@@ -216,6 +218,7 @@ export class Standings implements Disposable {
     const there = new Set(rows.map(nameOf))
     for (const name of this.#known.keys()) if (name.startsWith(prefix) && !there.has(name)) this.#known.delete(name)
     for (const row of rows) this.#known.set(nameOf(row), knownOf(row, this.#profile))
+    this.#o.onRead?.(workerId)
   }
 }
 
