@@ -53,10 +53,7 @@ function parsed(line: string): { id?: unknown; op?: unknown; input?: unknown } |
 
 /** Every operation, by name. */
 export async function loadOperations(): Promise<Operations> {
-  const [{ logOps, protocolOps, signedOps }, { transportOps }, { verificationOps }] = await Promise.all([
-    import('#protocol'),
-    import('#transport'),
-    import('#verification'),
-  ])
-  return { ...protocolOps, ...logOps, ...signedOps, ...transportOps, ...verificationOps }
+  const [{ logOps, protocolOps, signedOps }, { federationOps }, { transportOps }, { verificationOps }] =
+    await Promise.all([import('#protocol'), import('#federation'), import('#transport'), import('#verification')])
+  return { ...protocolOps, ...logOps, ...signedOps, ...transportOps, ...federationOps, ...verificationOps }
 }

@@ -1,0 +1,111 @@
+import { isIP } from 'node:net'
+import { z } from 'zod'
+import { acceptPublicKey, identityFromSeed, sha256 } from '#crypto'
+import { type ConformanceOp, conformanceOp, hexSchema, type OpResult, parsePoolId, refused } from '#protocol'
+import { signEnvelope } from './envelope.ts'
+import { checkPeerUrl } from './peer-url.ts'
+import { readEnvelope } from './read-envelope.ts'
+import { type KnownKey, isFresh, verifyEnvelope, whyNotHeard } from './verify-envelope.ts'
+
+const poolId = z.string().transform((text, context) => {
+  const id = parsePoolId(text)
+  if (!id) context.addIssue('64 lowercase hex digits')
+  return id ?? z.NEVER
+})
+const base64 = z.base64('padded standard base64').transform((text) => Buffer.from(text, 'base64'))
+const bytes32 = hexSchema.refine((bytes) => bytes.length === 32, '32 bytes')
+
+const signSchema = z.strictObject({
+  seed: bytes32,
+  version: z.literal([1, 2]),
+  audience: poolId,
+  method: z.string(),
+  target: z.string(),
+  content_type: z.string().default(''),
+  body: base64,
+  timestamp: z.int().min(0),
+  nonce: z.string(),
+  hop: z.int().min(0).optional(),
+  chain: z.array(z.string()).max(8).optional(),
+})
+
+function sign({ seed, content_type, hop, chain, ...rest }: z.infer<typeof signSchema>): OpResult {
+  const way = { ...(hop === undefined ? {} : { hop }), ...(chain ? { chain } : {}) }
+  const { headers, signedBytes } = signEnvelope(identityFromSeed(seed), { ...rest, contentType: content_type, ...way })
+  return { ok: true, output: { headers, signed_sha256: sha256(signedBytes).toString('hex') } }
+}
+
+const verifySchema = z.strictObject({
+  self: poolId,
+  /** Milliseconds. */
+  now: z.int().min(0),
+  known: z
+    .array(
+      z.strictObject({
+        public_key: bytes32,
+        revoked: z.boolean().default(false),
+        spoke_v2: z.boolean().default(false),
+      }),
+    )
+    .max(1_000),
+  seen: z
+    .array(z.strictObject({ sender: z.string(), nonce: z.string() }))
+    .max(1_000)
+    .default([]),
+  request: z.strictObject({
+    method: z.string(),
+    target: z.string(),
+    headers: z.array(z.tuple([z.string(), z.string()])).max(200),
+    body: base64,
+  }),
+})
+
+type VerifyInput = z.infer<typeof verifySchema>
+
+/** The receiver of a pool in its order, with the list of nonces given instead of kept. */
+function verify({ self, now, known, seen, request }: VerifyInput): OpResult {
+  const read = readEnvelope(request)
+  if (!read.ok) return no(read.code)
+  const { envelope } = read
+  if (!isFresh(envelope, now)) return no('not_fresh')
+  const entry = known.find(({ public_key }) => sha256(public_key).toString('hex') === envelope.sender)
+  if (entry && !acceptPublicKey(entry.public_key).ok) return no('key_refused')
+  const key: KnownKey | undefined = entry && { key: entry.public_key, revoked: entry.revoked, spokeV2: entry.spoke_v2 }
+  const unheard = whyNotHeard(envelope, key)
+  if (unheard) return no(unheard.code)
+  const verified = verifyEnvelope(envelope, key, self)
+  if (!verified.ok) return no(verified.code)
+  if (seen.some((one) => one.sender === envelope.sender && one.nonce === envelope.nonce)) return no('replayed')
+  const { sender, version, hop } = envelope
+  return { ok: true, output: { sender, version, hop, request_hash: verified.requestHash.toString('hex') } }
+}
+
+const no = (code: string) => refused(code, 'The envelope is refused.')
+
+const cidr = z.string().refine((text) => {
+  const [address = '', bits = '', ...more] = text.split('/')
+  const family = isIP(address)
+  return family > 0 && more.length === 0 && /^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128)
+}, 'a range in CIDR notation')
+
+const urlSchema = z.strictObject({
+  url: z.string(),
+  /** What the name resolved to; left out: not asked yet. */
+  resolved: z.array(z.string()).max(64).optional(),
+  http_hosts: z.array(z.string()).max(64).default([]),
+  private_ranges: z.array(cidr).max(64).default([]),
+})
+
+function checkUrl({ url, resolved, http_hosts, private_ranges }: z.infer<typeof urlSchema>): OpResult {
+  const checked = checkPeerUrl(url, { httpHosts: http_hosts, privateRanges: private_ranges }, resolved)
+  if (!checked.ok) return refused(checked.code, 'The URL may not be called.')
+  const { origin, host, addresses } = checked
+  return { ok: true, output: { origin, host, addresses: addresses ?? null } }
+}
+
+/** Operations of federation; docs/reference/conformance.md shows an example of each. */
+export const federationOps: Readonly<Record<string, ConformanceOp>> = {
+  'envelope.sign': conformanceOp(signSchema, sign),
+  'envelope.verify': conformanceOp(verifySchema, verify),
+  'peerurl.check': conformanceOp(urlSchema, checkUrl),
+}
