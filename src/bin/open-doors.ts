@@ -4,6 +4,7 @@ import { isLoopback, packageVersion, type Settings } from '#config'
 import { findReceipt } from '#jobs'
 import { type Ledger, ledgerStage, transferLeaf } from '#ledger'
 import { part } from '#storage'
+import { TrustLogs } from '#verification'
 import { openWorkerDoor } from './admit-workers.ts'
 import { closeServer, inviteUrl, listen, listenForOwnWorker } from './listen.ts'
 import type { Ground, Rooms } from './open-rooms.ts'
@@ -82,6 +83,7 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
     admin: {
       identity,
       workers,
+      trustLogs: new TrustLogs(database),
       inviteUrl,
       database: settings.databaseUrl === undefined ? 'embedded' : 'external',
       queueMax: settings.queueMax,

@@ -1,4 +1,5 @@
 import type { Identity } from '#identity'
+import type { TrustLogs } from '#verification'
 import type { Workers } from '#workers'
 
 /** What administration needs besides the rest of the API. */
@@ -33,6 +34,7 @@ export interface AdminDeps {
     | 'showWorker'
   >
   readonly workers: Pick<Workers, 'list' | 'show' | 'drain'>
+  readonly trustLogs: Pick<TrustLogs, 'verifications' | 'reputation'>
   /** Where invited workers will find this pool; known once it listens. */
   readonly inviteUrl: () => string
   /** `embedded` or `external`. */

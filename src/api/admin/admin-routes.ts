@@ -11,6 +11,7 @@ import { ledgerRoutes } from './ledger.ts'
 import { offeredModelRoutes } from './models.ts'
 import { priceRoutes } from './prices.ts'
 import { statusRoute } from './status.ts'
+import { trustLogRoutes } from './trust-logs.ts'
 import { userRoutes } from './users.ts'
 import { workerRoutes } from './workers.ts'
 
@@ -30,6 +31,7 @@ export function adminRoutes(deps: Needs, limits: ApiLimits, counts: RequestCount
     ...adminKeyRoutes(admin, limits),
     ...inviteRoutes(admin, deps.poolId, now, limits),
     ...workerRoutes(admin, now, limits),
+    ...trustLogRoutes(admin, limits),
     ...offeredModelRoutes(deps.models),
     ...jobRoutes(deps.jobs, limits),
     ...ledgerRoutes(money, runtime, limits),

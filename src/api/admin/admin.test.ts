@@ -5,6 +5,7 @@ import { Identity, parseInvite } from '#identity'
 import type { WorkerId } from '#protocol'
 import { systemRuntime } from '#runtime'
 import { Workers } from '#workers'
+import { TrustLogs } from '#verification'
 import { ApiDouble, toyDigest } from '../../testkit/api-double.ts'
 import { RawWorker } from '../../testkit/raw-worker.ts'
 import { sessionPair } from '../../testkit/session-pair.ts'
@@ -23,6 +24,7 @@ beforeAll(async () => {
     authenticate: (key) => identity.authenticate(key),
     admin: {
       identity,
+      trustLogs: new TrustLogs(db.database),
       workers,
       inviteUrl: () => 'https://pool.example',
       database: 'embedded',
@@ -233,6 +235,32 @@ describe('workers', () => {
     expect(parsed).toMatchObject({ ok: true, invite: { url: 'https://pool.example', poolId: 'cd'.repeat(32) } })
     expect(Date.parse(body.worker_expires_at)).toBeGreaterThan(Date.now() + 29 * 86_400_000)
   })
+})
+
+test('an auditor reads which answers were looked at, and how that left the workers', async () => {
+  const [ann, bob] = ['a'.repeat(64), 'b'.repeat(64)]
+  for (const [n, worker] of [ann, bob, ann].entries()) {
+    await db.sql`
+      insert into checks (id, job_id, choice, attempt, worker_id, model, epoch, q_ppm, reason, state, waived, verifier, score, owed_at, ended_at)
+      values (${`00000000-0000-7000-8000-00000000000${n}`}, ${systemRuntime.uuid()}, 0, 0, ${worker}, 'demo', 490000, 30000, 'sampled',
+              ${n === 2 ? 'waived' : 'clean'}, ${n === 2 ? 'no_verifier' : null}, ${bob}, 0.125, now(), now())`
+  }
+  await db.sql`
+    insert into standings (worker_id, model, duty, phase, clean, heights, posterior_clean, posterior_hits, accusers, changed_at)
+    values (${ann}, 'demo', 'serve', 'trusted', 700, '{0,0,1500000}', 199, 0, '{}', now()),
+           (${ann}, 'demo', 'verify', 'frozen', 3, '{0,0,0}', 3, 0, ${[bob]}::text[], now())`
+  const first = await ask('GET', '/inference_verifications?limit=2')
+  expect(first.body).toMatchObject({
+    has_more: true,
+    data: [{ worker: ann, q_ppm: 30_000, score: 0.125 }, { worker: bob }],
+  })
+  const hers = await ask('GET', `/inference_verifications?worker=${ann}&after=${first.body.data[0].id}`)
+  expect(hers.body).toMatchObject({ has_more: false, data: [{ state: 'waived', waived: 'no_verifier' }] })
+  const { data } = (await ask('GET', `/worker_reputation?worker=${ann}&limit=1`)).body
+  expect(data).toMatchObject([{ duty: 'serve', phase: 'trusted', clean: 700, heights: [0, 0, 1_500_000] }])
+  expect(data[0].weight).toBeCloseTo(0.985, 2)
+  const next = (await ask('GET', `/worker_reputation?worker=${ann}&after=${encodeURIComponent(data[0].id)}`)).body.data
+  expect(next).toMatchObject([{ duty: 'verify', phase: 'frozen', weight: 0, accusers: [bob] }])
 })
 
 test('invites and operators are listed, tokens are not', async () => {

@@ -5,6 +5,7 @@ import { packageRoot } from '#config'
 import { Identity, mayActAs, poolItself, type Role, roles } from '#identity'
 import { systemRuntime } from '#runtime'
 import { Workers } from '#workers'
+import { TrustLogs } from '#verification'
 import { ApiDouble } from '../../testkit/api-double.ts'
 import { type TestDatabase, testDatabase } from '../../testkit/test-database.ts'
 
@@ -34,6 +35,7 @@ beforeAll(async () => {
     authenticate: (key) => identity.authenticate(key),
     admin: {
       identity,
+      trustLogs: new TrustLogs(db.database),
       workers,
       inviteUrl: () => 'https://pool.example',
       database: 'embedded',

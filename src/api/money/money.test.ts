@@ -6,6 +6,7 @@ import { Identity, poolItself } from '#identity'
 import { auditAccountKeys, auditAuthorisations, auditPrices, transferLeaf } from '#ledger'
 import { encodeMessage, encodeSigned, type Grant, signBatch, type Transfer } from '#protocol'
 import { systemRuntime } from '#runtime'
+import { TrustLogs } from '#verification'
 import { ApiDouble } from '../../testkit/api-double.ts'
 import { SmallTill } from '../../testkit/small-till.ts'
 import { type TestDatabase, testDatabase } from '../../testkit/test-database.ts'
@@ -35,7 +36,15 @@ beforeAll(async () => {
   api = await ApiDouble.open({
     poolId: till.poolId,
     authenticate: (key) => identity.authenticate(key),
-    admin: { identity, workers, inviteUrl: () => '', database: 'embedded', queueMax: 1, warnings: () => [] },
+    admin: {
+      identity,
+      trustLogs: new TrustLogs(db.database),
+      workers,
+      inviteUrl: () => '',
+      database: 'embedded',
+      queueMax: 1,
+      warnings: () => [],
+    },
     money: till.money,
   })
   await identity.addAdminKey({ name: 'ada', publicKey: admin.publicKey }, poolItself)

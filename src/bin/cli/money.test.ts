@@ -6,6 +6,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { packageRoot } from '#config'
 import { Identity, poolItself } from '#identity'
 import { systemRuntime } from '#runtime'
+import { TrustLogs } from '#verification'
 import { ApiDouble } from '../../testkit/api-double.ts'
 import { SmallTill } from '../../testkit/small-till.ts'
 import { type TestDatabase, testDatabase } from '../../testkit/test-database.ts'
@@ -23,7 +24,15 @@ beforeAll(async () => {
   api = await ApiDouble.open({
     poolId: till.poolId,
     authenticate: (key) => identity.authenticate(key),
-    admin: { identity, workers: noWorkers, inviteUrl: () => '', database: 'embedded', queueMax: 1, warnings: () => [] },
+    admin: {
+      identity,
+      trustLogs: new TrustLogs(db.database),
+      workers: noWorkers,
+      inviteUrl: () => '',
+      database: 'embedded',
+      queueMax: 1,
+      warnings: () => [],
+    },
     money: till.money,
     prices: async () => ({ pool_id: till.poolId, pool_key: '', prices: [] }),
   })

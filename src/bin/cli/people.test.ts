@@ -8,6 +8,7 @@ import { identityFromSeed } from '#crypto'
 import { Identity, poolItself, type Role } from '#identity'
 import { systemRuntime } from '#runtime'
 import { Workers } from '#workers'
+import { TrustLogs } from '#verification'
 import { ApiDouble } from '../../testkit/api-double.ts'
 import { type TestDatabase, testDatabase } from '../../testkit/test-database.ts'
 import { loadAdminKey } from '../admin-key-file.ts'
@@ -25,7 +26,15 @@ beforeAll(async () => {
   const inviteUrl = () => 'https://pool.example'
   api = await ApiDouble.open({
     authenticate: (key) => identity.authenticate(key),
-    admin: { identity, workers, inviteUrl, database: 'embedded', queueMax: 1, warnings: () => [] },
+    admin: {
+      identity,
+      trustLogs: new TrustLogs(db.database),
+      workers,
+      inviteUrl,
+      database: 'embedded',
+      queueMax: 1,
+      warnings: () => [],
+    },
   })
 })
 afterAll(async () => {

@@ -50,6 +50,8 @@ export function workersCommand(): Command {
     .addCommand(renewCommand())
     .addCommand(actCommand('revoke', 'end its session within a second and refuse its key from now on'))
     .addCommand(drainCommand())
+    .addCommand(verificationsCommand())
+    .addCommand(reputationCommand())
   return withExamples(group, [
     ['lichen workers ls', 'who is here'],
     ['lichen workers approve 3fa9c1', 'six digits of the id are enough where only one worker has them'],
@@ -83,6 +85,93 @@ function workerLine(worker: WorkerRow): string[] {
     speed,
     models,
   ]
+}
+
+interface VerificationRow {
+  readonly id: string
+  readonly job: string
+  readonly worker: string
+  readonly model: string
+  readonly reason: string
+  readonly state: string
+  readonly waived: string | null
+  readonly verifier: string | null
+  readonly score: number | null
+  readonly owed_at: string
+}
+
+interface ReputationRow {
+  readonly id: string
+  readonly worker: string
+  readonly model: string
+  readonly duty: string
+  readonly phase: string
+  readonly clean: number
+  readonly heights: readonly number[]
+  readonly weight: number
+}
+
+/** The id in full of the worker that is meant; all workers when none is named. */
+async function queryOf(client: PoolClient, id: string | undefined): Promise<string> {
+  return id === undefined ? '' : `?worker=${(await client.json<WorkerRow>('GET', routeOf(id))).id}`
+}
+
+function verificationsCommand(): Command {
+  const command = new Command('verifications')
+    .description('the log inference_verifications: which answers were looked at, by whom, and what came of it')
+    .argument('[id]', idText)
+    .action(async (id: string | undefined, options: { json?: boolean }, self: Command) => {
+      const client = new PoolClient(await settingsOf(self))
+      const data = await client.all<VerificationRow>(`/v1/admin/inference_verifications${await queryOf(client, id)}`)
+      print(options.json === true, { object: 'list', data }, () =>
+        data.length === 0
+          ? 'No answer was owed a look yet.'
+          : table(
+              ['OWED', 'WORKER', 'MODEL', 'WHY', 'STATE', 'VERIFIER', 'SCORE', 'JOB'],
+              data.map((row) => [
+                row.owed_at,
+                row.worker.slice(0, 12),
+                row.model,
+                row.reason,
+                row.waived === null ? row.state : `${row.state}: ${row.waived}`,
+                row.verifier?.slice(0, 12) ?? '',
+                row.score?.toFixed(3) ?? '',
+                row.job,
+              ]),
+            ),
+      )
+    })
+  return withExamples(withSettings(command, ['client']), [
+    ['lichen workers verifications', 'of all workers, oldest first'],
+    ['lichen workers verifications 3fa9c1 --json', 'of one, for a script'],
+  ])
+}
+
+function reputationCommand(): Command {
+  const command = new Command('reputation')
+    .description('the log worker_reputation: how each worker stands with each model')
+    .argument('[id]', idText)
+    .action(async (id: string | undefined, options: { json?: boolean }, self: Command) => {
+      const client = new PoolClient(await settingsOf(self))
+      const data = await client.all<ReputationRow>(`/v1/admin/worker_reputation${await queryOf(client, id)}`)
+      print(options.json === true, { object: 'list', data }, () =>
+        data.length === 0
+          ? 'No worker has been looked at yet.'
+          : table(
+              ['WORKER', 'MODEL', 'DUTY', 'PHASE', 'CLEAN', 'CHARTS', 'WEIGHT'],
+              data.map((row) => [
+                row.worker.slice(0, 12),
+                row.model,
+                row.duty,
+                row.phase,
+                String(row.clean),
+                row.heights.map((height) => (height / 1e6).toFixed(1)).join(' '),
+                row.weight.toFixed(3),
+              ]),
+            ),
+      )
+    })
+  return withExamples(withSettings(command, ['client']), [['lichen workers reputation', 'of all workers']])
 }
 
 function showCommand(): Command {
