@@ -7,6 +7,7 @@ import type { AdminDeps } from './admin/admin-deps.ts'
 import type { ApiLimits } from './limits.ts'
 import type { MoneyDeps } from './money/money-deps.ts'
 import type { ModelDirectory } from './openai/model-directory.ts'
+import type { Tiers } from './openai/tiers.ts'
 
 /** Who holds an API key, and what it may. */
 export interface Client extends Payer {
@@ -40,6 +41,8 @@ export interface ApiDeps {
   readonly isOwner: (key: string) => boolean
   readonly jobs: Pick<Jobs, 'accept' | 'idempotent' | 'list' | 'show' | 'load'>
   readonly models: ModelDirectory
+  /** Models that stand in for each other, and whether they do. */
+  readonly tiers?: Tiers | undefined
   /** A job's receipt; undefined when there is no such job. */
   readonly receipt: (jobId: string) => Promise<FoundReceipt | undefined>
   /** What tokens cost, for everybody who signs orders. */

@@ -64,6 +64,7 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
     isOwner: (key) => pool.isOwner(key),
     jobs,
     models,
+    tiers: settings.tier.length > 0 ? { list: settings.tier, degradation: settings.degradation } : undefined,
     receipt: (jobId) => findReceipt({ sql: database.sql, poolKey, prove }, jobId),
     prices: async () => ({
       pool_id: pool.poolId,
@@ -87,7 +88,7 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
       inviteUrl,
       database: settings.databaseUrl === undefined ? 'embedded' : 'external',
       queueMax: settings.queueMax,
-      warnings: () => warningsOf(settings),
+      warnings: () => [...warningsOf(settings), ...tierWarnings(settings, models)],
     },
     money: {
       ledger,
@@ -125,6 +126,17 @@ function scrape({ metrics, workers, jobs }: Ground & Rooms): Promise<string> {
   metrics.set('lichen_worker_slots', { state: 'busy' }, busy)
   metrics.set('lichen_worker_slots', { state: 'free' }, Math.max(0, slots - busy))
   return metrics.text()
+}
+
+/** What would be missed next: a tier that is down, or one that hangs on a single worker. */
+function tierWarnings({ tier }: Settings, offered: Pick<Rooms['models'], 'workersWith'>): string[] {
+  return tier.flatMap(({ name, models }) => {
+    const workers = offered.workersWith(models)
+    if (workers > 1) return []
+    return workers === 1
+      ? [`Tier ${name} hangs on one worker: add another that lends ${models.join(' or ')}.`]
+      : [`Tier ${name} is down: no worker lends ${models.join(' or ')}.`]
+  })
 }
 
 function warningsOf({ host, insecureBind, tlsCert, behindTlsProxy }: Settings): string[] {

@@ -128,6 +128,19 @@ export const network: Kind<string> = {
 }
 
 /** Several: separated by commas in the environment, an array in `lichen.toml`, a flag that may be repeated. */
+/** `small=moss|fern`: a tier's name, and its models, preferred ones first. */
+export const tier: Kind<{ readonly name: string; readonly models: readonly string[] }> = {
+  placeholder: 'name=model|model',
+  parse: (value) => {
+    const [name = '', models = '', ...more] = value.split('=')
+    const names = models.split('|')
+    if (name === '' || more.length > 0 || names.includes(''))
+      throw new Wrong('must be a name and models: name=model|model')
+    return { name, models: names }
+  },
+  show: ({ name, models }) => `${name}=${models.join('|')}`,
+}
+
 export const listOf = <T>(kind: Kind<T>): Kind<readonly T[]> => ({
   placeholder: kind.placeholder,
   parse: (value, base) => value.split(',').map((part) => kind.parse(part.trim(), base)),

@@ -1,6 +1,19 @@
 import os from 'node:os'
 import path from 'node:path'
-import { duration, file, integer, type Kind, listOf, network, oneOf, text, url, urlOrAuto, yesNo } from './kinds.ts'
+import {
+  duration,
+  file,
+  integer,
+  type Kind,
+  listOf,
+  network,
+  oneOf,
+  text,
+  tier,
+  url,
+  urlOrAuto,
+  yesNo,
+} from './kinds.ts'
 
 /** Which commands take the setting as a flag. */
 type Program = 'all' | 'pool' | 'worker' | 'client'
@@ -128,6 +141,14 @@ export const settingsTable = {
   holdPayments: withDefault(integer(0, 1_000_000), 200, {
     programs: ['pool'],
     doc: 'The worker’s latest payments that are held however old they are. A pool for which cheating would pay does not start.',
+  }),
+  tier: withDefault(listOf(tier), [], {
+    programs: ['pool'],
+    doc: 'Models that may stand in for each other, small tiers first. May be given several times.',
+  }),
+  degradation: withDefault(oneOf(['never', 'down', 'up', 'any']), 'never', {
+    programs: ['pool'],
+    doc: 'Who answers in place of a model that nobody offers now: its own tier, then smaller ones, larger ones, or both.',
   }),
   queueMax: withDefault(integer(0, 1_000_000), 1_024, {
     programs: ['pool'],

@@ -40,6 +40,13 @@ export class OfferedModels implements ModelDirectory {
     return this.#offers.size
   }
 
+  /** Workers that offer at least one of these now. */
+  workersWith(names: readonly string[]): number {
+    let count = 0
+    for (const offers of this.#offers.values()) if (offers.some(({ name }) => names.includes(name))) count++
+    return count
+  }
+
   /** The worker is here, or something about it changed. */
   put(worker: OfferingWorker): void {
     const offers = worker.draining ? [] : worker.offers

@@ -2,11 +2,13 @@ import type { IdempotencyClaim, Replay } from '#jobs'
 import { jobsLimits, NotAccepted } from '#jobs'
 import {
   decodeOrderHeader,
+  type FeatureNeed,
   featuresNeeded,
   type OpenAiKind,
   type OpenAiRequests,
   type OrderHeader,
   PoolError,
+  parseModelName,
   parseOpenAiRequest,
 } from '#protocol'
 import type { ApiDeps, Client } from '../deps.ts'
@@ -16,10 +18,11 @@ import type { AnswerHouse, Exchange } from './answer.ts'
 import type { AnswerRoute } from './answer-route.ts'
 import { budgetHeaders } from './budget-headers.ts'
 import { type ChosenModel, chooseModel } from './choose-model.ts'
+import { standInFor } from './tiers.ts'
 import { toAcceptedRequest } from './to-accepted-request.ts'
 import { wishesOf } from './wishes.ts'
 
-type Needs = Pick<ApiDeps, 'jobs' | 'models' | 'runtime' | 'log'>
+type Needs = Pick<ApiDeps, 'jobs' | 'models' | 'runtime' | 'log' | 'tiers'>
 
 /** One request for computed work, as its door has let it in. */
 export interface Asked {
@@ -48,14 +51,18 @@ export async function serveAnswer<K extends OpenAiKind>(
   if (!parsed.ok) throw PoolError.from(parsed.refusal)
   const { request } = parsed
   const needs = featuresNeeded(route.kind, request)
-  const model = chooseModel(deps.models, request.model, asked.client.models ?? undefined, needs)
+  const allowed = asked.client.models ?? undefined
+  const standIn = asked.order === undefined ? standInOf(deps, request.model, allowed, needs) : undefined
+  const served = standIn ?? request.model
+  const model = chooseModel(deps.models, served, allowed, needs)
   const order = asked.order === undefined ? undefined : orderOf(asked.order)
   const wishes = wishesOf(route.kind, request, { ...asked, order })
   const claim = asked.key === undefined ? undefined : await claimKey(deps, route, asked, asked.key, request)
   if (claim && 'body' in claim) return replay(house, asked.exchange, claim)
   const { client, body } = asked
-  const exchange = claim ? { ...asked.exchange, claim } : asked.exchange
-  const answer = openAnswer(deps, house, route, exchange, request, model)
+  const headers = standIn === undefined ? asked.exchange.headers : [...asked.exchange.headers, servedHeader, standIn]
+  const exchange = { ...asked.exchange, headers, claim }
+  const answer = openAnswer(deps, house, route, exchange, request, { ...model, served })
   const accepted = toAcceptedRequest(route.kind, request, {
     body,
     key: client,
@@ -75,6 +82,20 @@ export async function serveAnswer<K extends OpenAiKind>(
   }
 }
 
+const servedHeader = 'x-lichen-served-model'
+
+/** Another model, where nobody offers the one that is asked for. A payer who has signed for it, or pinned its file, gets that or nothing. */
+function standInOf(
+  { models, tiers }: Needs,
+  asked: string,
+  allowed: readonly string[] | undefined,
+  needs: readonly FeatureNeed[],
+): string | undefined {
+  if (!tiers || models.find(asked) || (allowed && !allowed.includes(asked))) return undefined
+  const { name, digest } = parseModelName(asked)
+  return digest === undefined ? standInFor(name, tiers, models, allowed, needs) : undefined
+}
+
 function orderOf(header: string): OrderHeader {
   const parsed = decodeOrderHeader(header)
   if (!parsed.ok) throw PoolError.from(parsed.refusal)
@@ -87,11 +108,11 @@ function openAnswer<K extends OpenAiKind>(
   route: AnswerRoute<K>,
   exchange: Exchange,
   request: OpenAiRequests[K],
-  model: ChosenModel,
+  model: ChosenModel & { readonly served: string },
 ) {
   const created = Math.floor(deps.runtime.now() / 1_000)
   return route.answer(house, exchange, request, (handle) => {
-    return { jobId: handle.id, created, model: request.model, fingerprint: model.fingerprint }
+    return { jobId: handle.id, created, model: model.served, fingerprint: model.fingerprint }
   })
 }
 
