@@ -11,6 +11,7 @@ import { DueActs } from './due-acts.ts'
 import type { Epochs } from './epochs.ts'
 import { transcriptLabel } from './intake.ts'
 import type { Look } from './judge-look.ts'
+import { KnownPace, knownBadOf } from './known-later.ts'
 import { verificationLimits } from './limits.ts'
 import { type LookPurpose, lookAt } from './look-at.ts'
 import { pick, type Sample, transcriptOf } from './sampling.ts'
@@ -58,6 +59,13 @@ interface Ending {
   readonly by: readonly string[]
 }
 
+/** For whom a known answer is meant, and by which check it was drawn. */
+interface KnownWish {
+  readonly check: OwedCheck
+  readonly sample: Sample
+  readonly verifier: Candidate
+}
+
 /** Not now: nobody is there who could. */
 class Later extends Error {
   readonly waived: string
@@ -80,6 +88,9 @@ export class Checker implements AsyncDisposable {
   readonly #sql: Sql
   readonly #instance: string
   readonly #running = new Set<Promise<void>>()
+  readonly #sending = new Set<Promise<void>>()
+  readonly #pace: KnownPace
+  #knownWaiting = 0
   readonly #stop = new AbortController()
   readonly #acts: DueActs
   readonly #tribunals: Tribunals
@@ -92,6 +103,7 @@ export class Checker implements AsyncDisposable {
     this.#o = options
     this.#sql = options.database.sql
     this.#instance = options.runtime.uuid()
+    this.#pace = new KnownPace(() => options.runtime.randomBytes(4).readUInt32BE(0) / 2 ** 32)
     const tools = { ...options, look: this.#look, transcript: (check: OwedCheck) => this.#transcript(check) }
     this.#tribunals = new Tribunals({
       ...tools,
@@ -118,7 +130,7 @@ export class Checker implements AsyncDisposable {
     this.#timer?.cancel()
     this.#stop.abort(new Error('the pool is stopping'))
     await this.#looking
-    await Promise.all(this.#running)
+    await Promise.all([...this.#running, ...this.#sending])
   }
 
   async #lookAround(): Promise<void> {
@@ -178,7 +190,22 @@ export class Checker implements AsyncDisposable {
        where id = ${check.id} and instance = ${this.#instance} and ended_at is null`
   }
 
+  /** A known answer goes out later, beside the others. */
+  #sendLater(wish: KnownWish): void {
+    if (this.#knownWaiting >= verificationLimits.knownWaitingMax) return
+    this.#knownWaiting++
+    this.#o.runtime.after(this.#pace.delayMs(), () => {
+      this.#knownWaiting--
+      if (this.#stop.signal.aborted) return
+      const sent = this.#sendKnown(wish)
+        .catch((error: unknown) => this.#o.events.problem?.(error, 'a known answer'))
+        .then(() => void this.#sending.delete(sent))
+      this.#sending.add(sent)
+    })
+  }
+
   async #check(check: OwedCheck): Promise<Ending> {
+    this.#pace.begun(this.#o.runtime.monotonic())
     const answer = await this.#transcript(check)
     if (!answer) return { outcome: 'waived', waived: 'transcript_destroyed', votes: [], by: [] }
     const sample = await this.#sampleOf(check)
@@ -196,7 +223,7 @@ export class Checker implements AsyncDisposable {
       check.reason === 'reference' ? 'reference' : 'first',
       onStage,
     )
-    await this.#sendKnown(check, sample, verifier)
+    if (transcriptOf(sample) !== 'real' && verifier.operator !== 'self') this.#sendLater({ check, sample, verifier })
     if (look.says === 'clean') {
       const votes = [{ verifier: verifier.worker, overruled: false }]
       return { outcome: 'clean', first: verifier, look, votes, by: [verifier.worker] }
@@ -255,12 +282,12 @@ export class Checker implements AsyncDisposable {
   }
 
   /**
-   * With one check in five goes an answer of which the pool knows what to say: this one's own tokens in another order, or
-   * one that the pool's own engine found clean.
+   * For one check in five an answer of which the pool knows what to say, later and as if it were another check: tokens in
+   * another order, or one that the pool's own engine found clean.
    */
-  async #sendKnown(check: OwedCheck, sample: Sample, verifier: Candidate): Promise<void> {
+  async #sendKnown({ check, sample, verifier }: KnownWish): Promise<void> {
     const known = transcriptOf(sample)
-    if (known === 'real' || verifier.operator === 'self') return
+    if (known === 'real') return
     const answer = await this.#knownAnswer(check, known, sample)
     if (!answer) return
     const look = await this.#look(check, answer, sample, verifier, known).catch(() => undefined)
@@ -282,10 +309,7 @@ export class Checker implements AsyncDisposable {
        order by ended_at desc limit 32`
     const picked = rows[rows.length === 0 ? 0 : pick({ ...sample, label: 'canary', n: rows.length })]
     const good = picked && (await this.#transcript(picked))
-    if (known === 'known_good' || !good) return good
-    if (good.tokens.length < 4) return undefined
-    // Each token is one the model knows, in an order it would never have taken.
-    return { ...good, tokens: good.tokens.toReversed() }
+    return known === 'known_good' || !good ? good : knownBadOf(good)
   }
 
   async #end(check: OwedCheck, ending: Ending): Promise<void> {

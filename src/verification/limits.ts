@@ -92,4 +92,10 @@ export const verificationLimits = {
   /** Workers in one round beside one of each class, and classes in it: the largest. */
   kernelRoundMax: 32,
   kernelClassesMax: 8,
+  /** A known answer is sent at random within the time in which so many checks begin, at most so long; so many wait at once. */
+  knownWaitChecksMax: 64,
+  knownWaitMsMax: 21_600_000,
+  knownWaitingMax: 256,
+  /** From a verifier's commitment to the reveal, always: what the pool writes meanwhile must not show. */
+  revealAfterMs: 100,
 } as const

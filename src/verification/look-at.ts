@@ -7,7 +7,7 @@ import { verificationLimits } from './limits.ts'
 import { pickSome, type Sample } from './sampling.ts'
 import type { KeptAnswer } from './transcript.ts'
 import type { VerifierIndex } from './verifier-index.ts'
-import type { Verifiers } from './verifiers.ts'
+import type { LookAsk, Verifiers } from './verifiers.ts'
 
 /** Why an answer is looked at; the verifier is not told. */
 export type LookPurpose = 'first' | 'second' | 'reference' | 'tribunal' | 'window' | 'known_good' | 'known_bad'
@@ -30,49 +30,42 @@ export interface LookWish {
   readonly onStage?: (stage: 'committed' | 'revealed') => Promise<void>
 }
 
-/**
- * Has one verifier look at an answer: it commits, then reveals, and what it says is judged and recorded. Rejects when the
- * verifier goes, refuses or is late; then nothing was said.
- */
+/** Has one verifier look, and puts on record what it says. Rejects when it goes, refuses or is late; then nothing was said. */
 export async function lookAt(tools: LookTools, wish: LookWish, stop: AbortSignal): Promise<Look> {
-  const { sql, runtime, verifiers, index } = tools
-  const { checkId, purpose, by, answer, sample } = wish
-  const { body, tokens } = answer
-  using deadline = deadlineSignal(
-    runtime,
-    2 * verificationLimits.lookMsMax,
-    new Error('the verifier took too long'),
-    stop,
-  )
-  const run = verifiers.check(
-    by.worker,
-    {
-      kind: answer.kind,
-      model: index.nameFor(by.worker, answer.digest ?? '') ?? answer.model,
-      digest: answer.digest,
-      choice: answer.choice,
-      seed: answer.seed,
-      maxTokens: answer.maxTokens,
-      contextTokens: answer.contextTokens,
-      replay: 'prefill',
-      positions: positionsOf(tokens.length, sample),
-      top: 0,
-      deadlineMs: verificationLimits.lookMsMax,
-      body,
-      tokens,
-    },
-    deadline.signal,
-  )
-  const { wire } = await run.committed
-  await wish.onStage?.('committed')
-  const { evidence, bytes } = await run.reveal()
-  await wish.onStage?.('revealed')
-  const look = judgeLook(evidence, answer)
+  const { sql, runtime } = tools
+  const { checkId, purpose, by } = wish
+  const { look, wire, bytes } = await lookThrough(tools, wish, stop)
   await sql`
     insert into looks (id, check_id, purpose, verifier, operator, commitment, evidence, says, why, score, at)
     values (${runtime.uuid()}, ${checkId}, ${purpose}, ${by.worker}, ${by.operator}, ${wire}, ${sha256(bytes)}, ${look.says},
             ${look.why}, ${look.score}, ${runtime.now()}::timestamptz)`
   return look
+}
+
+/** The verifier commits, then reveals, and what it says is judged. `purpose` and `checkId` are not read. */
+export async function lookThrough(
+  { runtime, verifiers, index }: Omit<LookTools, 'sql'>,
+  { by, answer, sample, onStage }: LookWish,
+  stop: AbortSignal,
+): Promise<{ look: Look; wire: Buffer; bytes: Buffer }> {
+  const { lookMsMax, revealAfterMs } = verificationLimits
+  using deadline = deadlineSignal(runtime, 2 * lookMsMax, new Error('the verifier took too long'), stop)
+  const model = index.nameFor(by.worker, answer.digest ?? '') ?? answer.model
+  const run = verifiers.check(by.worker, lookAskOf(answer, model, sample), deadline.signal)
+  const { wire } = await run.committed
+  await Promise.all([onStage?.('committed'), runtime.sleep(revealAfterMs, deadline.signal)])
+  const { evidence, bytes } = await run.reveal()
+  await onStage?.('revealed')
+  return { look: judgeLook(evidence, answer), wire, bytes }
+}
+
+/** The question, in which nothing but request and answer decides: a verifier must not see why it is asked. */
+function lookAskOf(answer: KeptAnswer, model: string, sample: Sample): LookAsk {
+  const { kind, digest, choice, seed, maxTokens, contextTokens, body, tokens } = answer
+  const deadlineMs = verificationLimits.lookMsMax
+  const positions = positionsOf(tokens.length, sample)
+  const how = { replay: 'prefill' as const, positions, top: 0, deadlineMs }
+  return { kind, model, digest, choice, seed, maxTokens, contextTokens, ...how, body, tokens }
 }
 
 /** All positions where they are not too many, else as many as are allowed, picked by the epoch's key. */
