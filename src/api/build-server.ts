@@ -13,6 +13,7 @@ import { hangUp } from '#transport'
 import { adminRoutes } from './admin/admin-routes.ts'
 import type { ApiDeps, Client } from './deps.ts'
 import { Doorkeeper } from './doorkeeper.ts'
+import { federationRoutes } from './federation/federation-routes.ts'
 import { openGate } from './gate.ts'
 import { limitPipelining } from './limit-pipelining.ts'
 import { type ApiLimits, apiLimits } from './limits.ts'
@@ -51,6 +52,7 @@ function allRoutes(
     ...receiptRoutes(deps),
     ...clientMoneyRoutes({ money: deps.money, identity: deps.admin.identity, runtime: deps.runtime }),
     ...logRoutes(deps.logReader),
+    ...federationRoutes(deps.federation),
     ...opsRoutes(deps),
     ...adminRoutes(deps, limits, counts),
   ]
@@ -79,7 +81,7 @@ export function buildServer(handedIn: ApiDeps): FastifyInstance {
     app.route({
       method: route.method,
       url: route.path,
-      bodyLimit: limits.adminBodyBytesMax,
+      bodyLimit: route.bodyBytesMax ?? limits.adminBodyBytesMax,
       onRequest: doorkeeper.hookFor(route.caller),
       handler: (request, reply) => void serveRoute(deps, doorkeeper, route, request, reply),
     })

@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { z } from 'zod'
+import type { RawRequest } from '#federation'
 import type { Actor, Role } from '#identity'
 import type { Client } from './deps.ts'
 
@@ -20,6 +21,8 @@ export interface Notice {
   readonly query?: z.ZodType
   readonly body?: z.ZodType
   readonly reply?: z.ZodType
+  /** Bytes of the body; administration's limit when absent. */
+  readonly bodyBytesMax?: number
   /** 200 unless something is made. */
   readonly status?: 200 | 201
 }
@@ -36,6 +39,12 @@ interface Visit<Query = unknown, Body = unknown> {
   readonly client: Client | undefined
   /** Who acts; nobody in particular where anyone may come. */
   readonly by: Actor
+  /** The request as it came, for those who verify a signature over its bytes. */
+  readonly raw: {
+    readonly request: RawRequest
+    readonly remoteAddress: string | undefined
+    readonly forwardedFor: string | undefined
+  }
   /** `by.actor`, for acts: `owner.key` or `key:<id>`. */
   readonly actor: string
 }

@@ -27,6 +27,7 @@ export async function serveRoute(
       headers: request.headers,
       models: client?.models ?? undefined,
       client,
+      raw: rawOf(request),
       by,
       actor: by.actor,
     })
@@ -38,6 +39,20 @@ export async function serveRoute(
     deps.ended(route.path, status, deps.runtime.monotonic() - since)
   } catch (error) {
     doorkeeper.refuse(error, request, reply, route.path)
+  }
+}
+
+function rawOf({ raw, body }: FastifyRequest) {
+  const headers: [string, string][] = []
+  for (let at = 0; at + 1 < raw.rawHeaders.length; at += 2) {
+    headers.push([raw.rawHeaders[at] ?? '', raw.rawHeaders[at + 1] ?? ''])
+  }
+  const bytes = Buffer.isBuffer(body) ? body : Buffer.alloc(0)
+  const forwarded = raw.headers['x-forwarded-for']
+  return {
+    request: { method: raw.method ?? '', target: raw.url ?? '', headers, body: bytes },
+    remoteAddress: raw.socket.remoteAddress,
+    forwardedFor: Array.isArray(forwarded) ? forwarded.join(',') : forwarded,
   }
 }
 

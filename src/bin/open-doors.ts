@@ -6,6 +6,7 @@ import { type Ledger, ledgerStage, transferLeaf } from '#ledger'
 import { part } from '#storage'
 import { TrustLogs } from '#verification'
 import { openWorkerDoor } from './admit-workers.ts'
+import { openFederation } from './open-federation.ts'
 import { closeServer, inviteUrl, listen, listenForOwnWorker } from './listen.ts'
 import type { Ground, Rooms } from './open-rooms.ts'
 import { removePoolFile, writePoolFile } from './pool-file.ts'
@@ -73,6 +74,7 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
       prices: await tokenPrices(ledger),
     }),
     logReader: transparency.reader,
+    federation: await openFederation(all),
     databaseAnswers: () =>
       database.ping().then(
         () => true,

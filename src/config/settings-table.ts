@@ -134,6 +134,14 @@ export const settingsTable = {
     programs: ['pool'],
     doc: 'Workers of distinct operators that compute an answer with the assurance `required`, and must agree; each is paid.',
   }),
+  federation: withDefault(oneOf(['active', 'observe', 'off']), 'active', {
+    programs: ['pool'],
+    doc: '`observe`: requests of other pools are verified and logged, and nothing comes of them. `off`: they are refused.',
+  }),
+  federationName: withDefault(text('name'), 'a Lichen pool', {
+    programs: ['pool'],
+    doc: 'What other pools see this one as.',
+  }),
   holdEarnings: withDefault(duration(0, 90 * 86_400_000), 86_400_000, {
     programs: ['pool'],
     doc: 'How long a worker’s earnings are held at least, so that they can be taken from one that is convicted.',

@@ -70,6 +70,30 @@ function fields(...list: readonly (string | Buffer)[]): Buffer {
   return Buffer.concat(parts)
 }
 
+/** What an answer of version 2 says: it holds for one request, and only for who asked. */
+export interface AnswerParts {
+  readonly responder: string
+  readonly asker: string
+  /** sha256 of the request's signed bytes. */
+  readonly requestHash: Buffer
+  readonly status: number
+  readonly contentType: string
+  readonly body: Buffer
+}
+
+/** The signed bytes of a whole answer. */
+export function answerBytes(answer: AnswerParts): Buffer {
+  return fields(
+    'lichen-federation-response/2',
+    answer.responder,
+    answer.asker,
+    answer.requestHash,
+    String(answer.status),
+    answer.contentType,
+    sha256(answer.body),
+  )
+}
+
 export interface SignOptions extends SignedParts {
   readonly version: EnvelopeVersion
   /** Whom it is for; version 1 cannot say it. */
@@ -98,4 +122,9 @@ export function signEnvelope(
     ...(version === 2 ? { [envelopeHeaders.version]: '2' } : {}),
   }
   return { headers, signedBytes }
+}
+
+/** What a version 2 peer signs to prove that it is there; no envelope begins so. */
+export function challengeBytes(responder: string, asker: string, challenge: Buffer): Buffer {
+  return fields('lichen-federation-challenge/2', responder, asker, challenge)
 }

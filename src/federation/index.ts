@@ -1,9 +1,12 @@
 /**
  * Federation: how sovereign pools (the seeds' "atoms" of a "molecule") speak with each other.
  *
- * Owns    the signed envelopes of versions 1 and 2 and the rule for URLs that a peer supplies.
- * Imports crypto, protocol. What decides is pure: no clock, no dice, no table, no socket.
+ * Owns    tables peers and nonces; the signed envelopes of versions 1 and 2, their receiver, the rule for URLs that a peer supplies.
+ * Imports crypto, protocol, runtime, storage. What decides is pure: no clock, no dice, no table, no socket.
  * Always  a message counts for nothing before its signature has verified under a key that was accepted; a peer that spoke version 2 is
  *         not heard in version 1; reading bytes from outside never throws.
  */
 export { federationOps } from './conformance.ts'
+export { type Answer, Federation } from './federation.ts'
+export { federationLimits } from './limits.ts'
+export type { RawRequest } from './read-envelope.ts'

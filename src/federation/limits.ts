@@ -14,4 +14,22 @@ export const federationLimits = {
   challengeBytesMax: 64,
   /** The URL of a peer. */
   urlCharsMax: 512,
+  /** Known pools; a stranger beyond is told so. Each costs some hundred bytes in memory. */
+  peersMax: 10_000,
+  /** How soon a change that no notification told of is seen. */
+  peersPollMs: 1_000,
+  /** Requests of one known pool, once its signature holds. */
+  requestsPerMinute: 60,
+  /** Handshakes of strangers from one /24 or /56, before their key is looked at. */
+  strangersPerMinute: 20,
+  /** Signatures that do not hold, from one /24 or /56; beyond, none from there is looked at. */
+  failuresPerMinute: 120,
+  /** Networks that are counted at once. */
+  sourcesMax: 4_096,
+  /** Texts a pool says of itself: its name. */
+  nameCharsMax: 200,
+  /** Capabilities a pool says it has. */
+  capabilitiesMax: 200,
+  /** An answer from the file system whether the kill switch is on; later counts as on. */
+  switchMsMax: 500,
 } as const

@@ -204,6 +204,10 @@ const noAdmin = {
   warnings: () => [],
 } as unknown as ApiDeps['admin'] // identity is missing: tests that administer hand in a real one
 
+const noFederation: ApiDeps['federation'] = {
+  info: async () => ({ status: 503, body: { mode: 'off' }, headers: [] }),
+  answer: async () => ({ status: 503, body: { mode: 'off' }, headers: [] }),
+}
 const noLog = {} as ApiDeps['logReader'] // tests that read the log hand in a real one
 const noMoney = {} as ApiDeps['money'] // so do tests of money
 
@@ -257,6 +261,7 @@ export class ApiDouble implements AsyncDisposable {
       receipt: async () => undefined,
       prices: async () => ({ pool_id: testPool.id, pool_key: testPool.publicKey.toString('base64url'), prices: [] }),
       logReader: noLog,
+      federation: noFederation,
       databaseAnswers: async () => this.databaseUp,
       isStopping: () => this.stopping,
       metrics: async () => 'up 1\n',

@@ -1,0 +1,36 @@
+import { type Answer, federationLimits, type RawRequest } from '#federation'
+import { type Route, route, TextReply } from '../route.ts'
+
+/** Federation, as the doors see it. */
+export interface FederationDoor {
+  info(): Promise<Answer>
+  /** `remoteAddress` and `forwardedFor` of the connection say from which network it came. */
+  answer(request: RawRequest, remoteAddress: string | undefined, forwardedFor: string | undefined): Promise<Answer>
+}
+
+const reply = ({ status, body, headers }: Answer) =>
+  new TextReply('application/json; charset=utf-8', JSON.stringify(body), status, headers)
+
+/** The doors for other pools. Who comes through a signed one is known by the signature over the very bytes of the request. */
+export function federationRoutes(federation: FederationDoor): readonly Route[] {
+  const signed = (path: string, summary: string): Route =>
+    route({
+      method: 'POST',
+      path,
+      caller: 'anyone',
+      summary,
+      bodyBytesMax: federationLimits.bodyBytesMax,
+      handle: async ({ raw }) => reply(await federation.answer(raw.request, raw.remoteAddress, raw.forwardedFor)),
+    })
+  return [
+    route({
+      method: 'GET',
+      path: '/v1/federation/info',
+      caller: 'anyone',
+      summary: 'Who this pool is, to other pools.',
+      handle: async () => reply(await federation.info()),
+    }),
+    signed('/v1/federation/handshake', 'Another pool introduces itself (signed).'),
+    signed('/v1/federation/verify', 'Prove to a known pool that the key is here (signed).'),
+  ]
+}

@@ -1,0 +1,51 @@
+import { stat } from 'node:fs/promises'
+import path from 'node:path'
+import { Federation, federationLimits } from '#federation'
+import type { Runtime } from '#runtime'
+import { clientAddress, parseTrustedProxies, sourceGroup } from '#transport'
+import type { Ground, Rooms } from './open-rooms.ts'
+
+/** Honoured on every pool, whatever its settings. */
+const systemWideSwitch = '/etc/iamine/fed_disable'
+
+/** What other pools find here, behind the files that switch it off. */
+export async function openFederation(all: Ground & Pick<Rooms, 'models'>) {
+  const { settings, runtime, pool, database, models, log, closers } = all
+  const files = [systemWideSwitch, path.join(settings.data, 'fed_disable')]
+  const federation = await Federation.open({
+    database,
+    runtime,
+    poolId: pool.poolId,
+    identity: pool.identity,
+    mode: settings.federation,
+    name: settings.federationName,
+    url: settings.publicUrl ?? '',
+    capabilities: () =>
+      models.list().map(({ name, variants }) => ({
+        model: name,
+        workers: variants.reduce((sum, { workers }) => sum + workers, 0),
+      })),
+    killed: () => anyThere(files, runtime),
+    onHeard: (event) => log.info(event, 'another pool was heard'),
+    onProblem: (error) => log.error({ err: error }, 'the table of peers could not be read'),
+  })
+  closers.add('federation', () => federation[Symbol.dispose]())
+  const trusted = parseTrustedProxies(settings.trustedProxies)
+  return {
+    info: () => federation.info(),
+    answer: (request: Parameters<Federation['answer']>[0], remote: string | undefined, forwarded: string | undefined) =>
+      federation.answer(request, sourceGroup(clientAddress(remote, forwarded, trusted))),
+  }
+}
+
+/** Only "no such file" counts as absent; an error, or no answer in time, as there. */
+async function anyThere(files: readonly string[], runtime: Runtime): Promise<boolean> {
+  const late = new Promise<true>((resolve) => runtime.after(federationLimits.switchMsMax, () => resolve(true)))
+  const looks = files.map((file) =>
+    stat(file).then(
+      () => true,
+      (error: NodeJS.ErrnoException) => error.code !== 'ENOENT',
+    ),
+  )
+  return Promise.race([Promise.all(looks).then((found) => found.includes(true)), late])
+}
