@@ -13,7 +13,9 @@ export function checksOf(job: Job, checks: CheckIntake): Part[] {
   )
   if (segments.length === 0) return []
   const at = job.endedAt ?? job.acceptedAt
-  const unchecked = assurance.given === 'none' ? (assurance.reason ?? 'not_wanted') : null
+  const unwatched = assurance.given === 'none' ? (assurance.reason ?? 'not_wanted') : null
+  // Side by side it is checked by those who computed it; whoever may see no more than they must stays unasked.
+  const unchecked = job.panels && job.privacy !== 'standard' ? 'privacy' : unwatched
   return checks.settle({ jobId: job.id, model: job.request.model, sampling, at, unchecked, segments })
 }
 
@@ -26,6 +28,7 @@ function segmentOf(choice: Choice, attempt: Attempt, place: number): GivenSegmen
     digest,
     statement: statement?.signed.bytes ?? null,
     unfit: whyUnfit(choice, attempt),
+    dissents: dissents(choice),
     answer() {
       const { job } = choice
       const { kind, model, body, maxTokens } = job.request
@@ -42,10 +45,19 @@ function segmentOf(choice: Choice, attempt: Attempt, place: number): GivenSegmen
         finish: job.state === 'cancelled' || attempt.outcome !== 'ended' ? 'cancelled' : (attempt.finish ?? 'stop'),
         promptClaim: attempt.claim?.promptTokens ?? null,
         body,
-        tokens: choice.attempts.slice(0, place + 1).flatMap(({ sent }) => sent.flat()),
+        // A panel's answer is one worker's alone; other attempts go on behind each other.
+        tokens: (choice.panel ? [attempt] : choice.attempts.slice(0, place + 1)).flatMap(({ sent }) => sent.flat()),
       }
     },
   }
+}
+
+/** Of those who computed it side by side, whoever gave another answer than the k who agree; everybody, where nobody could be believed. */
+function dissents(choice: Choice): boolean {
+  const { panel, job, finish } = choice
+  if (!panel) return false
+  if (panel.agreed) return panel.agreed.dissenting.includes(choice)
+  return finish !== undefined && job.code === 'assurance_unavailable'
 }
 
 /** Why a verifier could not make sense of it, as a word. */

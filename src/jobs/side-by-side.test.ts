@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type AssuranceLevel, decodeSigned, verifyReceipt } from '#protocol'
 import { testPool } from '#testkit'
+import type { GivenAnswers } from '../verification/intake.ts'
 import { SmallPool, type SmallPoolOptions } from '../testkit/small-pool.ts'
 import {
   answersIn,
@@ -218,4 +219,32 @@ test('every choice has its own pair', async () => {
     [1, 1],
   ])
   expect(usage.completion).toBe(12)
+})
+
+test('whoever gave another answer than those beside it is looked at in any case, with its own answer only', async () => {
+  const given: GivenAnswers[] = []
+  const sampling = { opening: Buffer.alloc(104), commitment: Buffer.alloc(32) }
+  // Only what jobs ask of it: what is sampled, and what they hand in.
+  const checks = {
+    sample: () => sampling,
+    whyUnchecked: () => undefined,
+    settle: (answers: GivenAnswers) => {
+      given.push(answers)
+      return []
+    },
+  }
+  await using pool = await openPool({ checks: checks as never })
+  const [, liar] = joinAll(pool, { ann13: diesAfter(2), liar13: lies, cid13: answersIn(6), dan13: answersIn(6) })
+  for (let n = 0; n < 8 && given.flatMap(({ segments }) => segments).every(({ dissents }) => !dissents); n++) {
+    const client = await pool.ask(required)
+    expect((await client.ended).texts).toEqual([answer(6)])
+    await pool.receipt(client)
+  }
+  const segments = given.flatMap((one) => one.segments).filter(({ statement }) => statement !== null)
+  expect(segments.filter(({ dissents }) => dissents).map(({ workerId }) => workerId)).toEqual([liar?.id])
+  for (const segment of segments) expect(segment.answer().tokens).toHaveLength(segment.workerId === liar?.id ? 2 : 6)
+  const careful = await pool.ask({ ...required, privacy: 'paranoid' })
+  await careful.ended
+  await pool.receipt(careful)
+  expect(given.at(-1)?.unchecked).toBe('privacy')
 })

@@ -25,6 +25,7 @@ export interface SmallPoolOptions {
   readonly credits?: bigint
   readonly payerSignature?: 'optional' | 'required'
   readonly kernelOf?: JobsOptions['kernelOf']
+  readonly checks?: JobsOptions['checks']
   readonly whyUnchecked?: JobsOptions['whyUnchecked']
   /** Signs; {@link testPool} unless given. */
   readonly pool?: Identity
@@ -79,6 +80,7 @@ export class SmallPool implements AsyncDisposable {
       pricesFor: (model) => pool.ledger.prices.for(model),
       payerSignature: options.payerSignature ?? 'optional',
       ...(options.kernelOf ? { kernelOf: options.kernelOf } : {}),
+      ...(options.checks ? { checks: options.checks } : {}),
       ...(options.whyUnchecked ? { whyUnchecked: options.whyUnchecked } : {}),
       events,
       settings: { noWorkerGraceMs: 300, takeoverGraceMs: 300, ...options.settings },

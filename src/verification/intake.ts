@@ -31,6 +31,8 @@ export interface GivenSegment {
   readonly statement: Buffer | null
   /** Why nobody can look at it, as a word; null: it can be looked at. */
   readonly unfit: string | null
+  /** Others computed the same beside it and gave something else: it is looked at in any case. */
+  readonly dissents?: boolean | undefined
   /** Asked for only when it is checked. */
   answer(): KeptAnswer
 }
@@ -134,6 +136,7 @@ export class CheckIntake {
     if (statement === null) return row('unsigned')
     const sample = { epochKey: epoch.key, statementHash: statement }
     if (selects({ ...sample, qPpm })) return row('sampled')
+    if (segment.dissents) return row('doubt')
     const { phase } = this.#o.standings.of(workerId, job.model)
     if (phase === 'paused' || phase === 'frozen') return row('doubt')
     const { referencePpm } = verificationLimits
