@@ -3,10 +3,10 @@
  * An upward need is a function handed in by a program in `bin`.
  */
 export const floors: readonly (readonly string[])[] = [
-  ['crypto', 'config', 'runtime', 'observability'],
+  ['crypto', 'config', 'runtime'],
   ['protocol'],
   ['storage', 'transport'],
-  ['log'],
+  ['log', 'observability'],
   ['identity', 'artifacts', 'ledger', 'reputation'],
   ['channels', 'federation', 'workers', 'engines', 'sandbox'],
   ['scheduler', 'verification', 'agent'],

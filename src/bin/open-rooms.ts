@@ -5,7 +5,7 @@ import { Identity, type PoolIdentity } from '#identity'
 import { Jobs, jobStages } from '#jobs'
 import { Ledger } from '#ledger'
 import { TransparencyLog } from '#log'
-import type { Log, Metrics, PoolEvents } from '#observability'
+import { EventJournal, type Log, type Metrics, type PoolEvents } from '#observability'
 import type { WorkerId } from '#protocol'
 import type { Runtime } from '#runtime'
 import { type Database, GroupCommit } from '#storage'
@@ -36,6 +36,7 @@ export interface Ground {
 export interface Rooms {
   readonly identity: Identity
   readonly workers: Workers
+  readonly journal: EventJournal
   readonly jobs: Jobs
   readonly models: OfferedModels
   readonly ledger: Ledger
@@ -70,6 +71,12 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
   closers.add('group commit', () => commit[Symbol.asyncDispose]())
   transparency.follow(commit)
   await openBooks({ ledger, commit, transparency, identity, pool, runtime })
+  const journal = new EventJournal({
+    database,
+    runtime,
+    onProblem: (error) => log.warn({ err: error }, 'events wait for the database'),
+  })
+  closers.add('events', () => journal[Symbol.asyncDispose]())
   const models = new OfferedModels(runtime)
   const available = (worker: ConnectedWorker) => {
     models.put(worker)
@@ -80,6 +87,14 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
   const workers = new Workers({
     ...events,
     runtime,
+    connected: (worker) => {
+      events.connected(worker)
+      journal.add('worker_joined', worker.id, { operator: worker.operator, standing: worker.standing })
+    },
+    left: (worker, reason) => {
+      events.left(worker, reason)
+      journal.add('worker_left', worker.id, { operator: worker.operator, reason })
+    },
     onAvailable: available,
     onChanged: available,
     onGone: (id) => {
@@ -149,7 +164,7 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
   closers.add('jobs', () => jobs.close())
   const following = followWorkerKeys(identity, workers, events)
   closers.add('workers’ keys', () => following[Symbol.dispose]())
-  return { identity, workers, jobs, models, ledger, transparency, commit, standings, checks }
+  return { identity, workers, journal, jobs, models, ledger, transparency, commit, standings, checks }
 }
 
 /** What came since the last audit; a history that was changed keeps the pool from starting, or ends it. */

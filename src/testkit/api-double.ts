@@ -195,9 +195,13 @@ export const offerOf = (name: string, features: ModelOffer['features'], digest: 
 
 export const toyDigest = 'ab'.repeat(32)
 
+/** Nothing ever happened. */
+export const noJournal: ApiDeps['admin']['journal'] = { read: async () => [] }
+
 /** A pool whose owner has done nothing: no worker, and no database to administer. */
 const noAdmin = {
   workers: { list: () => [], show: () => ({ worker: undefined, violations: [] }), drain: () => false },
+  journal: noJournal,
   inviteUrl: () => 'http://127.0.0.1:5424',
   database: 'embedded',
   queueMax: 10,

@@ -1,4 +1,5 @@
 import type { Identity } from '#identity'
+import type { EventJournal } from '#observability'
 import type { TrustLogs } from '#verification'
 import type { Workers } from '#workers'
 
@@ -35,6 +36,7 @@ export interface AdminDeps {
   >
   readonly workers: Pick<Workers, 'list' | 'show' | 'drain'>
   readonly trustLogs: Pick<TrustLogs, 'verifications' | 'reputation'>
+  readonly journal: Pick<EventJournal, 'read'>
   /** Where invited workers will find this pool; known once it listens. */
   readonly inviteUrl: () => string
   /** `embedded` or `external`. */

@@ -4,6 +4,7 @@ import type { RequestCounts } from '../request-counts.ts'
 import type { Route } from '../route.ts'
 import { adminKeyRoutes } from './admin-keys.ts'
 import { apiKeyRoutes } from './api-keys.ts'
+import { eventRoute } from './events.ts'
 import { grantRoute } from './grants.ts'
 import { inviteRoutes } from './invites.ts'
 import { jobRoutes } from './jobs.ts'
@@ -32,6 +33,7 @@ export function adminRoutes(deps: Needs, limits: ApiLimits, counts: RequestCount
     ...inviteRoutes(admin, deps.poolId, now, limits),
     ...workerRoutes(admin, now, limits),
     ...trustLogRoutes(admin, limits),
+    eventRoute(admin, limits),
     ...offeredModelRoutes(deps.models),
     ...jobRoutes(deps.jobs, limits),
     ...ledgerRoutes(money, runtime, limits),

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { z } from 'zod'
 import { generateIdentity } from '#crypto'
 import { Identity, parseInvite } from '#identity'
+import { EventJournal } from '#observability'
 import type { WorkerId } from '#protocol'
 import { systemRuntime } from '#runtime'
 import { Workers } from '#workers'
@@ -16,16 +17,19 @@ let db: TestDatabase
 let identity: Identity
 let workers: Workers
 let api: ApiDouble
+let journal: EventJournal
 beforeAll(async () => {
   db = await testDatabase()
   identity = new Identity(db.database, systemRuntime)
   workers = new Workers({ runtime: systemRuntime })
+  journal = new EventJournal({ database: db.database, runtime: systemRuntime, onProblem: () => {} })
   api = await ApiDouble.open({
     authenticate: (key) => identity.authenticate(key),
     admin: {
       identity,
       trustLogs: new TrustLogs(db.database),
       workers,
+      journal,
       inviteUrl: () => 'https://pool.example',
       database: 'embedded',
       queueMax: 1_024,
@@ -36,6 +40,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await api[Symbol.asyncDispose]()
   workers.close()
+  await journal[Symbol.asyncDispose]()
   identity[Symbol.dispose]()
   await db.drop()
 })
@@ -343,6 +348,26 @@ test('what is offered and what was asked for is listed', async () => {
   expect(JSON.stringify([first, shown])).not.toContain('canary')
   const models = (await ask('GET', '/models')).body
   expect(models.data.map((model: { id: string }) => model.id)).toEqual(['big', 'org/vectors', 'toy'])
+})
+
+test('what happened is listed, by type and from a time on, page by page', async () => {
+  journal.add('worker_joined', 'a'.repeat(64), { operator: 'anna' })
+  journal.add('worker_left', 'a'.repeat(64), { reason: 'closed' })
+  await journal.flush()
+  const all = await ask('GET', '/events')
+  expect(all.body.data).toMatchObject([
+    { type: 'worker_joined', subject: 'a'.repeat(64), details: { operator: 'anna' } },
+    { type: 'worker_left', details: { reason: 'closed' } },
+  ])
+  expect((await ask('GET', '/events?limit=1')).body).toMatchObject({
+    data: [{ type: 'worker_joined' }],
+    has_more: true,
+  })
+  const rest = await ask('GET', `/events?after=${all.body.data[0].id}&since=2020-01-01T00:00:00Z`)
+  expect(rest.body).toMatchObject({ data: [{ type: 'worker_left' }], has_more: false })
+  expect((await ask('GET', '/events?type=worker_left,peer_handshake')).body.data).toHaveLength(1)
+  expect((await ask('GET', '/events?type=rumour')).status).toBe(400)
+  expect((await ask('GET', '/events?since=yesterday')).status).toBe(400)
 })
 
 test('the status says how the pool is, and what the owner should look at', async () => {

@@ -6,7 +6,7 @@ import { Identity, mayActAs, poolItself, type Role, roles } from '#identity'
 import { systemRuntime } from '#runtime'
 import { Workers } from '#workers'
 import { TrustLogs } from '#verification'
-import { ApiDouble } from '../../testkit/api-double.ts'
+import { ApiDouble, noJournal } from '../../testkit/api-double.ts'
 import { type TestDatabase, testDatabase } from '../../testkit/test-database.ts'
 
 /** `GET /v1/admin/keys` and the least role, as docs/reference/roles.md says. */
@@ -37,6 +37,7 @@ beforeAll(async () => {
       identity,
       trustLogs: new TrustLogs(db.database),
       workers,
+      journal: noJournal,
       inviteUrl: () => 'https://pool.example',
       database: 'embedded',
       queueMax: 1,

@@ -41,6 +41,11 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import('./operators.ts')).operatorsCommand,
   },
   {
+    name: 'events',
+    summary: 'say who came and went, and whose circuit opened',
+    load: async () => (await import('./events.ts')).eventsCommand,
+  },
+  {
     name: 'keys',
     summary: 'create, list, limit and revoke API keys',
     load: async () => (await import('./keys.ts')).keysCommand,

@@ -9,7 +9,7 @@ import { Identity, poolItself, type Role } from '#identity'
 import { systemRuntime } from '#runtime'
 import { Workers } from '#workers'
 import { TrustLogs } from '#verification'
-import { ApiDouble } from '../../testkit/api-double.ts'
+import { ApiDouble, noJournal } from '../../testkit/api-double.ts'
 import { type TestDatabase, testDatabase } from '../../testkit/test-database.ts'
 import { loadAdminKey } from '../admin-key-file.ts'
 
@@ -30,6 +30,7 @@ beforeAll(async () => {
       identity,
       trustLogs: new TrustLogs(db.database),
       workers,
+      journal: noJournal,
       inviteUrl,
       database: 'embedded',
       queueMax: 1,
