@@ -3,6 +3,7 @@ import { type ApiDeps, buildServer } from '#api'
 import { isLoopback, packageVersion, type Settings } from '#config'
 import { findReceipt } from '#jobs'
 import { type Ledger, ledgerStage, transferLeaf } from '#ledger'
+import { insertAct } from '#log'
 import { part } from '#storage'
 import { TrustLogs } from '#verification'
 import { openWorkerDoor } from './admit-workers.ts'
@@ -44,6 +45,8 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
     identity,
     workers,
     journal,
+    standings,
+    breakers,
     jobs,
     models,
     database,
@@ -89,6 +92,15 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
       workers,
       trustLogs: new TrustLogs(database),
       journal,
+      trust: {
+        circuitOf: (id) => breakers.circuitOf(id),
+        reset: (id, actor) =>
+          database.transaction(async (tx) => {
+            await standings.reset(tx, id)
+            await breakers.reset(tx, id)
+            await insertAct(tx, { actor, action: 'worker.reset', subject: `worker:${id}` })
+          }),
+      },
       inviteUrl,
       database: settings.databaseUrl === undefined ? 'embedded' : 'external',
       queueMax: settings.queueMax,

@@ -7,6 +7,7 @@ import { Ledger } from '#ledger'
 import { TransparencyLog } from '#log'
 import { EventJournal, type Log, type Metrics, type PoolEvents } from '#observability'
 import type { WorkerId } from '#protocol'
+import { Breakers } from '#reputation'
 import type { Runtime } from '#runtime'
 import { type Database, GroupCommit } from '#storage'
 import { type Checks, Kernels, openChecks, Standings } from '#verification'
@@ -43,6 +44,7 @@ export interface Rooms {
   readonly transparency: TransparencyLog
   readonly commit: GroupCommit
   readonly standings: Standings
+  readonly breakers: Breakers
   readonly checks: Checks
 }
 
@@ -124,6 +126,20 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
     onRead: (id) => trusting?.trustChanged(id),
   })
   closers.add('standings', () => standings[Symbol.dispose]())
+  const breakers = await Breakers.open({
+    database,
+    runtime,
+    onEvent: (change) => {
+      events.circuit(change)
+      const { event, workerId, why, pauseMs } = change
+      journal.add(event, workerId, why === undefined ? {} : { why, pause_ms: pauseMs })
+    },
+    onChange: (id) => trusting?.trustChanged(id),
+    onProblem: (error) => log.warn({ err: error }, 'circuits of workers wait for the database'),
+  })
+  closers.add('circuits', () => breakers[Symbol.dispose]())
+  // The pool's own worker is never short of work: where it fails, nobody else may be there.
+  const ranOn = (id: string, how: Parameters<Breakers['ended']>[1]) => isOwn(id) || breakers.ended(id, how)
   const earnings = openEarnings({ ...ground, identity, commit, transparency, standings, isOwn })
   closers.add('earnings', () => earnings[Symbol.asyncDispose]())
   const checks = await openChecks({
@@ -146,14 +162,28 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
     workers,
     secret: sha256(Buffer.from('lichen/idempotency/1'), pool.identity.seed),
     alone: settings.databaseUrl === undefined,
-    events,
+    events: {
+      ...events,
+      runEnded: ({ workerId, how }) => ranOn(workerId, how),
+      workerFault: (event) => {
+        events.workerFault(event)
+        ranOn(event.workerId, 'quality')
+      },
+      dissented: (event) => {
+        events.dissented(event)
+        ranOn(event.workerId, 'quality')
+      },
+    },
     pool: pool.identity,
     logStage: transparency.stage,
     checks: checks.intake,
     pricesFor: (model) => ledger.prices.for(model),
     payerSignature: settings.payerSignature,
     kernelOf: (id, digest) => kernels.of(id, digest),
-    trustOf: (id, model) => standings.of(id, model),
+    trustOf: (id, model) => {
+      const { weight, runsMax } = standings.of(id, model)
+      return { weight, runsMax: Math.min(runsMax, breakers.runsAllowed(id)) }
+    },
     settings: {
       deadlineMs: settings.requestTimeout,
       queuedRunsMax: settings.queueMax,
@@ -164,7 +194,7 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
   closers.add('jobs', () => jobs.close())
   const following = followWorkerKeys(identity, workers, events)
   closers.add('workers’ keys', () => following[Symbol.dispose]())
-  return { identity, workers, journal, jobs, models, ledger, transparency, commit, standings, checks }
+  return { identity, workers, journal, jobs, models, ledger, transparency, commit, standings, breakers, checks }
 }
 
 /** What came since the last audit; a history that was changed keeps the pool from starting, or ends it. */

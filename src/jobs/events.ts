@@ -19,6 +19,11 @@ export interface JobEvents {
   runLeased?(event: AttemptNames & { waitedMs: number; resumed: number }): void
   /** The first piece of an attempt came. */
   firstToken?(event: AttemptNames & { model: string; ms: number }): void
+  /**
+   * A run ended, as far as it tells something about its worker: well, with a failure of its own, with its session, or standing
+   * still (nothing came until the deadline, or no end after the whole answer).
+   */
+  runEnded?(event: AttemptNames & { how: 'success' | 'error' | 'lost' | 'timeout' }): void
   /** A run goes elsewhere: nothing was relayed yet (`retry`), or it continues after `pieces` (`takeover`). */
   runMoved?(event: AttemptNames & { how: 'retry' | 'takeover'; code: RefusalCode; pieces: number }): void
   /** A worker claimed more than it can have used, or did not vouch for what it sent (`why`). */

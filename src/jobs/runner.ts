@@ -90,7 +90,7 @@ export class Runner implements JobRunner, AttemptListener {
     const now = this.#o.runtime.monotonic()
     for (const job of this.jobs) {
       try {
-        if (now >= job.deadlineMonotonic) this.fail(job, deadlineExceeded, 'expired')
+        if (now >= job.deadlineMonotonic) this.#expire(job)
         else if (job.shownAt !== undefined && now >= job.shownAt) this.#show(job)
         else for (const choice of job.choices) if (!job.over) this.#sweepChoice(choice, now)
       } catch (error) {
@@ -148,6 +148,7 @@ export class Runner implements JobRunner, AttemptListener {
     attempt.close('ended', this.#o.runtime.now())
     attempt.finish = end.finish
     this.#hear(choice, attempt, end)
+    this.#o.events.runEnded?.({ ...namesOf(choice, attempt), how: 'success' })
     this.#placement.freed(attempt.workerId, true)
     if (choice.panel && !attempt.signed) {
       this.#again(choice, attempt, unsigned, false)
@@ -163,6 +164,7 @@ export class Runner implements JobRunner, AttemptListener {
     // A worker that was only busy computed nothing: no segment, unless its lease is on disk already.
     if (busy && quick) choice.attempts.pop()
     attempt.close('failed', this.#o.runtime.now(), refusal.code)
+    if (retry && !busy) this.#o.events.runEnded?.({ ...namesOf(choice, attempt), how: 'error' })
     this.#placement.freed(attempt.workerId, busy ? undefined : !retry)
     if (choice.complete && !choice.panel) this.#finish(choice)
     else if (retry) this.#again(choice, attempt, refusal, busy)
@@ -171,6 +173,7 @@ export class Runner implements JobRunner, AttemptListener {
 
   lost(choice: Choice, attempt: Attempt, reason: string): void {
     attempt.close('lost', this.#o.runtime.now(), 'worker_lost')
+    this.#o.events.runEnded?.({ ...namesOf(choice, attempt), how: 'lost' })
     this.#placement.freed(attempt.workerId, false)
     if (choice.complete && !choice.panel) this.#finish(choice)
     else this.#again(choice, attempt, workerLost(reason), false)
@@ -357,6 +360,14 @@ export class Runner implements JobRunner, AttemptListener {
 
   // ── time ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+  #expire(job: Job): void {
+    for (const choice of job.choices) {
+      const { attempt } = choice
+      if (attempt && !attempt.heard) this.#o.events.runEnded?.({ ...namesOf(choice, attempt), how: 'timeout' })
+    }
+    this.fail(job, deadlineExceeded, 'expired')
+  }
+
   #sweepChoice(choice: Choice, now: number): void {
     if (choice.waiting) this.#sweepWaiting(choice, now)
     else if (choice.attempt && now - (choice.completeSince ?? now) >= jobsLimits.endGraceMs) {
@@ -381,6 +392,7 @@ export class Runner implements JobRunner, AttemptListener {
     attempt.close('cancelled', this.#o.runtime.now())
     attempt.awaited = attempt.handle !== undefined
     attempt.handle?.cancel()
+    this.#o.events.runEnded?.({ ...namesOf(choice, attempt), how: 'timeout' })
     this.#placement.freed(attempt.workerId, undefined)
     if (choice.panel) this.#again(choice, attempt, unsigned, false)
     else this.#finish(choice)

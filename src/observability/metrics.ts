@@ -77,6 +77,11 @@ export const metricsTable = {
     labels: ['outcome'],
     help: 'Worker sessions: opened, ended, contested_refused, contested_replaced.',
   },
+  lichen_circuits_total: {
+    type: 'counter',
+    labels: ['event'],
+    help: 'Circuits of workers that opened or closed.',
+  },
   lichen_checks_total: {
     type: 'counter',
     labels: ['outcome'],

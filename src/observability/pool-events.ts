@@ -55,6 +55,13 @@ export function poolEvents(log: Log, metrics: Metrics, after: After) {
       metrics.add('lichen_worker_faults_total', { fault: 'protocol' })
       log.warn({ worker: id, violation: violation.message }, 'worker broke the protocol')
     },
+    /** A worker gets no work for a while, for failing too often; or all of it again. */
+    circuit(change: { workerId: string; event: string; why: string | undefined; pauseMs: number }): void {
+      const { event, workerId, why, pauseMs } = change
+      metrics.add('lichen_circuits_total', { event })
+      if (why === undefined) log.info({ worker: workerId }, 'circuit of a worker closed')
+      else log.warn({ worker: workerId, why, pauseMs }, 'circuit of a worker opened: it gets no work for a while')
+    },
     /** A check is over. */
     checkEnded(check: { checkId: string; workerId: string; model: string; outcome: string; why: string | null }): void {
       metrics.add('lichen_checks_total', { outcome: check.outcome })

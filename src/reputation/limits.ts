@@ -27,6 +27,8 @@ export const reputationLimits = {
   /** First and longest time without work after the circuit opened; it doubles in between. */
   openMsMin: 10_000,
   openMsMax: 600_000,
+  /** A session that breaks under many runs is one fault: those lost within this time count once. */
+  lostOnceMs: 1_000,
   /** Successes in a row, one request at a time, that close the circuit again. */
   probesMin: 3,
 } as const

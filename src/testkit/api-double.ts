@@ -198,10 +198,14 @@ export const toyDigest = 'ab'.repeat(32)
 /** Nothing ever happened. */
 export const noJournal: ApiDeps['admin']['journal'] = { read: async () => [] }
 
+/** All circuits are closed, and nobody has a record. */
+export const noTrust: ApiDeps['admin']['trust'] = { circuitOf: () => 'closed', reset: async () => {} }
+
 /** A pool whose owner has done nothing: no worker, and no database to administer. */
 const noAdmin = {
   workers: { list: () => [], show: () => ({ worker: undefined, violations: [] }), drain: () => false },
   journal: noJournal,
+  trust: noTrust,
   inviteUrl: () => 'http://127.0.0.1:5424',
   database: 'embedded',
   queueMax: 10,

@@ -36,6 +36,11 @@ export interface AdminDeps {
   >
   readonly workers: Pick<Workers, 'list' | 'show' | 'drain'>
   readonly trustLogs: Pick<TrustLogs, 'verifications' | 'reputation'>
+  /** Whether workers get work, after failures; and an admin's fresh start for one. */
+  readonly trust: {
+    circuitOf(workerId: string): 'closed' | 'open' | 'half_open'
+    reset(workerId: string, actor: string): Promise<void>
+  }
   readonly journal: Pick<EventJournal, 'read'>
   /** Where invited workers will find this pool; known once it listens. */
   readonly inviteUrl: () => string

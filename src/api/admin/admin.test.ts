@@ -5,9 +5,9 @@ import { Identity, parseInvite } from '#identity'
 import { EventJournal } from '#observability'
 import type { WorkerId } from '#protocol'
 import { systemRuntime } from '#runtime'
-import { Workers } from '#workers'
 import { TrustLogs } from '#verification'
-import { ApiDouble, toyDigest } from '../../testkit/api-double.ts'
+import { Workers } from '#workers'
+import { ApiDouble, noTrust, toyDigest } from '../../testkit/api-double.ts'
 import { RawWorker } from '../../testkit/raw-worker.ts'
 import { sessionPair } from '../../testkit/session-pair.ts'
 import { type TestDatabase, testDatabase } from '../../testkit/test-database.ts'
@@ -30,6 +30,7 @@ beforeAll(async () => {
       trustLogs: new TrustLogs(db.database),
       workers,
       journal,
+      trust: noTrust,
       inviteUrl: () => 'https://pool.example',
       database: 'embedded',
       queueMax: 1_024,

@@ -4,9 +4,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { packageRoot } from '#config'
 import { Identity, mayActAs, poolItself, type Role, roles } from '#identity'
 import { systemRuntime } from '#runtime'
-import { Workers } from '#workers'
 import { TrustLogs } from '#verification'
-import { ApiDouble, noJournal } from '../../testkit/api-double.ts'
+import { Workers } from '#workers'
+import { ApiDouble, noJournal, noTrust } from '../../testkit/api-double.ts'
 import { type TestDatabase, testDatabase } from '../../testkit/test-database.ts'
 
 /** `GET /v1/admin/keys` and the least role, as docs/reference/roles.md says. */
@@ -38,6 +38,7 @@ beforeAll(async () => {
       trustLogs: new TrustLogs(db.database),
       workers,
       journal: noJournal,
+      trust: noTrust,
       inviteUrl: () => 'https://pool.example',
       database: 'embedded',
       queueMax: 1,

@@ -20,6 +20,8 @@ const workerSchema = z.strictObject({
   connected_since: timeSchema.nullable(),
   agent: z.string().nullable(),
   draining: z.boolean(),
+  /** `open`: failed too often, no work for a while; `half_open`: one run at a time, on trial. */
+  circuit: z.enum(['closed', 'open', 'half_open']),
   slots: z.int(),
   active: z.int(),
   /** Measured by the pool; null until it has computed something. */
@@ -78,10 +80,10 @@ function toAct({ act, by, at, expiresAt }: WorkerAct): z.infer<typeof actSchema>
   return { act, by, at: timeText(at), expires_at: timeOrNull(expiresAt) }
 }
 
-type Needs = Pick<AdminDeps, 'identity' | 'workers'>
+type Needs = Pick<AdminDeps, 'identity' | 'workers' | 'trust'>
 
 /** Workers: what their keys may, and what they do now. */
-export function workerRoutes({ identity, workers }: Needs, now: () => number, limits: ApiLimits): Route[] {
+export function workerRoutes({ identity, workers, trust }: Needs, now: () => number, limits: ApiLimits): Route[] {
   const toRow = (record: WorkerRecord): z.infer<typeof workerSchema> => {
     const expired = record.standing !== 'revoked' && record.expiresAt <= now()
     return {
@@ -92,6 +94,7 @@ export function workerRoutes({ identity, workers }: Needs, now: () => number, li
       joined_at: timeText(record.joinedAt),
       expires_at: timeText(record.expiresAt),
       ...sessionOf(workers.show(record.id).worker),
+      circuit: trust.circuitOf(record.id),
     }
   }
   const act = <B extends z.ZodType>(
@@ -99,11 +102,12 @@ export function workerRoutes({ identity, workers }: Needs, now: () => number, li
     summary: string,
     body: B,
     perform: (id: string, body: z.infer<B>, actor: string) => Promise<WorkerRecord>,
+    caller: 'operator' | 'admin' = 'operator',
   ) =>
     route({
       method: 'POST',
       path: `/v1/admin/workers/:id/${name}`,
-      caller: 'operator',
+      caller,
       summary,
       body,
       reply: workerSchema,
@@ -150,5 +154,16 @@ export function workerRoutes({ identity, workers }: Needs, now: () => number, li
       await identity.recordAct(actor, { action: 'worker.drain', subject: `worker:${record.id}`, details: { on } })
       return record
     }),
+    act(
+      'reset',
+      'A fresh start: its circuit closes, and nothing that checks found counts for or against it any longer. Blocked operators and revoked keys stay so.',
+      nothing,
+      async (id, _body, actor) => {
+        const { acts: _, ...record } = await identity.showWorker(id)
+        await trust.reset(record.id, actor)
+        return record
+      },
+      'admin',
+    ),
   ]
 }

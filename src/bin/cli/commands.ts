@@ -32,7 +32,7 @@ export const commands: readonly CommandEntry[] = [
   },
   {
     name: 'workers',
-    summary: 'list, approve, renew, revoke and drain workers',
+    summary: 'list, approve, renew, revoke, drain and reset workers',
     load: async () => (await import('./workers.ts')).workersCommand,
   },
   {

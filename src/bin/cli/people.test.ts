@@ -7,9 +7,9 @@ import { packageRoot } from '#config'
 import { identityFromSeed } from '#crypto'
 import { Identity, poolItself, type Role } from '#identity'
 import { systemRuntime } from '#runtime'
-import { Workers } from '#workers'
 import { TrustLogs } from '#verification'
-import { ApiDouble, noJournal } from '../../testkit/api-double.ts'
+import { Workers } from '#workers'
+import { ApiDouble, noJournal, noTrust } from '../../testkit/api-double.ts'
 import { type TestDatabase, testDatabase } from '../../testkit/test-database.ts'
 import { loadAdminKey } from '../admin-key-file.ts'
 
@@ -31,6 +31,7 @@ beforeAll(async () => {
       trustLogs: new TrustLogs(db.database),
       workers,
       journal: noJournal,
+      trust: noTrust,
       inviteUrl,
       database: 'embedded',
       queueMax: 1,

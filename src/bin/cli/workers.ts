@@ -11,6 +11,7 @@ interface WorkerRow {
   readonly standing: string
   readonly connected: boolean
   readonly draining: boolean
+  readonly circuit: 'closed' | 'open' | 'half_open'
   readonly active: number
   readonly slots: number
   readonly expires_at: string | null
@@ -50,6 +51,7 @@ export function workersCommand(): Command {
     .addCommand(renewCommand())
     .addCommand(actCommand('revoke', 'end its session within a second and refuse its key from now on'))
     .addCommand(drainCommand())
+    .addCommand(actCommand('reset', 'a fresh start: close its circuit, forget what checks found; recorded as an act'))
     .addCommand(verificationsCommand())
     .addCommand(reputationCommand())
   return withExamples(group, [
@@ -73,7 +75,7 @@ function listCommand(): Command {
 }
 
 function workerLine(worker: WorkerRow): string[] {
-  const seen = worker.connected ? (worker.draining ? 'draining' : 'connected') : 'away'
+  const seen = worker.connected ? (worker.draining ? 'draining' : circuitText(worker) || 'connected') : 'away'
   const speed = worker.tokens_per_second === null ? '' : worker.tokens_per_second.toFixed(0)
   const models = worker.models.map((model) => model.name).join(', ')
   return [
@@ -174,6 +176,11 @@ function reputationCommand(): Command {
   return withExamples(withSettings(command, ['client']), [['lichen workers reputation', 'of all workers']])
 }
 
+/** What its failures of late mean for its work; nothing when they mean nothing. */
+function circuitText({ circuit }: WorkerRow): string {
+  return { closed: '', open: 'no work: failed too often', half_open: 'on trial' }[circuit]
+}
+
 function showCommand(): Command {
   const command = new Command('show')
     .description('everything known about one worker, and who did what to its key')
@@ -205,10 +212,12 @@ function detailsOf(worker: WorkerDetails): string {
   ].join('\n\n')
 }
 
-function sessionOf({ connected, connected_since, draining, active, slots, tokens_per_second }: WorkerDetails): string {
+function sessionOf(worker: WorkerDetails): string {
+  const { connected, connected_since, draining, active, slots, tokens_per_second } = worker
+  const circuit = circuitText(worker)
   if (!connected) return 'away'
   const speed = tokens_per_second === null ? '' : `, ${tokens_per_second.toFixed(0)} tokens/s`
-  return `since ${connected_since}, ${active} of ${slots} slots busy${speed}${draining ? ', draining' : ''}`
+  return `since ${connected_since}, ${active} of ${slots} slots busy${speed}${draining ? ', draining' : ''}${circuit === '' ? '' : `, ${circuit}`}`
 }
 
 function modelText({ name, digest, context, features }: OfferedModel): string {
@@ -216,7 +225,7 @@ function modelText({ name, digest, context, features }: OfferedModel): string {
   return `${name}  (${file}, ${context} tokens of context; ${features.join(', ')})`
 }
 
-function actCommand(act: 'approve' | 'revoke', does: string): Command {
+function actCommand(act: 'approve' | 'revoke' | 'reset', does: string): Command {
   const command = new Command(act)
     .description(does)
     .argument('<id>', idText)
@@ -254,7 +263,7 @@ function drainCommand(): Command {
   ])
 }
 
-type Act = 'approve' | 'renew' | 'revoke' | 'drain'
+type Act = 'reset' | 'approve' | 'renew' | 'revoke' | 'drain'
 
 async function perform(act: Act, id: string, body: object, options: { json?: boolean }, self: Command): Promise<void> {
   const worker = await new PoolClient(await settingsOf(self)).json<WorkerRow>('POST', routeOf(id, `/${act}`), body)
