@@ -1,8 +1,7 @@
-import { stat } from 'node:fs/promises'
 import path from 'node:path'
-import { Federation, federationLimits } from '#federation'
-import type { Runtime } from '#runtime'
+import { Federation } from '#federation'
 import { clientAddress, parseTrustedProxies, sourceGroup } from '#transport'
+import { killSwitchFileThere } from './kill-switch-files.ts'
 import type { Ground, Rooms } from './open-rooms.ts'
 
 /** Honoured on every pool, whatever its settings. */
@@ -25,7 +24,7 @@ export async function openFederation(all: Ground & Pick<Rooms, 'models'>) {
         model: name,
         workers: variants.reduce((sum, { workers }) => sum + workers, 0),
       })),
-    killed: () => anyThere(files, runtime),
+    killed: () => killSwitchFileThere(files, runtime),
     onHeard: (event) => log.info(event, 'another pool was heard'),
     onProblem: (error) => log.error({ err: error }, 'the table of peers could not be read'),
   })
@@ -36,16 +35,4 @@ export async function openFederation(all: Ground & Pick<Rooms, 'models'>) {
     answer: (request: Parameters<Federation['answer']>[0], remote: string | undefined, forwarded: string | undefined) =>
       federation.answer(request, sourceGroup(clientAddress(remote, forwarded, trusted))),
   }
-}
-
-/** Only "no such file" counts as absent; an error, or no answer in time, as there. */
-async function anyThere(files: readonly string[], runtime: Runtime): Promise<boolean> {
-  const late = new Promise<true>((resolve) => runtime.after(federationLimits.switchMsMax, () => resolve(true)))
-  const looks = files.map((file) =>
-    stat(file).then(
-      () => true,
-      (error: NodeJS.ErrnoException) => error.code !== 'ENOENT',
-    ),
-  )
-  return Promise.race([Promise.all(looks).then((found) => found.includes(true)), late])
 }
