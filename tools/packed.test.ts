@@ -1,4 +1,4 @@
-import { execFileSync, spawn } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
@@ -30,6 +30,29 @@ function installPacked(): string {
   return path.join(folder, 'node_modules/.bin/lichen')
 }
 
+/** What the compiler says of a strict program that imports `lichen/client` as a user does; types of Node are ours. */
+function compileAgainst(folder: string): string {
+  const program = [
+    "import { createClient, type ReceiptVerdict, verifyReceipt } from 'lichen/client'",
+    "export const pay: typeof fetch = createClient({ poolUrl: 'http://127.0.0.1:1', apiKey: 'k', payerKey: new Uint8Array(32) })",
+    'export const verdict: ReceiptVerdict = verifyReceipt(Buffer.alloc(0))',
+    '// @ts-expect-error a client without a payer key is none',
+    "createClient({ poolUrl: 'http://127.0.0.1:1', apiKey: 'k' })",
+    '',
+  ]
+  writeFileSync(path.join(folder, 'program.mts'), program.join('\n'))
+  const flags = '--noEmit --strict --module nodenext --target es2024 --lib es2024,esnext.disposable --types node'.split(
+    ' ',
+  )
+  const typeRoots = ['--typeRoots', path.join(root, 'node_modules/@types')]
+  const compiler = path.join(root, 'node_modules/typescript/bin/tsc')
+  const { stdout } = spawnSync(process.execPath, [compiler, ...flags, ...typeRoots, 'program.mts'], {
+    cwd: folder,
+    encoding: 'utf8',
+  })
+  return stdout
+}
+
 test('the packed tarball, installed elsewhere, starts, answers and stops', { timeout: 600_000 }, async () => {
   const lichen = installPacked()
   const installed = path.join(folder, 'node_modules/lichen')
@@ -44,6 +67,8 @@ test('the packed tarball, installed elsewhere, starts, answers and stops', { tim
     encoding: 'utf8',
   })
   expect(types.trim()).toBe('function function')
+
+  expect(compileAgainst(folder)).toBe('')
 
   const args = ['up', '--json', '--port', '0', '--data', path.join(folder, 'data')]
   const pool = spawn(lichen, args, { env: environment, stdio: ['ignore', 'pipe', 'ignore'] })
