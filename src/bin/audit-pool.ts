@@ -19,6 +19,7 @@ import {
 } from '#log'
 import { SignatureChecker } from '#protocol'
 import type { Database, Tx } from '#storage'
+import { auditCheckLeaves, auditCheckTables } from '#verification'
 
 /** What is to be audited. */
 export interface AuditWish {
@@ -41,6 +42,8 @@ export interface AuditCounts {
   readonly orders: number
   readonly receipts: number
   readonly transfers: number
+  readonly epochs: number
+  readonly checks: number
   readonly accounts: number
 }
 
@@ -79,7 +82,7 @@ type Outside = Awaited<ReturnType<typeof outsideCheckpoint>>
 export async function auditState(tx: Tx, wish: AuditWish, copy: Outside): Promise<AuditResult> {
   const { size = 0, checkpoints = 0 } = (await headOf(tx)) ?? {}
   const from = await beginningOf(tx, wish.since)
-  const counts = { acts: 0, order: 0, receipt: 0, transfer: 0 }
+  const counts = { acts: 0, order: 0, receipt: 0, transfer: 0, epoch: 0, check: 0 }
   const problem =
     (await firstOfLog(tx, wish, copy, from)) ??
     (await firstOfLeaves(tx, wish, from, size, counts)) ??
@@ -89,8 +92,8 @@ export async function auditState(tx: Tx, wish: AuditWish, copy: Outside): Promis
   const root = await readRootAt(tx, size)
   if (!root) throw new Error('an audited log has no root')
   const position = { size, root }
-  const { acts, order: orders, receipt: receipts, transfer: transfers } = counts
-  const of = { from, leaves: size - from, checkpoints, acts, orders, receipts, transfers }
+  const { acts, order: orders, receipt: receipts, transfer: transfers, epoch: epochs, check: checks } = counts
+  const of = { from, leaves: size - from, checkpoints, acts, orders, receipts, transfers, epochs, checks }
   return { ok: true, counts: { ...of, accounts: Number(accounts?.n ?? 0) }, position, outside: copy?.size ?? null }
 }
 
@@ -114,15 +117,18 @@ async function firstOfLeaves(
   { poolKey, onProgress }: AuditWish,
   from: number,
   size: number,
-  counts: { acts: number; order: number; receipt: number; transfer: number },
+  counts: Record<'acts' | 'order' | 'receipt' | 'transfer' | 'epoch' | 'check', number>,
 ): Promise<string | undefined> {
   const facts = { poolKey, checker: new SignatureChecker() }
   for await (const page of readLeaves(tx, from)) {
-    const problem = (await auditTransferLeaves(tx, page)) ?? (await auditJobLeaves(tx, page, facts))
+    const problem =
+      (await auditTransferLeaves(tx, page)) ??
+      (await auditJobLeaves(tx, page, facts)) ??
+      (await auditCheckLeaves(tx, page, facts))
     if (problem !== undefined) return problem
     for (const { kind } of page) {
       if (kind === 'act') counts.acts++
-      else if (kind === 'order' || kind === 'receipt' || kind === 'transfer') counts[kind]++
+      else counts[kind]++
     }
     onProgress?.('leaves', (page.at(-1)?.index ?? 0) + 1 - from, size - from)
   }
@@ -140,7 +146,8 @@ async function firstOfTables(tx: Tx, { poolKey, onProgress }: AuditWish, from: n
     (await auditPrices(tx)) ??
     (await auditAuthorisations(tx, facts)) ??
     (await auditAccountKeys(tx, facts)) ??
-    (await auditJobTables(tx))
+    (await auditJobTables(tx)) ??
+    (await auditCheckTables(tx))
   )
 }
 

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { type ApiDeps, buildServer } from '#api'
 import { isLoopback, packageVersion, type Settings } from '#config'
-import { findReceipt } from '#jobs'
+import { findReceipt, type ProveLeaves } from '#jobs'
 import { type Ledger, ledgerStage, transferLeaf } from '#ledger'
 import { insertAct } from '#log'
 import { part } from '#storage'
@@ -56,7 +56,7 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
     commit,
   } = all
   const poolKey = pool.identity.publicKey
-  const prove = (jobId: string) => transparency.prove('receipt', jobId)
+  const prove: ProveLeaves = (leaves) => transparency.proveAll(leaves)
   const { tlsCert, tlsKey } = settings
   return {
     runtime,

@@ -1,12 +1,10 @@
 import { leafHash } from '#crypto'
 import { readResolutions, readTransfers } from '#ledger'
 import type { LoggedLeaf } from '#log'
-import { decodeStrict, receiptLeafData } from '#protocol'
+import { decodeStrict, orderLeafData, receiptLeafData, samplingCommitment } from '#protocol'
 import { type Sql, uuids } from '#storage'
-import { samplingCommitment } from '#verification'
 import { type AuditFacts, judgeOrder, judgeReceipt } from './audit-jobs.ts'
 import type { OrderRow, ReceiptRow } from './order-stages.ts'
-import { orderLeafData } from './settlement.ts'
 
 const uuidPattern = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 

@@ -1,10 +1,15 @@
-import { buildReceipt, decodeStrict } from '#protocol'
+import { buildReceipt, decodeStrict, samplingCommitment } from '#protocol'
 import type { Sql } from '#storage'
+import { tellSampling } from '#verification'
 
-/** Where a job's receipt leaf is in the log, and a checkpoint that covers it. */
-export type ProveReceipt = (
-  jobId: string,
-) => Promise<{ readonly index: number; readonly path: readonly Buffer[]; readonly checkpoint: string } | undefined>
+/** Where leaves are in the log, in the order asked for, and a checkpoint that covers them. */
+export type ProveLeaves = (leaves: readonly { readonly kind: 'receipt' | 'order'; readonly ref: string }[]) => Promise<
+  | {
+      readonly places: readonly { readonly index: number; readonly path: readonly Buffer[] }[]
+      readonly checkpoint: string
+    }
+  | undefined
+>
 
 /** `pending` until the job is settled. */
 export type FoundReceipt =
@@ -13,27 +18,48 @@ export type FoundReceipt =
 
 /** A job's receipt as the file that anyone can check; undefined when there is no such job. */
 export async function findReceipt(
-  { sql, poolKey, prove }: { readonly sql: Sql; readonly poolKey: Buffer; readonly prove: ProveReceipt },
+  { sql, poolKey, prove }: { readonly sql: Sql; readonly poolKey: Buffer; readonly prove: ProveLeaves },
   id: string,
 ): Promise<FoundReceipt | undefined> {
   const [row] = await sql<Row[]>`
-    select j.key_id as "keyId", o.wire as "order", r.workers, r.statement
+    select j.key_id as "keyId", o.wire as "order", o.sampling, r.workers, r.statement,
+           (select array_agg(v.wire order by v.check_id) from verdicts v where v.job_id = j.id) as verdicts
       from jobs j left join orders o on o.job_id = j.id left join receipts r on r.job_id = j.id
      where j.id = ${id}::uuid`
   if (!row) return undefined
-  const { keyId, order, workers, statement } = row
+  const { keyId, order, workers, statement, sampling } = row
   if (!order || !workers || !statement) return { state: 'pending', keyId }
-  const log = await prove(id)
-  if (!log) return { state: 'pending', keyId }
+  const proof = await prove([
+    { kind: 'receipt', ref: id },
+    { kind: 'order', ref: id },
+  ])
+  const [ofReceipt, ofOrder] = proof?.places ?? []
+  if (!proof || !ofReceipt || !ofOrder) return { state: 'pending', keyId }
   const wires = decodeStrict(workers)
   if (!wires.ok || !Array.isArray(wires.value)) throw new Error(`the statements of job ${id} cannot be read`)
   const list = wires.value.map((wire) => Buffer.from(wire as Uint8Array))
-  return { state: 'ready', keyId, file: buildReceipt({ poolKey, order, workers: list, statement, verdicts: [], log }) }
+  const sampled = sampling && {
+    ...ofOrder,
+    commitment: samplingCommitment(sampling),
+    told: await tellSampling(sql, sampling, list),
+  }
+  const file = buildReceipt({
+    poolKey,
+    order,
+    workers: list,
+    statement,
+    verdicts: row.verdicts ?? [],
+    log: { ...ofReceipt, checkpoint: proof.checkpoint },
+    sampling: sampled ?? undefined,
+  })
+  return { state: 'ready', keyId, file }
 }
 
 interface Row {
   readonly keyId: string
   readonly order: Buffer | null
+  readonly sampling: Buffer | null
   readonly workers: Buffer | null
   readonly statement: Buffer | null
+  readonly verdicts: Buffer[] | null
 }

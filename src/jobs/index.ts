@@ -10,7 +10,7 @@ export type { AcceptedRequest, AssuranceWish, Payer } from './accepted-request.t
 export { auditJobLeaves, auditJobTables } from './audit-tables.ts'
 export type { JobEvents } from './events.ts'
 export type { JobDetails, JobSummary } from './find-jobs.ts'
-export { type FoundReceipt, findReceipt } from './find-receipt.ts'
+export { type FoundReceipt, findReceipt, type ProveLeaves } from './find-receipt.ts'
 export type { IdempotencyClaim, IdempotentAnswer, IdempotentRequest, Replay } from './idempotency.ts'
 export type { JobHandle, JobSink } from './job-sink.ts'
 export { jobStages } from './job-stages.ts'

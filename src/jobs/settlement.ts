@@ -5,6 +5,7 @@ import {
   encodeOwnMessage,
   encodeSigned,
   epochOf,
+  orderLeafData,
   type PoolStatement,
   receiptLeafData,
 } from '#protocol'
@@ -59,13 +60,6 @@ export function acceptance(job: Job, instance: string, { logStage }: Books, tell
     part(logStage, { kind: 'order', ref: job.id, data: orderLeafData(order.hash, commitment) }),
     part(logStage, { kind: 'transfer', ref: job.id, data: transferLeaf(hold) }),
   ]
-}
-
-const orderTag = Buffer.from('lichen/order/1\n')
-
-/** `"lichen/order/1\n" ‖ hash ‖ commitment to its sampling, if there is one`: what the log holds of an order. */
-export function orderLeafData(hash: Buffer, sampling: Buffer | undefined): Buffer {
-  return Buffer.concat(sampling ? [orderTag, hash, sampling] : [orderTag, hash])
 }
 
 /** Where a job is now, while it runs. */

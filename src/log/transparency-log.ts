@@ -2,7 +2,7 @@ import { sha256 } from '#crypto'
 import { PoolError, type PoolId } from '#protocol'
 import type { Runtime } from '#runtime'
 import type { Database, GroupCommit, Sql, Stage, Tx } from '#storage'
-import { databaseError } from '#storage'
+import { databaseError, texts } from '#storage'
 import { ActOutbox } from './act-outbox.ts'
 import { type Act, insertAct } from './acts.ts'
 import { auditLog, type LogProblem } from './audit-log.ts'
@@ -134,13 +134,28 @@ export class TransparencyLog implements LogReader, AsyncDisposable {
 
   /** Where a leaf stands, proven against the newest checkpoint; undefined when it is not logged. */
   async prove(kind: LeafKind, ref: string): Promise<Proof | undefined> {
-    const [row] = await this.#sql<{ index: bigint }[]>`
-      select index from log_leaves where kind = ${kind} and ref = ${ref}`
-    if (!row) return undefined
-    // read after the leaf, so it covers it
+    const proof = await this.proveAll([{ kind, ref }])
+    const [place] = proof?.places ?? []
+    return proof && place && { ...place, checkpoint: proof.checkpoint }
+  }
+
+  /** The same for several leaves under one checkpoint; undefined when one is not logged. */
+  async proveAll(leaves: readonly { readonly kind: LeafKind; readonly ref: string }[]) {
+    const rows = await this.#sql<{ kind: string; ref: string; index: bigint }[]>`
+      select l.kind, l.ref, l.index
+        from unnest(${texts(leaves.map(({ kind }) => kind))}::text[], ${texts(leaves.map(({ ref }) => ref))}::text[])
+               as asked (kind, ref)
+        join log_leaves l on l.kind = asked.kind and l.ref = asked.ref`
+    // read after the leaves, so it covers them
     const { size, note } = await this.#latest()
-    const index = Number(row.index)
-    return { index, path: await readInclusion(this.#sql, index, size), checkpoint: note }
+    const places: { readonly index: number; readonly path: readonly Buffer[] }[] = []
+    for (const { kind, ref } of leaves) {
+      const row = rows.find((one) => one.kind === kind && one.ref === ref)
+      if (!row) return undefined
+      const index = Number(row.index)
+      places.push({ index, path: await readInclusion(this.#sql, index, size) })
+    }
+    return { places, checkpoint: note }
   }
 
   /** Path of leaf `index` in the tree of the first `size` leaves. */

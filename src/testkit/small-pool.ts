@@ -8,6 +8,7 @@ import {
   type JobsOptions,
   type JobsSettings,
   jobStages,
+  type ProveLeaves,
 } from '#jobs'
 import { Ledger, type LedgerOp, ledgerStage, transferLeaf } from '#ledger'
 import { TransparencyLog } from '#log'
@@ -126,7 +127,7 @@ export class SmallPool implements AsyncDisposable {
     const id = client.handle?.id ?? ''
     const { sql } = this.#database
     for (let i = 0; i < 500; i++) {
-      const prove = (job: string) => this.log.prove('receipt', job)
+      const prove: ProveLeaves = (leaves) => this.log.proveAll(leaves)
       const found = await findReceipt({ sql, poolKey: testPool.publicKey, prove }, id)
       if (found?.state === 'ready') return found.file
       await systemRuntime.sleep(10)

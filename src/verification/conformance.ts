@@ -1,10 +1,18 @@
 import { z } from 'zod'
-import { type ConformanceOp, conformanceOp, hexSchema, type OpResult, refused } from '#protocol'
+import {
+  type ConformanceOp,
+  conformanceOp,
+  epochCommitment,
+  hexSchema,
+  type OpResult,
+  refused,
+  selects,
+} from '#protocol'
 import { type Charts, chartDefaults, newCharts, reputationLimits, updateCharts } from '#reputation'
 import { verificationLimits } from './limits.ts'
 import { type Ending, judgeMargin, marginDefaults, type Position } from './margin.ts'
 import { judgeQuorum } from './quorum.ts'
-import { commitmentOf, pickSome, selects } from './sampling.ts'
+import { pickSome } from './sampling.ts'
 
 const { pickFromMax, questionItemsMax, quorumMax } = verificationLimits
 
@@ -26,7 +34,7 @@ const sampleSchema = z.strictObject({
 function decideSampling({ epoch_key, statement_hash, q_ppm, pick }: z.infer<typeof sampleSchema>): OpResult {
   const sample = { epochKey: epoch_key, statementHash: statement_hash }
   const picked = pick ? { picked: pickSome({ ...sample, ...pick }) } : {}
-  const commitment = commitmentOf(epoch_key).toString('hex')
+  const commitment = epochCommitment(epoch_key).toString('hex')
   return { ok: true, output: { commitment, selected: selects({ ...sample, qPpm: q_ppm }), ...picked } }
 }
 

@@ -1,9 +1,10 @@
+import { createHash } from 'node:crypto'
 import type { Leaf } from '#log'
-import { epochOf, PoolError } from '#protocol'
+import { epochCommitment, epochOf, PoolError } from '#protocol'
 import type { Runtime, Timer } from '#runtime'
 import { bigints, bytes, type Database, type GroupCommit, part, type Stage } from '#storage'
+import { discloseEpoch, disclosureText } from './disclosure.ts'
 import { verificationLimits } from './limits.ts'
-import { commitmentOf } from './sampling.ts'
 import { seal, unseal } from './sealing.ts'
 
 /** An epoch as it is opened. */
@@ -40,6 +41,40 @@ export function epochLeaf(epoch: number, commitment: Buffer): Leaf {
     ref: String(epoch),
     data: Buffer.concat([Buffer.from('lichen/epoch/1\n'), number, commitment]),
   }
+}
+
+/** An epoch whose decisions are told. */
+interface ToldRow {
+  readonly epoch: number
+  readonly key: Buffer
+  /** sha256 of the disclosure. */
+  readonly disclosure: Buffer
+}
+
+/** 1: there is no such epoch, or it was told otherwise. */
+export const epochToldStage: Stage<ToldRow> = {
+  name: 'epochs_told',
+  async apply(tx, rows) {
+    const told = await tx<{ epoch: bigint }[]>`
+      with given as (
+        select * from unnest(${bigints(rows.map((r) => r.epoch))}::bigint[], ${bytes(rows.map((r) => r.key))}::bytea[],
+                             ${bytes(rows.map((r) => r.disclosure))}::bytea[]) as g (epoch, key, disclosure)),
+      written as (
+        update epochs e set key = g.key, disclosure = g.disclosure, sealed = null
+          from given g where e.epoch = g.epoch and e.key is null returning e.epoch)
+      select epoch from written
+      union all select e.epoch from epochs e join given g using (epoch) where e.key = g.key and e.disclosure = g.disclosure`
+    const known = new Set(told.map(({ epoch }) => Number(epoch)))
+    return rows.map(({ epoch }) => (known.has(epoch) ? 0 : 1))
+  },
+}
+
+/** `"lichen/epoch-told/1\n" ‖ u64 epoch ‖ key ‖ sha256 of the disclosure`. */
+export function toldLeaf({ epoch, key, disclosure }: ToldRow): Leaf {
+  const number = Buffer.alloc(8)
+  number.writeBigUInt64BE(BigInt(epoch))
+  const data = Buffer.concat([Buffer.from('lichen/epoch-told/1\n'), number, key, disclosure])
+  return { kind: 'epoch', ref: `${epoch} told`, data }
 }
 
 /** An open epoch. */
@@ -116,12 +151,33 @@ export class Epochs implements AsyncDisposable {
       this.#open.set(epoch, open)
     }
     for (const epoch of this.#open.keys()) if (epoch < now - 1) this.#open.delete(epoch)
+    await this.#tellDue()
+  }
+
+  /** Tells every epoch whose time has come, the oldest first. */
+  async #tellDue(): Promise<void> {
+    const { database, runtime } = this.#o
+    const last = epochOf(runtime.now() - verificationLimits.disclosureMs) - 1
+    const due = await database.sql<{ epoch: bigint }[]>`
+      select epoch from epochs where key is null and epoch <= ${last} order by epoch limit 24`
+    for (const { epoch } of due) await this.tell(Number(epoch))
+  }
+
+  /** Tells the key of an epoch, and by it every decision. */
+  async tell(epoch: number): Promise<void> {
+    const { database, commit, logStage } = this.#o
+    const open = await this.#read(epoch)
+    if (!open) return
+    const hash = createHash('sha256')
+    for await (const line of discloseEpoch(database.sql, open)) hash.update(disclosureText(line))
+    const row = { epoch, key: open.key, disclosure: hash.digest() }
+    await commit.submit([part(epochToldStage, row), part(logStage, toldLeaf(row))])
   }
 
   async #begin(epoch: number): Promise<OpenEpoch> {
     const { runtime, commit, logStage, sealingKey } = this.#o
     const key = runtime.randomBytes(verificationLimits.epochKeyBytes)
-    const commitment = commitmentOf(key)
+    const commitment = epochCommitment(key)
     const sealed = seal(sealingKey, labelOf(epoch), key, runtime)
     const outcome = await commit.submit([
       part(epochStage, { epoch, commitment, sealed }),
@@ -138,7 +194,7 @@ export class Epochs implements AsyncDisposable {
       select commitment, sealed, key from epochs where epoch = ${epoch}`
     if (!row) return undefined
     const key = row.key ?? (row.sealed ? unseal(this.#o.sealingKey, labelOf(epoch), row.sealed) : undefined)
-    if (!key || !commitmentOf(key).equals(row.commitment)) {
+    if (!key || !epochCommitment(key).equals(row.commitment)) {
       throw new PoolError(
         'log_mismatch',
         `The key of epoch ${epoch} is not the one the pool committed to.`,

@@ -1,21 +1,25 @@
 /**
  * Verification: which work is checked, what a check says, and what follows from it.
  *
- * Owns    tables standings and standing_acts; sampling by epoch keys, the judges of margins and quorums, the standing of
+ * Owns    tables standings, standing_acts, epochs, rate_tables, checks, looks, transcripts, tribunals, verdicts; sampling by epoch keys, the judges of margins and quorums, the standing of
  *         a worker, deterrence; who computes to the same last bit as whom.
  * Imports crypto, ledger (the lab's money), protocol, reputation, runtime, storage. The judges are pure: no clock, no dice, no table.
  * Always  the decision to check falls after the worker has signed; no single verifier convicts anybody; each decision can be made
  *         again by anybody from what the pool publishes.
  */
 export type { Acts } from './acts.ts'
+export { auditCheckLeaves, auditCheckTables } from './audit-checks.ts'
+export { auditSampling } from './audit-sampling.ts'
 export { checkStage, transcriptStage } from './check-stages.ts'
 export { verificationOps } from './conformance.ts'
 export { deterrenceDefaults, refuseProfitable } from './deterrence.ts'
-export { epochStage } from './epochs.ts'
-export { CheckIntake, type GivenSegment, type Sampling, samplingCommitment } from './intake.ts'
+export { epochStage, epochToldStage } from './epochs.ts'
+export { CheckIntake, type GivenSegment, type Sampling } from './intake.ts'
+export type { SamplingCount } from './judge-disclosure.ts'
 export { Kernels } from './kernels.ts'
 export { type LabResult, type LabRow, labDefaults, labHonestMin, runLab } from './lab/run-lab.ts'
 export { zoo } from './lab/zoo.ts'
 export { type Checks, openChecks } from './open-checks.ts'
 export { Standings } from './standings.ts'
+export { tellSampling } from './tell-sampling.ts'
 export { type ReputationRecord, TrustLogs, type VerificationRecord } from './trust-logs.ts'

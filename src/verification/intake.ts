@@ -1,11 +1,12 @@
 import { sha256 } from '#crypto'
+import { encodeSamplingOpening, samplingCommitment, selects } from '#protocol'
 import type { Runtime } from '#runtime'
 import { type Part, part } from '#storage'
 import { type CheckRow, checkStage, type TranscriptRow, transcriptStage } from './check-stages.ts'
 import type { Epochs, OpenEpoch } from './epochs.ts'
 import { verificationLimits } from './limits.ts'
 import type { Rates, RateTable } from './rates.ts'
-import { pick, selects } from './sampling.ts'
+import { pick } from './sampling.ts'
 import { seal } from './sealing.ts'
 import type { Standings } from './standings.ts'
 import { encodeAnswer, type KeptAnswer } from './transcript.ts'
@@ -57,11 +58,6 @@ export interface GivenAnswers {
   readonly segments: readonly GivenSegment[]
 }
 
-const samplingDomain = Buffer.from('lichen/sampling/1\n')
-
-/** What the leaf of an order commits to. */
-export const samplingCommitment = (opening: Buffer): Buffer => sha256(samplingDomain, opening)
-
 interface IntakeOptions {
   readonly runtime: Runtime
   readonly epochs: Epochs
@@ -85,9 +81,8 @@ export class CheckIntake {
   sample(at: number): Sampling {
     const epoch = this.#o.epochs.at(at)
     const rates = this.#o.rates.current
-    const number = Buffer.alloc(8)
-    number.writeBigUInt64BE(BigInt(epoch.epoch))
-    const opening = Buffer.concat([number, epoch.commitment, rates.root, this.#o.runtime.randomBytes(32)])
+    const salt = this.#o.runtime.randomBytes(32)
+    const opening = encodeSamplingOpening({ epoch: epoch.epoch, key: epoch.commitment, rates: rates.root, salt })
     return { epoch, rates, opening, commitment: samplingCommitment(opening) }
   }
 

@@ -1,4 +1,5 @@
-import { leafHash, merkleRoot } from '#crypto'
+import { inclusionPath, leafHash, merkleRoot } from '#crypto'
+import { rateLeafData } from '#protocol'
 import type { Runtime } from '#runtime'
 import type { Sql } from '#storage'
 import { verificationLimits } from './limits.ts'
@@ -6,11 +7,14 @@ import { verificationLimits } from './limits.ts'
 /** Check rate of one worker with one model, parts per million. */
 export type Rate = readonly [worker: string, model: string, ppm: number]
 
-/** `"lichen/rate/1\n" ‖ 32 bytes worker ‖ u32 parts per million ‖ model`: one leaf of the tree of rates. */
-export function rateLeaf([worker, model, ppm]: Rate): Buffer {
-  const rate = Buffer.alloc(4)
-  rate.writeUInt32BE(ppm)
-  return Buffer.concat([Buffer.from('lichen/rate/1\n'), Buffer.from(worker, 'hex'), rate, Buffer.from(model)])
+const leafOf = ([worker, model, ppm]: Rate) => leafHash(rateLeafData(Buffer.from(worker, 'hex'), model, ppm))
+
+/** A rate, and its place in the tree of the table. */
+interface RateProof {
+  readonly ppm: number
+  readonly index: number
+  readonly size: number
+  readonly path: readonly Buffer[]
 }
 
 /** The rates in force: what an order commits to before anybody knows who will answer it. */
@@ -22,8 +26,16 @@ export class RateTable {
   /** `rates` in any order, each worker and model once. */
   constructor(rates: readonly Rate[]) {
     this.rates = rates.toSorted(([a, m], [b, n]) => (a === b ? (m < n ? -1 : 1) : a < b ? -1 : 1))
-    this.root = merkleRoot(this.rates.map((rate) => leafHash(rateLeaf(rate))))
+    this.root = merkleRoot(this.rates.map(leafOf))
     this.#ppm = new Map(this.rates.map(([worker, model, ppm]) => [`${worker} ${model}`, ppm]))
+  }
+
+  /** The rate with its proof; undefined: not in the table. */
+  prove(worker: string, model: string): RateProof | undefined {
+    const index = this.rates.findIndex(([id, name]) => id === worker && name === model)
+    const rate = this.rates[index]
+    if (!rate) return undefined
+    return { ppm: rate[2], index, size: this.rates.length, path: inclusionPath(this.rates.map(leafOf), index) }
   }
 
   /** Who is not in the table is checked always. */

@@ -1,17 +1,8 @@
 import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { epochOf } from '#protocol'
-import {
-  checkProfiles,
-  checkRatePpm,
-  commitmentOf,
-  pick,
-  pickSome,
-  selects,
-  transcriptOf,
-  uniform,
-} from './sampling.ts'
+import { epochCommitment, epochOf, selects } from '#protocol'
+import { checkProfiles, checkRatePpm, pick, pickSome, transcriptOf, uniform } from './sampling.ts'
 
 const hashOf = (text: string) => createHash('sha256').update(text).digest()
 /** Key 00 01 … 1f and sha256("statement"): every number below was computed by Python's hmac and hashlib. */
@@ -37,10 +28,10 @@ describe('who is checked', () => {
   })
 
   test('the pool commits to a key before the epoch, and anybody can compare it afterwards', () => {
-    expect(commitmentOf(sample.epochKey).toString('hex')).toBe(
+    expect(epochCommitment(sample.epochKey).toString('hex')).toBe(
       '38a511934aafd2e24d5d828d91b97fbea48e46e874c11623d89787f19e09839b',
     )
-    expect(() => commitmentOf(Buffer.alloc(31))).toThrow('32 bytes')
+    expect(() => epochCommitment(Buffer.alloc(31))).toThrow('32 bytes')
   })
 
   test('a statement is checked from exactly the rate on at which its word falls below the threshold', () => {

@@ -1,6 +1,5 @@
 import assert from 'node:assert'
-import { createHmac, createSecretKey, type KeyObject } from 'node:crypto'
-import { sha256 } from '#crypto'
+import { selectionPrf } from '#protocol'
 import { verificationLimits } from './limits.ts'
 
 /** What the pool's secret of one hour decides about one statement of a worker. */
@@ -14,26 +13,9 @@ export interface Sample {
 /** What is picked: who verifies, which positions of the answer are looked at, whether a known transcript goes along. */
 export type PickLabel = 'verifier' | 'position' | 'canary'
 
-const commitmentDomain = Buffer.from('lichen/epoch-key/1')
 const words = 1n << 64n
 const { earnedRateChecks, knownBadPpm, knownGoodPpm, probationChecks } = verificationLimits
 const { requiredPpmMin, sampledPpmMin, strictPpmMin } = verificationLimits
-
-/** What the pool publishes before an epoch: sha256(`lichen/epoch-key/1` ‖ key). It binds, and hides 32 random bytes. */
-export function commitmentOf(key: Buffer): Buffer {
-  assert(key.length === verificationLimits.epochKeyBytes, 'an epoch key has 32 bytes')
-  return sha256(commitmentDomain, key)
-}
-
-/**
- * Whether a statement is checked: the first 8 bytes (big-endian) of HMAC-SHA256(key, `select` ‖ statement hash) are below
- * ⌊q · 2⁶⁴ / 10⁶⌋ (HMAC: RFC 2104). The worker has signed before anybody outside the pool can know; once the key is
- * revealed everybody can decide again. `qPpm` is a whole number, 0 (never) … 1,000,000 (always).
- */
-export function selects({ epochKey, statementHash, qPpm }: Sample & { readonly qPpm: number }): boolean {
-  assert(Number.isInteger(qPpm) && qPpm >= 0 && qPpm <= 1_000_000, 'a check rate is 0 to 1,000,000 parts per million')
-  return prf(epochKey, 'select', statementHash).readBigUInt64BE(0) < (BigInt(qPpm) * words) / 1_000_000n
-}
 
 /** Picks one after the other: each call gives an index 0 … n − 1, uniform and independent of those before it. */
 export function picker(from: Sample & { readonly label: PickLabel }): (n: number) => number {
@@ -76,28 +58,6 @@ export function transcriptOf(sample: Sample): 'known_bad' | 'known_good' | 'real
   return at < knownBadPpm + knownGoodPpm ? 'known_good' : 'real'
 }
 
-/** Made once for each epoch: of raw bytes Node makes one for every call, 9.6 µs instead of 1.9 (measured). */
-const keyObjects = new WeakMap<Buffer, KeyObject>()
-
-function keyOf(bytes: Buffer): KeyObject {
-  const known = keyObjects.get(bytes)
-  if (known) return known
-  const key = createSecretKey(bytes)
-  keyObjects.set(bytes, key)
-  return key
-}
-
-function prf(key: Buffer, label: PickLabel | 'select', statementHash: Buffer, block = 0): Buffer {
-  assert(key.length === verificationLimits.epochKeyBytes && statementHash.length === 32, 'key and hash have 32 bytes')
-  const mac = createHmac('sha256', keyOf(key)).update(label).update(statementHash)
-  if (block > 0) {
-    const counter = Buffer.alloc(4)
-    counter.writeUInt32BE(block)
-    mac.update(counter)
-  }
-  return mac.digest()
-}
-
 /** 64-bit words: of HMAC(key, label ‖ hash), then of HMAC(key, label ‖ hash ‖ u32 block) for block 1, 2, … */
 function* wordsOf({
   epochKey,
@@ -105,7 +65,7 @@ function* wordsOf({
   label,
 }: Sample & { readonly label: PickLabel }): Generator<bigint, never> {
   for (let block = 0; ; block++) {
-    const bytes = prf(epochKey, label, statementHash, block)
+    const bytes = selectionPrf(epochKey, label, statementHash, block)
     for (let at = 0; at < bytes.length; at += 8) yield bytes.readBigUInt64BE(at)
   }
 }

@@ -1,6 +1,9 @@
+import { readFile, writeFile } from 'node:fs/promises'
+import path from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type TestDatabase, testDatabase } from '../../testkit/index.ts'
 import { demoModelPath, eventually, Neighbourhood } from '../../testkit/neighbourhood.ts'
+import { tellEpoch } from '../../testkit/tell-epoch.ts'
 
 const town = new Neighbourhood()
 let db: TestDatabase
@@ -85,3 +88,65 @@ test('a worker that edits what it signed for is caught, frozen, judged by three 
   const others = await db.sql<{ phase: string }[]>`select phase from standings where worker_id <> ${mallory}`
   expect(others.every((row) => row.phase === 'probation' || row.phase === 'trusted')).toBe(true)
 }, 260_000)
+
+/** A receipt of the pool as a file. */
+async function receiptFile(jobId: string): Promise<string> {
+  const answer = await fetch(`${town.url}/v1/receipts/${jobId}`, {
+    headers: { authorization: `Bearer ${town.apiKey}` },
+  })
+  const file = path.join(town.folder, `${jobId}.json`)
+  await writeFile(file, Buffer.from(await answer.arrayBuffer()))
+  return file
+}
+
+const audit = async (...args: string[]) => {
+  const program = town.run(['audit', ...args, '--data', town.dataDir], { DATABASE_URL: db.url })
+  return { code: await program.ended, out: program.stdout.join('\n'), err: program.stderr }
+}
+
+test('a receipt says what was seen at once, and a day later how likely that was; anybody can decide it all again', async () => {
+  const [check] = await db.sql<{ jobId: string; epoch: number }[]>`
+    select job_id as "jobId", epoch::int as epoch from checks where state = 'clean' order by id limit 1`
+  if (!check) throw new Error('nothing was checked')
+  const early = await town.cli('verify', await receiptFile(check.jobId))
+  expect([early.code, early.err]).toEqual([0, ''])
+  expect(early.out).toMatch(
+    /given sampled, .*worker [0-9a-f]{12}… looked at it again and found it clean, mean score 0\.\d+ logits/,
+  )
+  expect(early.out).toContain('is told from')
+  expect((await audit('sampling', '--epoch', String(check.epoch))).err).toContain('is told from')
+
+  await town.pool?.stop()
+  await tellEpoch(db.database, town.dataDir, check.epoch)
+  const sampling = await audit(
+    'sampling',
+    '--epoch',
+    String(check.epoch),
+    '--out',
+    path.join(town.folder, 'epoch.ndjson'),
+  )
+  expect(sampling.err).toBe('')
+  expect(sampling.out).toMatch(/every decision of epoch \d+ is what its key says/i)
+  expect(await readFile(path.join(town.folder, 'epoch.ndjson'), 'utf8')).toContain(check.jobId)
+  const whole = await audit()
+  expect([whole.code, whole.err]).toEqual([0, ''])
+
+  await town.start('pool', [], { DATABASE_URL: db.url })
+  const late = await town.cli('verify', await receiptFile(check.jobId))
+  expect([late.code, late.err]).toEqual([0, ''])
+  expect(late.out).toContain('this answer was among those checked; the chance was 100 %')
+  const file = await receiptFile(check.jobId)
+  const other = (await readFile(file, 'utf8')).replace(/"ppm":1000000|"rates":\[null\]/, '"rates":[]')
+  await writeFile(file, other)
+  expect((await town.cli('verify', file)).code).toBe(1)
+
+  await db.database.transaction(async (tx) => {
+    await tx.unsafe(`set local session_replication_role = replica`)
+    await tx`delete from looks where check_id in (select id from checks where job_id = ${check.jobId})`
+    await tx`delete from verdicts where job_id = ${check.jobId}`
+    await tx`delete from checks where job_id = ${check.jobId}`
+  })
+  const skipped = await audit('sampling', '--epoch', String(check.epoch))
+  expect(skipped.code).toBe(1)
+  expect(skipped.err).toContain('was to be checked, and no check and no waiver is on record')
+}, 180_000)

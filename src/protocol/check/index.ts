@@ -8,3 +8,13 @@
 export { commitmentOf, uuidBytes, uuidOf } from './commitment.ts'
 export type { CheckTask, DrawnToken, EndingEvidence, Evidence, PositionEvidence } from './evidence.ts'
 export { decodeEvidence, encodeEvidence, evidenceBytesOf } from './evidence-codec.ts'
+export {
+  decodeSamplingOpening,
+  encodeSamplingOpening,
+  epochCommitment,
+  orderLeafData,
+  rateLeafData,
+  samplingCommitment,
+  selectionPrf,
+  selects,
+} from './selection.ts'

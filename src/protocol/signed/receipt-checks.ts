@@ -1,4 +1,5 @@
 import { sha256 } from '#crypto'
+import type { CheckVerdict } from './messages.ts'
 import type { ReceiptMessages } from './receipt-file.ts'
 import { responseHash, streamHash } from './response-hash.ts'
 import type { SignatureChecker } from './signature-checker.ts'
@@ -18,6 +19,7 @@ export type ReceiptProblemCode =
   | 'over_cap'
   | 'bill_mismatch'
   | 'verdict_invalid'
+  | 'sampling_invalid'
   | 'view_mismatch'
   | 'response_mismatch'
 
@@ -165,9 +167,22 @@ export function checkVerdicts({ verdicts, statement, poolKey, checker }: Facts, 
     }
   }
   const { asked, given, reason } = statement.assurance
-  const later = verdicts.map(({ message }) => `; ${message.check}: ${message.outcome}`).join('')
+  const later = verdicts.map(({ message }) => `; ${verdictInWords(message)}`).join('')
   const why = reason === null ? '' : ` (${reason})`
   return fits(`assurance asked ${asked}, given ${given}${why}, evidence ${statement.evidence}${later}`)
+}
+
+function verdictInWords({ outcome, verifier, reason, score }: CheckVerdict): string {
+  const by = verifier ? `worker ${short(verifier)}` : 'nobody'
+  const mean = score === null ? '' : `, mean score ${score} logits`
+  switch (outcome) {
+    case 'clean':
+      return `${by} looked at it again and found it clean${mean}`
+    case 'hit':
+      return `${by} looked at it again, and it is not what the model gives (${reason}${mean})`
+    case 'waived':
+      return `it was to be looked at again, and that was waived (${reason})`
+  }
 }
 
 /** That these are the bytes the pool sent. */

@@ -1,5 +1,7 @@
 import { z } from 'zod'
 import { canonicalize, sha256 } from '#crypto'
+import { samplingOpeningBytes } from '../check/selection.ts'
+import { protocolLimits } from '../limits.ts'
 import { fromBase64url } from './base64url.ts'
 import { decodeStrict } from './dag-cbor.ts'
 import { decodeSigned, type Signed } from './envelope.ts'
@@ -19,6 +21,35 @@ export interface ReceiptParts {
   /** Wire forms. */
   readonly verdicts: readonly Buffer[]
   readonly log: ReceiptProof
+  /** Absent where nothing is sampled. */
+  readonly sampling?: SamplingProof | undefined
+}
+
+/** Where the leaf of the order is in the same tree, and what it commits to. */
+export interface SamplingProof {
+  readonly index: number
+  readonly path: readonly Buffer[]
+  /** 32 bytes. */
+  readonly commitment: Buffer
+  /** Null until a day after the epoch. */
+  readonly told: ToldSampling | null
+}
+
+/** What opens the commitment, and what it meant. */
+export interface ToldSampling {
+  /** Of the epoch, 32 bytes. */
+  readonly key: Buffer
+  /** 104 bytes: `encodeSamplingOpening`. */
+  readonly opening: Buffer
+  /** One for each worker statement: its place in the tree of rates; null: it is not among them, and so always checked. */
+  readonly rates: readonly (RateProof | null)[]
+}
+
+export interface RateProof {
+  readonly ppm: number
+  readonly index: number
+  readonly size: number
+  readonly path: readonly Buffer[]
 }
 
 /** Where the receipt's leaf is in the log, and the checkpoint that covers it. */
@@ -47,6 +78,19 @@ const base64url = z.string().transform((text, context) => {
 })
 const base64url32 = base64url.refine((bytes) => bytes.length === 32, 'is not 32 bytes')
 
+const path = z.array(base64url32).max(64)
+const toldSchema = z.strictObject({
+  key: base64url32,
+  opening: base64url.refine((bytes) => bytes.length === samplingOpeningBytes, `is not ${samplingOpeningBytes} bytes`),
+  rates: z
+    .array(
+      z
+        .strictObject({ ppm: z.int().min(0).max(1_000_000), index: z.int().min(0), size: z.int().min(1), path })
+        .nullable(),
+    )
+    .max(protocolLimits.segmentsMax),
+})
+
 /** The file itself, RFC 8785 JSON. */
 export const receiptFileSchema = z.strictObject({
   lichen: z.literal('receipt/1'),
@@ -55,7 +99,10 @@ export const receiptFileSchema = z.strictObject({
   worker: z.array(base64url),
   statement: base64url,
   verdicts: z.array(base64url),
-  log: z.strictObject({ index: z.int().min(0), path: z.array(base64url32).max(64), checkpoint: z.string() }),
+  log: z.strictObject({ index: z.int().min(0), path, checkpoint: z.string() }),
+  sampling: z
+    .strictObject({ index: z.int().min(0), path, commitment: base64url32, told: toldSchema.nullable() })
+    .optional(),
   view: z.unknown(),
 })
 
@@ -65,7 +112,7 @@ export function receiptLeafData(workers: readonly Buffer[], statement: Buffer): 
 }
 
 /** Decodes every part strictly; no signature is verified. */
-export function readMessages(parts: Omit<ReceiptParts, 'poolKey' | 'log'>): Read<ReceiptMessages> {
+export function readMessages(parts: Omit<ReceiptParts, 'poolKey' | 'log' | 'sampling'>): Read<ReceiptMessages> {
   const order = decodeSigned(parts.order, 'order/1')
   if (!order.ok) return broken('order', order.problem)
   const bytes = decodeStrict(parts.statement)
@@ -125,6 +172,15 @@ export function buildReceipt(parts: ReceiptParts): Buffer {
     statement: text(parts.statement),
     verdicts: parts.verdicts.map(text),
     log: { index: parts.log.index, path: parts.log.path.map(text), checkpoint: parts.log.checkpoint },
+    ...(parts.sampling ? { sampling: inText(parts.sampling) } : {}),
     view: receiptView(messages.value),
   })
+}
+
+/** A value with its bytes as base64url. */
+function inText(value: unknown): unknown {
+  if (Buffer.isBuffer(value)) return value.toString('base64url')
+  if (Array.isArray(value)) return value.map(inText)
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(Object.entries(value).map(([name, member]) => [name, inText(member)]))
 }

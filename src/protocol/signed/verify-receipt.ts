@@ -2,6 +2,7 @@ import { acceptPublicKey, canonicalize, leafHash, sha256, verifyInclusion } from
 import { protocolLimits } from '../limits.ts'
 import { parseJson } from '../parse-json.ts'
 import { type Checkpoint, openCheckpoint } from '../signed-note.ts'
+import { checkSampling } from './check-sampling.ts'
 import {
   type CheckResult,
   checkBill,
@@ -71,6 +72,7 @@ function* checksOf(bytes: Buffer, expected: ReceiptExpectation): Generator<Check
   yield checkWorkers(facts)
   yield checkBill(facts)
   yield checkVerdicts(facts, leaf)
+  if (parts.sampling || facts.verdicts.length > 0) yield checkSampling(parts.sampling, facts, pool.checkpoint)
   yield checkResponse(facts, expected.response)
 }
 
@@ -91,8 +93,8 @@ function readFile(bytes: Buffer): ReadFile {
   if (!canonicalize(json.value).equals(bytes)) {
     return refuse('not_canonical', 'The receipt is not written as canonical JSON (RFC 8785); somebody wrote it anew.')
   }
-  const { pool_key: poolKey, worker: workers, order, statement, verdicts, log, view } = parsed.data
-  return { ok: true, parts: { poolKey, order, workers, statement, verdicts, log }, view }
+  const { pool_key: poolKey, worker: workers, view, lichen: _, ...rest } = parsed.data
+  return { ok: true, parts: { ...rest, poolKey, workers }, view }
 }
 
 type OpenedPool =
