@@ -399,6 +399,37 @@ const edits: Readonly<Record<string, readonly (readonly [what: string, edit: str
       /^The window of payer key abab.* is not that of its orders\.$/,
     ],
   ],
+  epochs: [
+    ['commitment', set('epochs', 'epoch', `commitment = ${bytes32}`), /^Epoch \d+ is not what the log committed to\.$/],
+    ['a deleted one', drop('epochs', 'epoch'), /^Leaf \d+ of the log commits to epoch \d+, which is gone\.$/],
+    [
+      'one put in',
+      copy('epochs', 'epoch', '1', `commitment, sealed`).replace('select 1, commitment', `select 1, ${bytes32}`),
+      /^Epoch 1 is not in the log\.$/,
+    ],
+    [
+      'a key told that was not',
+      set('epochs', 'epoch', `key = ${bytes32}, sealed = null, disclosure = ${bytes32}`),
+      /^The key of epoch \d+ is not the one it was committed to\.$/,
+    ],
+  ],
+  checks: [
+    [
+      'an outcome that nobody gave',
+      `update checks set state = 'clean', waived = null where id = ${nth('checks', 'id', 1)}`,
+      /^Check .* ended as clean without a verdict\.$/,
+    ],
+    [
+      'a waiver that came later',
+      `update checks set ended_at = ended_at + interval '1 s' where id = ${nth('checks', 'id', 1)}`,
+      /^Check .* was waived without a verdict/,
+    ],
+    [
+      'its job',
+      `update checks set job_id = gen_random_uuid() where id = ${nth('checks', 'id', 1)}`,
+      /^Check .* which has no receipt\.$/,
+    ],
+  ],
   log_leaves: [
     [
       'hash',
@@ -408,7 +439,7 @@ const edits: Readonly<Record<string, readonly (readonly [what: string, edit: str
     [
       'kind',
       set('log_leaves', 'index', `kind = 'check'`, `kind = 'order'`),
-      /^The order of job .* is not in the log\.$/,
+      /^Leaf \d+ of the log commits to check .*, which is gone\.$/,
     ],
     [
       'name',
