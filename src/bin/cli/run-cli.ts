@@ -3,13 +3,14 @@ import { nearest, packageVersion } from '#config'
 import { asTyped } from '../as-typed.ts'
 import { type CommandEntry, commands } from './commands.ts'
 import { exitCodes } from './exit-codes.ts'
+import { guardKeys } from './key-arguments.ts'
 import { CommandProblem, explain, type Problem, reportProblem } from './problem.ts'
 
 /** Runs one command line to its end and gives the exit code. Never throws. */
 export async function runCli(argv: readonly string[]): Promise<number> {
   try {
     const program = await programFor(argv)
-    await program.parseAsync([...argv], { from: 'user' })
+    await program.parseAsync(guardKeys(argv), { from: 'user' })
     return Number(process.exitCode ?? exitCodes.ok)
   } catch (error) {
     if (error instanceof CommanderError && isHelp(error)) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage
