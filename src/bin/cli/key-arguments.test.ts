@@ -32,7 +32,9 @@ test.each([
 test('a public key that begins with a dash, as one in 64 does, is an argument and no flag', async () => {
   const seen: unknown[] = []
   const add = new Command('add').argument('<name>').argument('<key>').option('--json')
-  add.action((...all: unknown[]) => seen.push(...all.slice(0, 3)))
+  add.action((...all: unknown[]) => {
+    seen.push(...all.slice(0, 3))
+  })
   const program = new Command().addCommand(add)
   await program.parseAsync(guardKeys(['add', 'ada', key, '--json']), { from: 'user' })
   expect(seen).toEqual(['ada', key, { json: true }])
