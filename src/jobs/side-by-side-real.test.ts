@@ -136,5 +136,5 @@ test('operators with one arithmetic agree to the last token, by chance or withou
     if (statement.segments.length === 3) break
   }
   expect(pool.eventsNamed('dissented')).toMatchObject([{ workerId: cheat, exact: true }])
-  await expect(pool.ledger.balance(`worker:${cheat}`)).rejects.toThrow()
+  await expect(pool.ledger.balance(`held:${cheat}`)).rejects.toThrow()
 }, 120_000)
