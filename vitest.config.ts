@@ -10,6 +10,8 @@ export default defineConfig({
     // Many tests wait for processes to end and leases to run out: one file for each core, where the default leaves one core idle.
     maxWorkers: '100%',
     execArgv: ['-C', 'lichen-source'],
+    // Where others share the machine a test may be stalled past its patience: it is run once more there, and both runs are told.
+    retry: process.env.CI === 'true' ? 1 : 0,
     testTimeout: 60_000,
     hookTimeout: 120_000,
     teardownTimeout: 30_000,
