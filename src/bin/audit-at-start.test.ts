@@ -23,10 +23,13 @@ afterEach(async () => {
   await db.drop()
 })
 
-/** A start that has hardly any patience. */
-function start() {
+/** A start that has hardly any patience, unless it is given some. */
+function start(patienceMs = 100) {
   const heard = { onLong: vi.fn(), onProblem: vi.fn(), onBroken: vi.fn() }
-  const runtime = { ...systemRuntime, sleep: (_: number, signal?: AbortSignal) => systemRuntime.sleep(100, signal) }
+  const runtime = {
+    ...systemRuntime,
+    sleep: (_: number, signal?: AbortSignal) => systemRuntime.sleep(patienceMs, signal),
+  }
   const needs = { database: db.database, data: folder.path, poolKey: pool.identity.publicKey, runtime, ...heard }
   return { ...heard, stop: auditAtStart(needs) }
 }
@@ -45,7 +48,7 @@ async function holdPrices(): Promise<() => Promise<void>> {
 }
 
 test('a short audit is over before the pool starts, and the next one begins where it ended', async () => {
-  const { stop, onLong } = start()
+  const { stop, onLong } = start(30_000)
   await (await stop)()
   expect(onLong).not.toHaveBeenCalled()
   expect(await readAuditedPosition(folder.path)).toMatchObject({ size: 0 })
