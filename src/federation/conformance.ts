@@ -5,7 +5,7 @@ import { type ConformanceOp, conformanceOp, hexSchema, type OpResult, parsePoolI
 import { signEnvelope } from './envelope.ts'
 import { checkPeerUrl } from './peer-url.ts'
 import { readEnvelope } from './read-envelope.ts'
-import { type KnownKey, isFresh, verifyEnvelope, whyNotHeard } from './verify-envelope.ts'
+import { isFresh, type KnownKey, verifyEnvelope, whyNotHeard } from './verify-envelope.ts'
 
 const poolId = z.string().transform((text, context) => {
   const id = parsePoolId(text)

@@ -1,7 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type AssuranceLevel, decodeSigned, verifyReceipt } from '#protocol'
 import { testPool } from '#testkit'
-import type { GivenAnswers } from '../verification/intake.ts'
 import { SmallPool, type SmallPoolOptions } from '../testkit/small-pool.ts'
 import {
   answersIn,
@@ -14,6 +13,7 @@ import {
   smallPayer,
 } from '../testkit/small-workers.ts'
 import { type TestDatabase, testDatabase } from '../testkit/test-database.ts'
+import type { GivenAnswers } from '../verification/intake.ts'
 
 let home: TestDatabase
 beforeAll(async () => {
