@@ -56,7 +56,7 @@ test('a short audit is over before the pool starts, and the next one begins wher
 
 test('a history that was changed keeps the pool from starting', async () => {
   await tamper('update prices set amount = 1 where seq = 1')
-  await expect(start().stop).rejects.toMatchObject({ code: 'history_changed' })
+  await expect(start(30_000).stop).rejects.toMatchObject({ code: 'history_changed' })
   expect(await readAuditedPosition(folder.path)).toBeUndefined()
 })
 

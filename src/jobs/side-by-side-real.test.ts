@@ -130,11 +130,14 @@ test('operators with one arithmetic agree to the last token, by chance or withou
   const honest = await open()
   const cheat = await join(4, new DishonestEngine(honest, { cheat: { kind: 'stops_early', tokens: 2 }, rate: 1 }))
   expect(classOf(cheat)).toBe(classOf(first))
-  for (let n = 0; n < 6; n++) {
-    const { reply, statement } = await ask('required', 'echo hgfe', { temperature: 0 })
-    expect(reply.texts).toEqual(['hgfe'])
-    if (statement.segments.length === 3) break
+  // All at once: the pool's favourites are busy, and everybody is asked.
+  const words = ['hgfe', 'abcd', 'bdfh', 'abc', 'fed', 'hgf', 'cab', 'bad', 'face', 'cafe', 'deaf', 'head']
+  for (let round = 0; round < 4 && pool.eventsNamed('dissented').length === 0; round++) {
+    const answers = await Promise.all(words.map((word) => ask('required', `echo ${word}`, { temperature: 0 })))
+    answers.forEach(({ reply }, n) => {
+      expect(reply.texts[0]).toHaveLength(words[n]?.length ?? 0)
+    })
   }
-  expect(pool.eventsNamed('dissented')).toMatchObject([{ workerId: cheat, exact: true }])
+  expect(new Set(pool.eventsNamed('dissented').map(({ workerId }) => workerId))).toEqual(new Set([cheat]))
   await expect(pool.ledger.balance(`held:${cheat}`)).rejects.toThrow()
 }, 120_000)
