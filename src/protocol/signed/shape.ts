@@ -277,6 +277,7 @@ export const tupleOf = <T extends readonly unknown[]>(...items: { [K in keyof T]
     },
     read() {
       if (readHead(arrayMajor) !== shapes.length) throw strange
+      // one value for each shape of T, in order: more than map can say
       return shapes.map((shape) => shape.read()) as unknown as T
     },
   }
@@ -284,6 +285,7 @@ export const tupleOf = <T extends readonly unknown[]>(...items: { [K in keyof T]
 
 /** A map of exactly these members, whose names are ASCII; dag-cbor's order is found here. */
 export const mapOf = <T extends object>(members: { readonly [K in keyof T]-?: Shape<T[K]> }): Shape<T> => {
+  // entries forget which member has which shape
   const inOrder = Object.entries(members as unknown as Readonly<Record<string, Shape<never>>>)
     .sort(([a], [b]) => a.length - b.length || (a < b ? -1 : 1))
     .map(([name, shape]) => ({ name: name as keyof T, key: keyBytes(name), shape }))
