@@ -6,7 +6,7 @@ import { federationLimits } from '#federation'
 import { systemRuntime } from '#runtime'
 import { simulatedRuntime } from '../testkit/simulated-runtime.ts'
 import { temporaryFolder } from '../testkit/temporary-folder.ts'
-import { killSwitchFileThere } from './kill-switch-files.ts'
+import { killSwitchFileThere, switchOfFiles } from './kill-switch-files.ts'
 
 const folder = temporaryFolder()
 afterAll(() => folder[Symbol.dispose]())
@@ -35,4 +35,18 @@ test('a file system that does not answer in time counts as there, and leaves no 
   const gone = () => Promise.reject(Object.assign(new Error('gone'), { code: 'ENOENT' }))
   expect(await killSwitchFileThere([first], runtime, gone)).toBe(false)
   expect(runtime.timers).toBe(0)
+})
+
+test('what runs is ended when the file appears, and nothing is looked at while nothing runs', async () => {
+  const runtime = simulatedRuntime()
+  const killSwitch = switchOfFiles([second], runtime)
+  const ended = Promise.withResolvers<void>()
+  const forget = killSwitch.register(() => ended.resolve())
+  writeFileSync(second, '')
+  runtime.advance(federationLimits.switchPollMs)
+  await ended.promise
+  expect(await killSwitch.on()).toBe(true)
+  forget()
+  expect(runtime.timers).toBe(0)
+  await rm(second)
 })

@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises'
-import { federationLimits } from '#federation'
-import type { Runtime } from '#runtime'
+import { federationLimits, type KillSwitch } from '#federation'
+import type { Runtime, Timer } from '#runtime'
 
 type Look = (file: string) => Promise<unknown>
 
@@ -22,5 +22,27 @@ export async function killSwitchFileThere(
     return await Promise.race([Promise.all(looks).then((found) => found.includes(true)), late.promise])
   } finally {
     timer.cancel()
+  }
+}
+
+/** These files as a switch: looked at for every question, and every half second while something runs that must end. */
+export function switchOfFiles(files: readonly string[], runtime: Runtime): KillSwitch {
+  const running = new Set<() => void>()
+  let looking: Timer | undefined
+  const look = async () => {
+    if (await killSwitchFileThere(files, runtime)) for (const abort of [...running]) abort()
+  }
+  return {
+    on: () => killSwitchFileThere(files, runtime),
+    register(abort) {
+      running.add(abort)
+      looking ??= runtime.every(federationLimits.switchPollMs, () => void look())
+      return () => {
+        running.delete(abort)
+        if (running.size > 0) return
+        looking?.cancel()
+        looking = undefined
+      }
+    },
   }
 }

@@ -1,7 +1,7 @@
 import path from 'node:path'
 import { Federation } from '#federation'
 import { clientAddress, parseTrustedProxies, sourceGroup } from '#transport'
-import { killSwitchFileThere } from './kill-switch-files.ts'
+import { switchOfFiles } from './kill-switch-files.ts'
 import type { Ground, Rooms } from './open-rooms.ts'
 
 /** Honoured on every pool, whatever its settings. */
@@ -24,7 +24,9 @@ export async function openFederation(all: Ground & Pick<Rooms, 'models'>) {
         model: name,
         workers: variants.reduce((sum, { workers }) => sum + workers, 0),
       })),
-    killed: () => killSwitchFileThere(files, runtime),
+    killSwitch: switchOfFiles(files, runtime),
+    policy: { httpHosts: settings.federationHttpHosts, privateRanges: settings.federationPrivateRanges },
+    onCalledBack: ({ peer, failed }) => log.info({ peer, failed: failed?.message }, 'another pool was called back'),
     onHeard: (event) => log.info(event, 'another pool was heard'),
     onProblem: (error) => log.error({ err: error }, 'the table of peers could not be read'),
   })

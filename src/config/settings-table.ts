@@ -142,6 +142,14 @@ export const settingsTable = {
     programs: ['pool'],
     doc: 'What other pools see this one as.',
   }),
+  federationHttpHosts: withDefault(listOf(text('host')), [], {
+    programs: ['pool'],
+    doc: 'Hosts of other pools that may be called without TLS, with the port: `pool.lan:5424`.',
+  }),
+  federationPrivateRanges: withDefault(listOf(network), [], {
+    programs: ['pool'],
+    doc: 'Networks that are not public in which other pools may be called. All others are refused, whatever a name resolves to.',
+  }),
   holdEarnings: withDefault(duration(0, 90 * 86_400_000), 86_400_000, {
     programs: ['pool'],
     doc: 'How long a worker’s earnings are held at least, so that they can be taken from one that is convicted.',

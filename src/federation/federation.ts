@@ -1,13 +1,21 @@
 import { z } from 'zod'
-import { type Identity, sha256 } from '#crypto'
+import type { Identity } from '#crypto'
 import type { PoolId } from '#protocol'
 import type { Runtime } from '#runtime'
 import type { Database } from '#storage'
-import { answerBytes, challengeBytes, envelopeHeaders } from './envelope.ts'
+import { answerBytes, envelopeHeaders } from './envelope.ts'
+import type { KillSwitch } from './kill-switch.ts'
 import { federationLimits } from './limits.ts'
+import { introductionSchema, type NotSeen } from './meet.ts'
+import { Outbound, type OutboundOptions } from './outbound.ts'
+import { checkPeerUrl, type UrlPolicy } from './peer-url.ts'
 import { Peers } from './peers.ts'
-import type { RawRequest } from './read-envelope.ts'
+import { proveKey } from './prove-key.ts'
+import { pathOf, type RawRequest } from './read-envelope.ts'
 import { type Heard, isHandshake, type NotHeard, Receiver } from './receiver.ts'
+import { Reciprocations } from './reciprocations.ts'
+import { type Answer, answerNo, answerYes, type SignedRoute } from './signed-route.ts'
+import { handshakePath } from './verify-envelope.ts'
 
 export type FederationMode = 'off' | 'observe' | 'active'
 
@@ -27,49 +35,39 @@ export interface FederationOptions {
   /** Where other pools reach this one; empty when nobody said. */
   readonly url: string
   readonly capabilities: () => readonly Capability[]
-  /** Whether the kill switch is on; asked before anything else, every time. */
-  readonly killed: () => Promise<boolean>
+  readonly killSwitch: KillSwitch
+  readonly policy: UrlPolicy
+  readonly resolve?: OutboundOptions['resolve']
   readonly onHeard: (event: { peer: PoolId; version: 1 | 2; path: string; refused: string | null }) => void
+  readonly onCalledBack: (event: { peer: PoolId; failed: NotSeen | undefined }) => void
   readonly onProblem: (error: unknown) => void
 }
 
-export interface Answer {
-  readonly status: number
-  readonly body: object
-  /** Name, value, name, value. */
-  readonly headers: readonly string[]
-}
-
-const { nameCharsMax, capabilitiesMax, urlCharsMax, challengeBytesMax } = federationLimits
-/** Members beyond these are passed over: other versions may say more. */
-const handshakeSchema = z.object({
-  name: z.string().max(nameCharsMax),
-  url: z.string().max(urlCharsMax),
-  molecule_id: z.string().max(nameCharsMax).nullish(),
-  capabilities: z
-    .array(z.object({ kind: z.string().max(nameCharsMax) }).loose())
-    .max(capabilitiesMax)
-    .default([]),
-})
-const challengeSchema = z.object({ challenge_b64: z.base64().max(4 * Math.ceil(challengeBytesMax / 3)) })
-
 const jsonType = 'application/json; charset=utf-8'
-const no = (status: number, error: string, headers: readonly string[] = []): Answer => ({
-  status,
-  body: { error },
-  headers,
-})
+const reciprocationSchema = z.object({ request_reciprocation: z.boolean().default(false) })
 
-/** What other pools find at the doors of this one. */
+/** What other pools find at the doors of this one, and the one way to theirs. */
 export class Federation implements Disposable {
+  readonly peers: Peers
+  readonly outbound: Outbound
   readonly #options: FederationOptions
-  readonly #peers: Peers
   readonly #receiver: Receiver
+  readonly #reciprocations: Reciprocations
+  readonly #routes = new Map<string, SignedRoute>()
 
   private constructor(options: FederationOptions, peers: Peers) {
     this.#options = options
-    this.#peers = peers
+    this.peers = peers
     this.#receiver = new Receiver(options.poolId, options.runtime, peers)
+    this.outbound = new Outbound(options)
+    this.#reciprocations = new Reciprocations({
+      peers,
+      outbound: this.outbound,
+      introduction: () => this.introduction(),
+      onDone: options.onCalledBack,
+    })
+    this.serve(handshakePath, { trustMin: 0, reply: (heard) => this.#shakeHands(heard) })
+    this.serve('/v1/federation/verify', { trustMin: 0, reply: (heard) => proveKey(options, heard) })
   }
 
   static async open(options: FederationOptions): Promise<Federation> {
@@ -77,88 +75,76 @@ export class Federation implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#peers[Symbol.dispose]()
+    this.outbound[Symbol.dispose]()
+    this.peers[Symbol.dispose]()
+  }
+
+  /** Adds what is answered at a signed path. */
+  serve(path: string, signed: SignedRoute): void {
+    if (this.#routes.has(path)) throw new Error(`${path} is served already`)
+    this.#routes.set(path, signed)
   }
 
   /** Public: who this pool is, and what it speaks. */
   async info(): Promise<Answer> {
-    return (await this.#closed()) ?? { status: 200, body: this.#self(), headers: [] }
+    return (await this.#closed()) ?? answerYes(this.#self())
   }
 
-  /** A signed request at `handshake` or `verify`. `source`: the network it came from. */
+  /** A signed request. `source`: the network it came from. */
   async answer(request: RawRequest, source: string): Promise<Answer> {
     const closed = await this.#closed()
     if (closed) return closed
+    const path = pathOf(request.target)
+    const signed = this.#routes.get(path)
+    if (!signed) return answerNo(404, 'there is nothing at this path')
+    const early = await signed.before?.(request)
+    if (early) return early
     const heard = this.#receiver.receive(request, source)
-    const refused = 'error' in heard ? heard : await this.#whyNotSettled(heard)
-    if (!('error' in heard)) {
-      const { sender: peer, version, target: path } = heard.envelope
-      this.#options.onHeard({ peer, version, path, refused: refused?.error ?? null })
-    }
-    if (refused || 'error' in heard) return refusal(refused ?? (heard as NotHeard))
-    return this.#signed(heard, await this.#reply(heard))
+    if ('error' in heard) return refusal(heard)
+    const refused = await this.#whyNotSettled(heard, signed)
+    const { sender: peer, version } = heard.envelope
+    this.#options.onHeard({ peer, version, path, refused: refused?.error ?? null })
+    return this.#signed(heard, refused ? refusal(refused) : await signed.reply(heard))
   }
 
   async #closed(): Promise<Answer | undefined> {
-    if (await this.#options.killed()) return no(503, 'federation is switched off')
+    if (await this.#options.killSwitch.on()) return answerNo(503, 'federation is switched off')
     return this.#options.mode === 'off' ? { status: 503, body: { mode: 'off' }, headers: [] } : undefined
   }
 
   /** In `observe` nothing is kept and nothing is served: a valid request is told so. A stranger is written down first: nonces belong to peers. */
-  async #whyNotSettled(heard: Heard): Promise<NotHeard | undefined> {
+  async #whyNotSettled(heard: Heard, { trustMin }: SignedRoute): Promise<NotHeard | undefined> {
     if (this.#options.mode === 'observe') return { status: 503, error: 'this pool only observes' }
     if (isHandshake(heard.envelope)) {
-      if (heard.stranger && this.#peers.full) return { status: 503, error: 'this pool knows as many as it can' }
-      const introduced = handshakeSchema.safeParse(heard.verified.body)
+      if (heard.stranger && this.peers.full) return { status: 503, error: 'this pool knows as many as it can' }
+      const introduced = introductionSchema.safeParse(heard.verified.body)
       if (!introduced.success) return { status: 400, error: `invalid ${introduced.error.issues[0]?.path.join('.')}` }
-      const { name, url, molecule_id, capabilities } = introduced.data
-      if (heard.stranger) {
-        const { key } = heard.verified
-        const introduction = { name, url, moleculeId: molecule_id ?? '', capabilities }
-        await this.#peers.introduce(heard.envelope.sender, Buffer.isBuffer(key) ? key : key.raw, introduction)
-      }
-    }
+      if (heard.stranger) await this.#introduce(heard)
+    } else if ((this.peers.get(heard.envelope.sender)?.trust ?? 0) < trustMin)
+      return { status: 403, error: `this needs trust ${trustMin} here` }
     return this.#receiver.settle(heard)
   }
 
-  async #reply(heard: Heard): Promise<Answer> {
-    return isHandshake(heard.envelope) ? this.#shakeHands(heard) : this.#prove(heard)
-  }
-
-  async #shakeHands({ envelope, verified, stranger }: Heard): Promise<Answer> {
-    const { name, url, molecule_id, capabilities } = handshakeSchema.parse(verified.body)
-    const key = Buffer.isBuffer(verified.key) ? verified.key : verified.key.raw
-    if (!stranger)
-      await this.#peers.introduce(envelope.sender, key, { name, url, moleculeId: molecule_id ?? '', capabilities })
-    const body = {
+  async #shakeHands(heard: Heard): Promise<Answer> {
+    const { envelope, verified, stranger } = heard
+    if (!stranger) await this.#introduce(heard)
+    const peer = this.peers.get(envelope.sender)
+    const wanted = reciprocationSchema.safeParse(verified.body).data?.request_reciprocation === true
+    const callable = peer !== undefined && checkPeerUrl(peer.url, this.#options.policy).ok
+    return answerYes({
       ok: true,
-      peer_trust_level: this.#peers.get(envelope.sender)?.trust ?? 0,
+      peer_trust_level: peer?.trust ?? 0,
       signature_verified: true,
-      reciprocation_scheduled: false,
+      reciprocation_scheduled: wanted && callable && this.#reciprocations.schedule(envelope.sender),
       already_known: !stranger,
       self: this.#self(),
-    }
-    return { status: 200, body, headers: [] }
+    })
   }
 
-  /** In version 1 a short challenge only: the key signs what a peer chose. */
-  #prove({ envelope, verified }: Heard): Answer {
-    const asked = challengeSchema.safeParse(verified.body)
-    if (!asked.success) return no(400, `invalid challenge_b64: at most ${challengeBytesMax} bytes in base64`)
-    const challenge = Buffer.from(asked.data.challenge_b64, 'base64')
-    if (challenge.length > challengeBytesMax) return no(400, `a challenge has at most ${challengeBytesMax} bytes`)
-    const { poolId, identity } = this.#options
-    const bytes =
-      envelope.version === 2
-        ? challengeBytes(poolId, envelope.sender, challenge)
-        : sha256(Buffer.concat([challenge, Buffer.from(poolId, 'ascii')]))
-    const body = {
-      ok: true,
-      echo_challenge_b64: asked.data.challenge_b64,
-      signed_response_b64: identity.sign(bytes).toString('base64'),
-      self_atom_id: poolId,
-    }
-    return { status: 200, body, headers: [] }
+  async #introduce({ envelope, verified }: Heard): Promise<void> {
+    const { molecule_id, ...said } = introductionSchema.parse(verified.body)
+    const key = Buffer.isBuffer(verified.key) ? verified.key : verified.key.raw
+    await this.peers.introduce(envelope.sender, key, { ...said, moleculeId: molecule_id ?? '' })
   }
 
   /** An answer to a version 2 request is bound to it and to who asked. */
@@ -173,10 +159,10 @@ export class Federation implements Disposable {
     return { ...answer, headers: [...answer.headers, version, '2', sender, poolId, name, signature] }
   }
 
-  #self(): object {
-    const { mode, poolId, name, identity, url, capabilities } = this.#options
+  /** What this pool says of itself when it shakes hands. */
+  introduction(): object {
+    const { poolId, name, identity, url, capabilities } = this.#options
     return {
-      mode,
       atom_id: poolId,
       name,
       pubkey_hex: identity.publicKey.toString('hex'),
@@ -188,6 +174,13 @@ export class Federation implements Disposable {
         version: 'v1',
         worker_count: workers,
       })),
+    }
+  }
+
+  #self(): object {
+    return {
+      mode: this.#options.mode,
+      ...this.introduction(),
       hop_max: federationLimits.hopMax,
       nonce_window_sec: federationLimits.freshnessMs / 1_000,
       schema: 1,
@@ -197,5 +190,5 @@ export class Federation implements Disposable {
 }
 
 function refusal({ status, error, retryAfterS }: NotHeard): Answer {
-  return no(status, error, retryAfterS === undefined ? [] : ['retry-after', String(retryAfterS)])
+  return answerNo(status, error, retryAfterS === undefined ? [] : ['retry-after', String(retryAfterS)])
 }

@@ -1,12 +1,15 @@
 /**
  * Federation: how sovereign pools (the seeds' "atoms" of a "molecule") speak with each other.
  *
- * Owns    tables peers and nonces; the signed envelopes of versions 1 and 2, their receiver, the rule for URLs that a peer supplies.
+ * Owns    tables peers and nonces; the signed envelopes of versions 1 and 2, their receiver, the one way out to other pools, the rule
+ *         for URLs that a peer supplies.
  * Imports crypto, protocol, runtime, storage. What decides is pure: no clock, no dice, no table, no socket.
  * Always  a message counts for nothing before its signature has verified under a key that was accepted; a peer that spoke version 2 is
- *         not heard in version 1; reading bytes from outside never throws.
+ *         not heard in version 1; reading bytes from outside never throws; nothing is sent while the kill switch is on.
  */
 export { federationOps } from './conformance.ts'
-export { type Answer, Federation } from './federation.ts'
+export { Federation } from './federation.ts'
+export type { KillSwitch } from './kill-switch.ts'
 export { federationLimits } from './limits.ts'
 export type { RawRequest } from './read-envelope.ts'
+export type { Answer } from './signed-route.ts'

@@ -32,4 +32,12 @@ export const federationLimits = {
   capabilitiesMax: 200,
   /** An answer from the file system whether the kill switch is on; later counts as on. */
   switchMsMax: 500,
+  /** How often the kill switch is looked at while something runs that it must end. */
+  switchPollMs: 500,
+  /** One call to another pool, from the look at its name to the last byte. */
+  callMsMax: 10_000,
+  /** A whole answer of another pool. */
+  answerBytesMax: 1_048_576,
+  /** Pools that are called back at once after they shook hands; one more is not, and may ask again. */
+  reciprocationsMax: 64,
 } as const

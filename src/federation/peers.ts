@@ -2,6 +2,7 @@ import { importPublicKey, type PublicKeyHandle } from '#crypto'
 import { type PoolId, parsePoolId } from '#protocol'
 import type { Runtime } from '#runtime'
 import type { Database } from '#storage'
+import type { EnvelopeVersion } from './envelope.ts'
 import { federationLimits } from './limits.ts'
 import type { KnownKey } from './verify-envelope.ts'
 
@@ -9,6 +10,10 @@ export interface Peer extends KnownKey {
   readonly id: PoolId
   readonly key: PublicKeyHandle
   readonly trust: number
+  readonly name: string
+  readonly url: string
+  /** What it is called in: 2 once it said, or showed, that it speaks it. */
+  readonly version: EnvelopeVersion
 }
 
 /** What a pool says of itself when it shakes hands. */
@@ -25,6 +30,9 @@ interface Row {
   trust: number
   revoked: boolean
   spoke_v2: boolean
+  offers_v2: boolean
+  name: string
+  url: string
 }
 
 /** The known pools, in memory as they stand in the table: who signs garbage costs no query. */
@@ -87,6 +95,14 @@ export class Peers implements Disposable {
     await this.#read()
   }
 
+  /** It says, under its own name and address, that it speaks version 2; it is called in it from now on. */
+  async markOffersV2(id: PoolId): Promise<void> {
+    const now = new Date(this.#runtime.now())
+    await this.#database
+      .sql`update peers set offers_v2_at = ${now}, changed_at = ${now} where id = ${id} and offers_v2_at is null`
+    await this.#read()
+  }
+
   /** Whether this pool uses the nonce for the first time. */
   async firstUse(id: PoolId, nonce: string): Promise<boolean> {
     const expires = new Date(this.#runtime.now() + federationLimits.nonceMemoryMs)
@@ -102,13 +118,16 @@ export class Peers implements Disposable {
 
   async #read(): Promise<void> {
     const rows = await this.#database.sql<Row[]>`
-      select id, public_key, trust, revoked_at is not null as revoked, spoke_v2_at is not null as spoke_v2
+      select id, public_key, trust, revoked_at is not null as revoked, spoke_v2_at is not null as spoke_v2,
+          offers_v2_at is not null as offers_v2, name, url
         from peers limit ${federationLimits.peersMax}`
     for (const row of rows) {
       const id = parsePoolId(row.id)
       if (!id) throw new Error(`the table of peers holds ${row.id}`)
       const key = this.#known.get(id)?.key ?? importPublicKey(Buffer.from(row.public_key))
-      this.#known.set(id, { id, key, trust: row.trust, revoked: row.revoked, spokeV2: row.spoke_v2 })
+      const { trust, revoked, name, url, spoke_v2: spokeV2 } = row
+      const version = spokeV2 || row.offers_v2 ? 2 : 1
+      this.#known.set(id, { id, key, trust, revoked, spokeV2, name, url, version })
     }
   }
 }

@@ -12,11 +12,25 @@ interface Sent {
   headers?: Record<string, string>
 }
 
+interface Received {
+  path: string
+  body: Record<string, unknown>
+  headers: http.IncomingHttpHeaders
+}
+
 /** A pool of the live network: version 1 of the envelope, written from its description with Node alone and none of our code. */
-export class ForeignPool {
+export class ForeignPool implements AsyncDisposable {
   readonly #key: ReturnType<typeof createPrivateKey>
   readonly publicKeyHex: string
   readonly id: string
+  /** What came in with a signature that holds. */
+  readonly received: Received[] = []
+  /** Requests that came in at all. */
+  asked = 0
+  url = 'https://foreign.example'
+  /** Answers of paths beyond `handshake` and `verify`. */
+  readonly answers = new Map<string, (body: Record<string, unknown>) => object>()
+  #server: http.Server | undefined
 
   constructor(seed: Buffer) {
     const der = Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), seed])
@@ -31,13 +45,65 @@ export class ForeignPool {
       atom_id: this.id,
       name: 'foreign',
       pubkey_hex: this.publicKeyHex,
-      url: 'https://foreign.example',
+      url: this.url,
       molecule_id: 'm',
       capabilities: [{ kind: 'llm.chat', model: 'big', version: 'v1', worker_count: 1, max_tps: 3 }],
       request_reciprocation: false,
       ...more,
     }
   }
+
+  /** Serves `info`, `handshake`, `verify` and what {@link answers} has, on loopback. */
+  async listen(): Promise<this> {
+    const server = http.createServer((request, response) => {
+      const parts: Buffer[] = []
+      request.on('data', (part: Buffer) => parts.push(part))
+      request.on('end', () => {
+        const { status, body } = this.#serve(request, Buffer.concat(parts))
+        response.writeHead(status, { 'Content-Type': 'application/json' }).end(JSON.stringify(body))
+      })
+    })
+    this.#server = server
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const address = server.address()
+    if (typeof address !== 'object' || !address) throw new Error('no port')
+    this.url = `http://127.0.0.1:${address.port}`
+    return this
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#server?.closeAllConnections()
+    this.#server?.close()
+  }
+
+  #serve(request: http.IncomingMessage, bytes: Buffer): { status: number; body: object } {
+    this.asked++
+    const { method = '', url: path = '', headers } = request
+    const { request_reciprocation: _, ...self } = this.introduction() as Record<string, unknown>
+    if (path === '/v1/federation/info')
+      return { status: 200, body: { mode: 'active', ...self, hop_max: 2, nonce_window_sec: 60, schema: 1 } }
+    const body = JSON.parse(bytes.toString()) as Record<string, unknown>
+    const sender = String(headers['x-iamine-atom-id'])
+    const key = path === '/v1/federation/handshake' ? String(body.pubkey_hex) : this.#keys.get(sender)
+    if (!key || createHash('sha256').update(Buffer.from(key, 'hex')).digest('hex') !== sender)
+      return { status: 401, body: { error: 'unknown atom' } }
+    const names = ['timestamp', 'nonce', 'hop', 'forward-chain'] as const
+    const stamps = names.map((name) => String(headers[`x-iamine-${name}`] ?? (name === 'hop' ? '0' : '')))
+    const signed = Buffer.concat([Buffer.from(`${[method, path, ...stamps].join('\n')}\n`), bytes])
+    if (!verify(null, signed, keyOf(key), Buffer.from(String(headers['x-iamine-signature']), 'base64')))
+      return { status: 401, body: { error: 'signature' } }
+    const known = this.#keys.has(sender)
+    this.#keys.set(sender, key)
+    this.received.push({ path, body, headers })
+    if (path === '/v1/federation/handshake') {
+      const shaken = { ok: true, peer_trust_level: 1, signature_verified: true, reciprocation_scheduled: false }
+      return { status: 200, body: { ...shaken, already_known: known, self } }
+    }
+    const answer = this.answers.get(path)
+    return answer ? { status: 200, body: answer(body) } : { status: 404, body: { error: 'not here' } }
+  }
+
+  readonly #keys = new Map<string, string>()
 
   /** Signs and sends one request; the answer as JSON. */
   async send(base: string, sent: Sent): Promise<{ status: number; body: Record<string, unknown> }> {
@@ -69,9 +135,13 @@ export class ForeignPool {
 
   /** Whether a pool with this raw public key signed this challenge, as version 1 does. */
   static proved(publicKeyHex: string, id: string, challenge: Buffer, signature: string): boolean {
-    const x = Buffer.from(publicKeyHex, 'hex').toString('base64url')
-    const key = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x }, format: 'jwk' })
+    const key = keyOf(publicKeyHex)
     const digest = createHash('sha256').update(challenge).update(id, 'ascii').digest()
     return verify(null, digest, key, Buffer.from(signature, 'base64'))
   }
+}
+
+function keyOf(publicKeyHex: string) {
+  const x = Buffer.from(publicKeyHex, 'hex').toString('base64url')
+  return createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x }, format: 'jwk' })
 }

@@ -24,7 +24,9 @@ async function openPool(mode: 'off' | 'observe' | 'active' = 'active', source = 
     name: 'anna',
     url: 'https://anna.example',
     capabilities: () => [{ model: 'toy', workers: 2 }],
-    killed: async () => killed,
+    killSwitch: { on: async () => killed, register: () => () => {} },
+    policy: { httpHosts: [], privateRanges: [] },
+    onCalledBack: () => {},
     onHeard: (event) => heard.push(event),
     onProblem: (error) => {
       throw error

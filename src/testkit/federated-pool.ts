@@ -1,0 +1,103 @@
+import { generateIdentity, type Identity } from '#crypto'
+import { Federation } from '#federation'
+import type { PoolId } from '#protocol'
+import { systemRuntime } from '#runtime'
+import { ApiDouble } from './api-double.ts'
+import { type TestDatabase, testDatabase } from './test-database.ts'
+
+type Options = Parameters<typeof Federation.open>[0]
+
+/** Hosts on loopback that pools of a test may call. */
+export const loopbackHosts: string[] = []
+
+/** A pool that speaks with others: its own key, its own database, real sockets on loopback, and no workers. */
+export class FederatedPool implements AsyncDisposable {
+  readonly identity: Identity
+  readonly db: TestDatabase
+  readonly federation: Federation
+  readonly url: string
+  readonly calledBack: object[]
+  readonly #api: ApiDouble
+  readonly #switch: TestSwitch
+
+  private constructor(
+    parts: Pick<FederatedPool, 'identity' | 'db' | 'federation' | 'url' | 'calledBack'>,
+    api: ApiDouble,
+    off: TestSwitch,
+  ) {
+    this.identity = parts.identity
+    this.db = parts.db
+    this.federation = parts.federation
+    this.url = parts.url
+    this.calledBack = parts.calledBack
+    this.#api = api
+    this.#switch = off
+  }
+
+  static async open(name: string, more: Partial<Options> = {}): Promise<FederatedPool> {
+    const db = await testDatabase()
+    const identity = generateIdentity()
+    const off = new TestSwitch()
+    const calledBack: object[] = []
+    const late: { federation?: Federation } = {}
+    const door = () => late.federation as Federation
+    const api = await ApiDouble.open({
+      federation: { info: () => door().info(), answer: (request) => door().answer(request, '192.0.2') },
+    })
+    loopbackHosts.push(new URL(api.url).host)
+    late.federation = await Federation.open({
+      database: db.database,
+      runtime: systemRuntime,
+      poolId: identity.id as PoolId,
+      identity,
+      mode: 'active',
+      name,
+      url: api.url,
+      capabilities: () => [],
+      killSwitch: off,
+      policy: { httpHosts: loopbackHosts, privateRanges: ['127.0.0.0/8'] },
+      onHeard: () => {},
+      onCalledBack: (event) => calledBack.push(event),
+      onProblem: (error) => {
+        throw error
+      },
+      ...more,
+    })
+    return new FederatedPool({ identity, db, federation: door(), url: api.url, calledBack }, api, off)
+  }
+
+  get id(): PoolId {
+    return this.identity.id as PoolId
+  }
+
+  /** As another pool calls it. */
+  as(version: 1 | 2) {
+    return { url: this.url, known: { id: this.id, key: this.identity.publicKey, version } }
+  }
+
+  kill(on = true): void {
+    this.#switch.flip(on)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.federation[Symbol.dispose]()
+    await this.#api[Symbol.asyncDispose]()
+    await this.db.drop()
+  }
+}
+
+class TestSwitch {
+  #on = false
+  readonly #running = new Set<() => void>()
+  on = async () => this.#on
+
+  register(abort: () => void): () => void {
+    this.#running.add(abort)
+    return () => void this.#running.delete(abort)
+  }
+
+  flip(on: boolean): void {
+    this.#on = on
+    if (on) for (const abort of [...this.#running]) abort()
+  }
+}
