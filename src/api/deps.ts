@@ -4,6 +4,7 @@ import type { LogReader } from '#log'
 import type { AssuranceLevel, PoolId, PriceListJson, PrivacyMode, Refusal } from '#protocol'
 import type { Runtime } from '#runtime'
 import type { AdminDeps } from './admin/admin-deps.ts'
+import type { FederationAdmin } from './admin/federation.ts'
 import type { FederationDoor } from './federation/federation-routes.ts'
 import type { ApiLimits } from './limits.ts'
 import type { MoneyDeps } from './money/money-deps.ts'
@@ -50,6 +51,7 @@ export interface ApiDeps {
   readonly prices: () => Promise<Omit<PriceListJson, 'account'>>
   readonly logReader: LogReader
   readonly federation: FederationDoor
+  readonly federationAdmin: FederationAdmin
   /** Whether the database answers now. */
   readonly databaseAnswers: () => Promise<boolean>
   /** Whether the pool was told to stop: it takes no new work. */

@@ -6,6 +6,9 @@
  * Always  a refusal has OpenAI's form, a body is parsed strictly before anything reads it, a client that leaves stops
  *         its job, and a slow reader costs bounded memory.
  */
+
+export type { FederationAdmin } from './admin/federation.ts'
 export { buildServer } from './build-server.ts'
 export type { ApiDeps, Client } from './deps.ts'
+export type { FederationDoor } from './federation/federation-routes.ts'
 export { OfferedModels } from './openai/offered-models.ts'

@@ -56,6 +56,7 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
     commit,
   } = all
   const poolKey = pool.identity.publicKey
+  const { door, admin: federationAdmin } = await openFederation(all)
   const prove: ProveLeaves = (leaves) => transparency.proveAll(leaves)
   const { tlsCert, tlsKey } = settings
   return {
@@ -78,7 +79,8 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
       prices: await tokenPrices(ledger),
     }),
     logReader: transparency.reader,
-    federation: await openFederation(all),
+    federation: door,
+    federationAdmin,
     databaseAnswers: () =>
       database.ping().then(
         () => true,

@@ -1,5 +1,6 @@
 import path from 'node:path'
-import { Federation } from '#federation'
+import type { FederationAdmin, FederationDoor } from '#api'
+import { Federation, handshakePath } from '#federation'
 import { clientAddress, parseTrustedProxies, sourceGroup } from '#transport'
 import { switchOfFiles } from './kill-switch-files.ts'
 import type { Ground, Rooms } from './open-rooms.ts'
@@ -8,9 +9,10 @@ import type { Ground, Rooms } from './open-rooms.ts'
 const systemWideSwitch = '/etc/iamine/fed_disable'
 
 /** What other pools find here, behind the files that switch it off. */
-export async function openFederation(all: Ground & Pick<Rooms, 'models'>) {
-  const { settings, runtime, pool, database, models, log, closers } = all
+export async function openFederation(all: Ground & Pick<Rooms, 'models' | 'workers' | 'jobs' | 'journal'>) {
+  const { settings, runtime, pool, database, models, workers, jobs, journal, log, closers } = all
   const files = [systemWideSwitch, path.join(settings.data, 'fed_disable')]
+  const killSwitch = switchOfFiles(files, runtime)
   const federation = await Federation.open({
     database,
     runtime,
@@ -24,17 +26,43 @@ export async function openFederation(all: Ground & Pick<Rooms, 'models'>) {
         model: name,
         workers: variants.reduce((sum, { workers }) => sum + workers, 0),
       })),
-    killSwitch: switchOfFiles(files, runtime),
+    killSwitch,
+    publish: settings.federationPublish,
+    load: () => loadOf(workers, jobs),
     policy: { httpHosts: settings.federationHttpHosts, privateRanges: settings.federationPrivateRanges },
     onCalledBack: ({ peer, failed }) => log.info({ peer, failed: failed?.message }, 'another pool was called back'),
-    onHeard: (event) => log.info(event, 'another pool was heard'),
+    onTrust: (change) => {
+      if (change.by === 'self') log.warn(change, 'the trust in another pool changed by itself')
+      else log.info(change, 'the trust in another pool was changed')
+    },
+    onHeard: (event) => {
+      log.info(event, 'another pool was heard')
+      if (event.path === handshakePath && event.refused === null)
+        journal.add('peer_handshake', event.peer, { version: event.version })
+    },
     onProblem: (error) => log.error({ err: error }, 'the table of peers could not be read'),
   })
   closers.add('federation', () => federation[Symbol.dispose]())
   const trusted = parseTrustedProxies(settings.trustedProxies)
-  return {
+  const door: FederationDoor = {
     info: () => federation.info(),
-    answer: (request: Parameters<Federation['answer']>[0], remote: string | undefined, forwarded: string | undefined) =>
+    directory: (page) => federation.directory(page),
+    answer: (request, remote, forwarded) =>
       federation.answer(request, sourceGroup(clientAddress(remote, forwarded, trusted))),
   }
+  const { office } = federation
+  const admin: FederationAdmin = Object.assign(office, {
+    mode: settings.federation,
+    name: settings.federationName,
+    url: settings.publicUrl ?? '',
+    publicKey: pool.identity.publicKey,
+    killed: () => killSwitch.on(),
+  })
+  return { door, admin }
+}
+
+function loadOf(workers: Pick<Rooms['workers'], 'list'>, jobs: Pick<Rooms['jobs'], 'load'>) {
+  const approved = workers.list().filter(({ standing }) => standing === 'approved')
+  const sum = (of: (worker: (typeof approved)[number]) => number) => approved.reduce((total, one) => total + of(one), 0)
+  return { running: sum(({ active }) => active), waiting: jobs.load.queued, slots: sum(({ slots }) => slots) }
 }

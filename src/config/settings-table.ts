@@ -142,6 +142,10 @@ export const settingsTable = {
     programs: ['pool'],
     doc: 'What other pools see this one as.',
   }),
+  federationPublish: withDefault(yesNo, true, {
+    programs: ['pool'],
+    doc: 'Tell everybody who asks which pools this one trusts, and with which models (`/v1/federation/pools`).',
+  }),
   federationHttpHosts: withDefault(listOf(text('host')), [], {
     programs: ['pool'],
     doc: 'Hosts of other pools that may be called without TLS, with the port: `pool.lan:5424`.',

@@ -128,3 +128,9 @@ export function signEnvelope(
 export function challengeBytes(responder: string, asker: string, challenge: Buffer): Buffer {
   return fields('lichen-federation-challenge/2', responder, asker, challenge)
 }
+
+/** What one pool signs when its human bonds with another; the time tells acceptances apart. */
+export function acceptanceBytes(acceptance: { giver: string; receiver: string; level: number; at: number }): Buffer {
+  const { giver, receiver, level, at } = acceptance
+  return fields('lichen-federation-acceptance/1', giver, receiver, String(level), String(at))
+}

@@ -3,18 +3,24 @@ import type { Identity } from '#crypto'
 import type { PoolId } from '#protocol'
 import type { Runtime } from '#runtime'
 import type { Database } from '#storage'
+import { acceptPath, Bonds } from './bonds.ts'
+import { directoryPage } from './directory.ts'
 import { answerBytes, envelopeHeaders } from './envelope.ts'
+import { Heartbeats } from './heartbeats.ts'
 import type { KillSwitch } from './kill-switch.ts'
 import { federationLimits } from './limits.ts'
-import { introductionSchema, type NotSeen } from './meet.ts'
+import { infoPath, introductionSchema, type NotSeen } from './meet.ts'
 import { Outbound, type OutboundOptions } from './outbound.ts'
+import { PeerOffice } from './peer-office.ts'
 import { checkPeerUrl, type UrlPolicy } from './peer-url.ts'
 import { Peers } from './peers.ts'
 import { proveKey } from './prove-key.ts'
 import { pathOf, type RawRequest } from './read-envelope.ts'
 import { type Heard, isHandshake, type NotHeard, Receiver } from './receiver.ts'
 import { Reciprocations } from './reciprocations.ts'
+import { Records } from './records.ts'
 import { type Answer, answerNo, answerYes, type SignedRoute } from './signed-route.ts'
+import { TrustActs, type TrustChange } from './trust-acts.ts'
 import { handshakePath } from './verify-envelope.ts'
 
 export type FederationMode = 'off' | 'observe' | 'active'
@@ -38,6 +44,11 @@ export interface FederationOptions {
   readonly killSwitch: KillSwitch
   readonly policy: UrlPolicy
   readonly resolve?: OutboundOptions['resolve']
+  /** Whether the lists of this pool and its peers are told to everybody. */
+  readonly publish: boolean
+  /** How busy this pool is: requests that run or wait, and places for them. */
+  readonly load: () => { readonly running: number; readonly waiting: number; readonly slots: number }
+  readonly onTrust: (change: TrustChange) => void
   readonly onHeard: (event: { peer: PoolId; version: 1 | 2; path: string; refused: string | null }) => void
   readonly onCalledBack: (event: { peer: PoolId; failed: NotSeen | undefined }) => void
   readonly onProblem: (error: unknown) => void
@@ -50,6 +61,10 @@ const reciprocationSchema = z.object({ request_reciprocation: z.boolean().defaul
 export class Federation implements Disposable {
   readonly peers: Peers
   readonly outbound: Outbound
+  readonly acts: TrustActs
+  readonly records: Records
+  readonly heartbeats: Heartbeats
+  readonly office: PeerOffice
   readonly #options: FederationOptions
   readonly #receiver: Receiver
   readonly #reciprocations: Reciprocations
@@ -59,15 +74,42 @@ export class Federation implements Disposable {
     this.#options = options
     this.peers = peers
     this.#receiver = new Receiver(options.poolId, options.runtime, peers)
-    this.outbound = new Outbound(options)
+    const { poolId, identity, database, runtime, url, policy, onProblem } = options
+    this.outbound = new Outbound({ ...options, whileTrusted: (id, abort) => peers.whileTrusted(id, abort) })
+    const { outbound } = this
+    const introduction = () => this.introduction()
+    this.acts = new TrustActs({ ...options, peers })
+    this.records = new Records(database, runtime, this.acts)
+    const bonds = new Bonds(poolId, this.acts, outbound, peers)
+    this.heartbeats = new Heartbeats({
+      runtime,
+      peers,
+      outbound,
+      mayCall: () => options.mode === 'active',
+      onSeen: (id) => this.#seen(id, bonds),
+      onProblem,
+    })
+    const rooms = { peers, outbound, bonds, acts: this.acts, records: this.records, heartbeats: this.heartbeats }
+    this.office = new PeerOffice({
+      runtime,
+      poolId,
+      publicKey: identity.publicKey,
+      url,
+      policy,
+      introduction,
+      ...rooms,
+    })
     this.#reciprocations = new Reciprocations({
       peers,
-      outbound: this.outbound,
-      introduction: () => this.introduction(),
+      outbound,
+      introduction,
       onDone: options.onCalledBack,
     })
     this.serve(handshakePath, { trustMin: 0, reply: (heard) => this.#shakeHands(heard) })
     this.serve('/v1/federation/verify', { trustMin: 0, reply: (heard) => proveKey(options, heard) })
+    this.serve(infoPath, { trustMin: 0, reply: () => answerYes(this.#self()) })
+    this.serve(acceptPath, { trustMin: 1, reply: (heard) => bonds.reply(heard) })
+    this.serve('/v1/federation/peer/status', { trustMin: 3, reply: () => answerYes(coarseStatus(options.load())) })
   }
 
   static async open(options: FederationOptions): Promise<Federation> {
@@ -75,6 +117,7 @@ export class Federation implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.heartbeats[Symbol.dispose]()
     this.outbound[Symbol.dispose]()
     this.peers[Symbol.dispose]()
   }
@@ -88,6 +131,21 @@ export class Federation implements Disposable {
   /** Public: who this pool is, and what it speaks. */
   async info(): Promise<Answer> {
     return (await this.#closed()) ?? answerYes(this.#self())
+  }
+
+  /** Public: this pool and those it trusts and has seen lately. */
+  async directory(page: 'molecule' | 'discover' | 'pools'): Promise<Answer> {
+    const closed = await this.#closed()
+    if (closed) return closed
+    if (!this.#options.publish) return answerNo(404, 'this pool publishes no lists')
+    const seen = this.peers.list().filter((peer) => peer.trust >= 2 && this.heartbeats.isReachable(peer.id))
+    return answerYes(directoryPage(page, this.introduction(), seen))
+  }
+
+  /** A bond that waits for the other side is offered again whenever that side is there. */
+  async #seen(id: PoolId, bonds: Bonds): Promise<void> {
+    const peer = this.peers.get(id)
+    if (peer && peer.ourLevel > peer.trust) await bonds.exchange(id)
   }
 
   /** A signed request. `source`: the network it came from. */
@@ -191,4 +249,11 @@ export class Federation implements Disposable {
 
 function refusal({ status, error, retryAfterS }: NotHeard): Answer {
   return answerNo(status, error, retryAfterS === undefined ? [] : ['retry-after', String(retryAfterS)])
+}
+
+/** Tiers, not counts: a bonded peer may plan with them, and learns nothing about single requests. */
+function coarseStatus({ running, waiting, slots }: ReturnType<FederationOptions['load']>): object {
+  const tier = slots === 0 ? 'closed' : waiting > 0 ? 'full' : running * 2 >= slots ? 'busy' : 'free'
+  const size = slots === 0 ? 'none' : slots <= 4 ? 'small' : slots <= 32 ? 'medium' : 'large'
+  return { ok: true, load: tier, size }
 }

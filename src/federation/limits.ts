@@ -40,4 +40,16 @@ export const federationLimits = {
   answerBytesMax: 1_048_576,
   /** Pools that are called back at once after they shook hands; one more is not, and may ask again. */
   reciprocationsMax: 64,
+  /** How often peers with trust 2 and more are looked at, and the kill switch lets. */
+  heartbeatMs: 30_000,
+  /** A peer that was not reached for so long is unreachable. */
+  unreachableMs: 120_000,
+  /** Peers that are looked at at once. */
+  heartbeatsAtOnceMax: 16,
+  /** What came of calls is counted for so long before it is forgotten. */
+  recordWindowMs: 86_400_000,
+  /** Wrong answers of a peer within that time that lower its trust by one level. */
+  mismatchesMax: 3,
+  /** Failures that do, when they outnumber successes. */
+  failuresMax: 50,
 } as const

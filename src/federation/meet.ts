@@ -18,6 +18,8 @@ export const introductionSchema = z.object({
     .default([]),
 })
 
+export const infoPath = '/v1/federation/info'
+
 const infoSchema = introductionSchema.extend({
   atom_id: z.string(),
   pubkey_hex: z.string().regex(/^[0-9a-f]{64}$/),
@@ -39,18 +41,25 @@ export interface NotSeen {
   readonly message: string
 }
 
-/** Asks a URL who is there. Nothing is signed yet: the key that is told is what all later answers are held to. */
-export async function lookAt(outbound: Outbound, url: string, expected?: PoolId): Promise<Seen | NotSeen> {
-  const called = await outbound.call({ url }, { method: 'GET', target: '/v1/federation/info' })
+/** Asks a URL who is there. Of a stranger nothing is signed yet: the key it tells is what all its later answers are held to. */
+export async function lookAt(
+  outbound: Outbound,
+  to: Callee,
+  { expected, signal }: { expected?: PoolId | undefined; signal?: AbortSignal } = {},
+): Promise<Seen | NotSeen> {
+  const ask = { method: 'GET', target: infoPath, ...(signal ? { signal } : {}) } as const
+  const called = await outbound.call(to, ask)
   if (!called.ok) return called
   const read = infoSchema.safeParse(called.body)
-  if (!read.success) return notSeen('answer_malformed', `Its \`info\` has no valid ${read.error.issues[0]?.path.join('.')}.`)
+  if (!read.success)
+    return notSeen('answer_malformed', `Its \`info\` has no valid ${read.error.issues[0]?.path.join('.')}.`)
   const { atom_id, pubkey_hex, envelope_versions, ...introduction } = read.data
   const key = Buffer.from(pubkey_hex, 'hex')
   const id = parsePoolId(sha256(key).toString('hex'))
   if (!id || atom_id !== id) return notSeen('key_mismatch', 'Its id is not the hash of its key.')
   if (expected && expected !== id) return notSeen('key_mismatch', `Another pool is there: ${id}.`)
-  if (!acceptPublicKey(key).ok) return notSeen('key_refused', 'Its key is not acceptable: everybody could sign under it.')
+  if (!acceptPublicKey(key).ok)
+    return notSeen('key_refused', 'Its key is not acceptable: everybody could sign under it.')
   return { ok: true, id, key, version: envelope_versions.includes(2) ? 2 : 1, introduction }
 }
 

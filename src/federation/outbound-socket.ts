@@ -18,7 +18,10 @@ export class Sockets implements Disposable {
   readonly #agents = { 'http:': new http.Agent(keeping), 'https:': new https.Agent(keeping) }
 
   /** One request to one address. The name is only said (Host, SNI) and checked against the certificate, never looked up again. */
-  send({ origin, address, method, target, headers, body }: Whither, signal: AbortSignal): Promise<http.IncomingMessage> {
+  send(
+    { origin, address, method, target, headers, body }: Whither,
+    signal: AbortSignal,
+  ): Promise<http.IncomingMessage> {
     const { protocol, hostname, host, port } = new URL(origin)
     const name = hostname.replace(/^\[|\]$/g, '')
     const secure = protocol === 'https:'

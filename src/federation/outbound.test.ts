@@ -7,7 +7,7 @@ import { systemRuntime } from '#runtime'
 import { answerBytes } from './envelope.ts'
 import { notCalled, Outbound } from './outbound.ts'
 
-const [ours, theirs] = [generateIdentity(), generateIdentity()]
+const [ours, theirs] = [generateIdentity(systemRuntime), generateIdentity(systemRuntime)]
 let serve: http.RequestListener = () => {}
 let asked: http.IncomingMessage[] = []
 let resolved: string[] = []
@@ -38,7 +38,7 @@ beforeAll(async () => {
     policy: { httpHosts: [`127.0.0.1:${port}`, `pool.example:${port}`], privateRanges: ['127.0.0.1'] },
     resolve: async (host) => {
       resolved.push(host)
-      return host === 'pool.example' ? addresses.shift() ?? [] : []
+      return host === 'pool.example' ? (addresses.shift() ?? []) : []
     },
   })
 })
@@ -135,7 +135,10 @@ test('a name is resolved once, judged, and the connection goes to what was judge
   expect(await outbound.call(named, info)).toMatchObject({ ok: true, body: { a: 1 }, signed: false })
   expect(asked[0]?.headers.host).toBe(`pool.example:${port}`)
   for (const why of ['forbidden_address', 'forbidden_address', 'no_address'])
-    expect(await outbound.call(named, info)).toMatchObject({ code: 'url_refused', message: expect.stringContaining(why) })
+    expect(await outbound.call(named, info)).toMatchObject({
+      code: 'url_refused',
+      message: expect.stringContaining(why),
+    })
   expect(resolved).toHaveLength(4)
   expect(asked).toHaveLength(1)
 })
@@ -168,7 +171,8 @@ test('of a version 2 pool only what it signed counts, for this question and this
 })
 
 test('a refusal is told in the other pool’s words, with when to come back', async () => {
-  serve = (_, response) => response.writeHead(429, { 'retry-after': '60' }).end('{"error":"too many requests of this pool"}')
+  serve = (_, response) =>
+    response.writeHead(429, { 'retry-after': '60' }).end('{"error":"too many requests of this pool"}')
   expect(await outbound.call(to(1), info)).toEqual({
     ok: false,
     code: 'refused',

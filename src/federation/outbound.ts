@@ -34,6 +34,7 @@ export interface Ask {
 
 export type NotCalledCode =
   | 'killed'
+  | 'revoked'
   | 'url_refused'
   | 'unreachable'
   | 'timeout'
@@ -82,8 +83,10 @@ export interface OutboundOptions {
   readonly runtime: Runtime
   readonly killSwitch: KillSwitch
   readonly policy: UrlPolicy
+  /** `abort` is called once this pool is revoked, also when it is already. The result forgets it. */
+  readonly whileTrusted?: (id: PoolId, abort: () => void) => () => void
   /** All addresses of a name. */
-  readonly resolve?: (host: string) => Promise<readonly string[]>
+  readonly resolve?: ((host: string) => Promise<readonly string[]>) | undefined
 }
 
 class CutShort extends Error {
@@ -129,7 +132,8 @@ export class Outbound implements Disposable {
     const bytes = Buffer.concat(parts)
     const signed = this.#isSigned(to, opened, bytes)
     if (opened.status < 200 || opened.status > 299) return saidNo(opened, bytes)
-    if (to.known?.version === 2 && !signed) return no('answer_forged', 'The answer is not signed by the pool that was asked.')
+    if (to.known?.version === 2 && !signed)
+      return no('answer_forged', 'The answer is not signed by the pool that was asked.')
     const json = parseJson(bytes, { bodyBytesMax: ask.answerBytesMax ?? answerBytesMax, jsonDepthMax: 32 })
     if (!json.ok) return no('answer_malformed', 'The answer is no strict JSON.')
     const tookMs = this.#options.runtime.monotonic() - since
@@ -138,7 +142,7 @@ export class Outbound implements Disposable {
 
   /** Sends, and gives the answer as it comes. Never rejects; `pieces` throws what {@link notCalled} reads. */
   async open(to: Callee, ask: Ask): Promise<Opened | NotCalled> {
-    const { runtime, killSwitch } = this.#options
+    const { runtime, killSwitch, whileTrusted } = this.#options
     const ending = new AbortController()
     const cut = (code: NotCalledCode, message: string) => ending.abort(new CutShort(code, message))
     const cancel = () => cut('cancelled', 'The call was given up.')
@@ -146,14 +150,17 @@ export class Outbound implements Disposable {
     const timer = runtime.after(msMax, () => cut('timeout', `No whole answer within ${msMax} ms.`))
     // registered before the question, so that a flip in between is not missed
     const forget = killSwitch.register(() => cut('killed', 'Federation was switched off.'))
+    const trusted = to.known && whileTrusted?.(to.known.id, () => cut('revoked', 'The pool is revoked.'))
     ask.signal?.addEventListener('abort', cancel, { once: true })
     const close = () => {
       timer.cancel()
       forget()
+      trusted?.()
       ask.signal?.removeEventListener('abort', cancel)
     }
     try {
       if (ask.signal?.aborted) cancel()
+      ending.signal.throwIfAborted()
       if (await killSwitch.on()) throw new CutShort('killed', 'Federation is switched off.')
       const place = await beforeEnd(this.#place(to.url), ending.signal)
       const { headers, body, requestHash } = this.#sign(to, ask)
@@ -262,10 +269,15 @@ export function notCalled(error: unknown): NotCalled {
 /** The other side refuses: with the words it has for that, cut where a person has read enough. */
 function saidNo({ status, header }: Opened, bytes: Buffer): NotCalled {
   const json = parseJson(bytes, { bodyBytesMax: answerBytesMax, jsonDepthMax: 32 })
-  const said = json.ok && typeof json.value === 'object' && json.value !== null && 'error' in json.value ? json.value.error : ''
+  const said =
+    json.ok && typeof json.value === 'object' && json.value !== null && 'error' in json.value ? json.value.error : ''
   const words = typeof said === 'string' && said !== '' ? said.slice(0, 200) : `It answered with status ${status}.`
   const after = Number(header('retry-after') ?? 'none')
-  return { ...no('refused', words), status, ...(Number.isSafeInteger(after) && after >= 0 ? { retryAfterS: after } : {}) }
+  return {
+    ...no('refused', words),
+    status,
+    ...(Number.isSafeInteger(after) && after >= 0 ? { retryAfterS: after } : {}),
+  }
 }
 
 function whyNotRead(response: IncomingMessage, bytesMax: number): void {

@@ -1,7 +1,7 @@
 import { importPublicKey, type PublicKeyHandle } from '#crypto'
 import { type PoolId, parsePoolId } from '#protocol'
 import type { Runtime } from '#runtime'
-import type { Database } from '#storage'
+import type { Database, Sql } from '#storage'
 import type { EnvelopeVersion } from './envelope.ts'
 import { federationLimits } from './limits.ts'
 import type { KnownKey } from './verify-envelope.ts'
@@ -12,8 +12,14 @@ export interface Peer extends KnownKey {
   readonly trust: number
   readonly name: string
   readonly url: string
+  readonly moleculeId: string
+  readonly capabilities: readonly object[]
   /** What it is called in: 2 once it said, or showed, that it speaks it. */
   readonly version: EnvelopeVersion
+  readonly metAt: number
+  /** The bond this pool has accepted, and the one the peer has; 0: none. */
+  readonly ourLevel: number
+  readonly theirLevel: number
 }
 
 /** What a pool says of itself when it shakes hands. */
@@ -33,6 +39,11 @@ interface Row {
   offers_v2: boolean
   name: string
   url: string
+  molecule_id: string
+  capabilities: object[]
+  met_at: number
+  our_level: number
+  their_level: number
 }
 
 /** The known pools, in memory as they stand in the table: who signs garbage costs no query. */
@@ -40,6 +51,7 @@ export class Peers implements Disposable {
   readonly #database: Database
   readonly #runtime: Runtime
   readonly #known = new Map<PoolId, Peer>()
+  readonly #watched = new Map<PoolId, Set<() => void>>()
   readonly #stops: (() => void)[] = []
 
   private constructor(database: Database, runtime: Runtime) {
@@ -50,8 +62,8 @@ export class Peers implements Disposable {
   /** `onProblem`: the table could not be read again; asked again within a second. */
   static async open(database: Database, runtime: Runtime, onProblem: (error: unknown) => void): Promise<Peers> {
     const peers = new Peers(database, runtime)
-    await peers.#read()
-    const again = () => void peers.#read().catch(onProblem)
+    await peers.refresh()
+    const again = () => void peers.refresh().catch(onProblem)
     const listener = database.listen('peers', again, again)
     const reading = runtime.every(federationLimits.peersPollMs, again)
     const sweeping = runtime.every(federationLimits.nonceMemoryMs, () => void peers.#sweep().catch(onProblem))
@@ -71,8 +83,33 @@ export class Peers implements Disposable {
     return this.#known.get(id)
   }
 
+  /** By id. */
+  list(): Peer[] {
+    return [...this.#known.values()].sort((a, b) => (a.id < b.id ? -1 : 1))
+  }
+
+  /** Whose id begins so; undefined where there is none, or several. */
+  find(prefix: string): Peer | undefined {
+    const exact = parsePoolId(prefix)
+    if (exact) return this.#known.get(exact)
+    if (!/^[0-9a-f]{6,63}$/.test(prefix)) return undefined
+    const found = [...this.#known.values()].filter(({ id }) => id.startsWith(prefix))
+    return found.length === 1 ? found[0] : undefined
+  }
+
   get full(): boolean {
     return this.#known.size >= federationLimits.peersMax
+  }
+
+  /** `abort` is called when this pool is revoked, here or in another process. The result forgets it. */
+  whileTrusted(id: PoolId, abort: () => void): () => void {
+    const watchers = this.#watched.get(id) ?? new Set()
+    this.#watched.set(id, watchers.add(abort))
+    if (this.#known.get(id)?.revoked) abort()
+    return () => {
+      watchers.delete(abort)
+      if (watchers.size === 0 && this.#watched.get(id) === watchers) this.#watched.delete(id)
+    }
   }
 
   /** Adds a pool with trust 1, or refreshes what a known one says of itself: never its key, its trust or its revocation. */
@@ -84,15 +121,18 @@ export class Peers implements Disposable {
       on conflict (id) do update set name = excluded.name, url = excluded.url, molecule_id = excluded.molecule_id,
         capabilities = excluded.capabilities, changed_at = excluded.changed_at
         where peers.revoked_at is null`
-    await this.#read()
+    await this.refresh()
   }
 
-  /** From now on it is not heard in version 1. */
+  /**
+   * From now on it is not heard in version 1. What one side alone had bonded while version 1 was spoken stands on level 2 until both have
+   * accepted.
+   */
   async markV2(id: PoolId): Promise<void> {
     const now = new Date(this.#runtime.now())
-    await this.#database
-      .sql`update peers set spoke_v2_at = ${now}, changed_at = ${now} where id = ${id} and spoke_v2_at is null`
-    await this.#read()
+    await this.#database.sql`update peers set spoke_v2_at = ${now}, changed_at = ${now}, trust = least(trust, 2)
+            where id = ${id} and spoke_v2_at is null`
+    await this.refresh()
   }
 
   /** It says, under its own name and address, that it speaks version 2; it is called in it from now on. */
@@ -100,7 +140,7 @@ export class Peers implements Disposable {
     const now = new Date(this.#runtime.now())
     await this.#database
       .sql`update peers set offers_v2_at = ${now}, changed_at = ${now} where id = ${id} and offers_v2_at is null`
-    await this.#read()
+    await this.refresh()
   }
 
   /** Whether this pool uses the nonce for the first time. */
@@ -116,18 +156,45 @@ export class Peers implements Disposable {
     await this.#database.sql`delete from nonces where expires_at < ${new Date(this.#runtime.now())}`
   }
 
-  async #read(): Promise<void> {
-    const rows = await this.#database.sql<Row[]>`
-      select id, public_key, trust, revoked_at is not null as revoked, spoke_v2_at is not null as spoke_v2,
-          offers_v2_at is not null as offers_v2, name, url
-        from peers limit ${federationLimits.peersMax}`
+  /** Reads the table again; who is revoked loses what runs. */
+  async refresh(): Promise<void> {
+    const rows = await readPeers(this.#database.sql)
     for (const row of rows) {
-      const id = parsePoolId(row.id)
-      if (!id) throw new Error(`the table of peers holds ${row.id}`)
-      const key = this.#known.get(id)?.key ?? importPublicKey(Buffer.from(row.public_key))
-      const { trust, revoked, name, url, spoke_v2: spokeV2 } = row
-      const version = spokeV2 || row.offers_v2 ? 2 : 1
-      this.#known.set(id, { id, key, trust, revoked, spokeV2, name, url, version })
+      const peer = toPeer(row, this.#known.get(row.id as PoolId)?.key)
+      this.#known.set(peer.id, peer)
+      if (peer.revoked) for (const abort of [...(this.#watched.get(peer.id) ?? [])]) abort()
     }
+  }
+}
+
+function readPeers(sql: Sql) {
+  const level = (byPeer: boolean) => sql`
+    coalesce((select max(level) from peer_acceptances a
+      where a.peer_id = peers.id and a.by_peer = ${byPeer} and a.withdrawn_at is null), 0)`
+  return sql<Row[]>`
+    select id, public_key, trust, revoked_at is not null as revoked, spoke_v2_at is not null as spoke_v2,
+        offers_v2_at is not null as offers_v2, name, url, molecule_id, capabilities, met_at,
+        ${level(false)} as our_level, ${level(true)} as their_level
+      from peers limit ${federationLimits.peersMax}`
+}
+
+function toPeer(row: Row, knownKey: PublicKeyHandle | undefined): Peer {
+  const id = parsePoolId(row.id)
+  if (!id) throw new Error(`the table of peers holds ${row.id}`)
+  const { trust, revoked, name, url, capabilities, spoke_v2: spokeV2 } = row
+  return {
+    id,
+    key: knownKey ?? importPublicKey(Buffer.from(row.public_key)),
+    trust,
+    revoked,
+    spokeV2,
+    name,
+    url,
+    moleculeId: row.molecule_id,
+    capabilities,
+    version: spokeV2 || row.offers_v2 ? 2 : 1,
+    metAt: row.met_at,
+    ourLevel: row.our_level,
+    theirLevel: row.their_level,
   }
 }

@@ -38,7 +38,7 @@ export class Reciprocations {
     const { outbound, peers, introduction } = this.#options
     const peer = peers.get(id)
     if (!peer) throw new Error(`pool ${id} is not known`)
-    const seen = await lookAt(outbound, peer.url, id)
+    const seen = await lookAt(outbound, { url: peer.url }, { expected: id })
     if (!seen.ok) return seen
     if (seen.version === 2) await peers.markOffersV2(id)
     const version = seen.version === 2 || peer.version === 2 ? 2 : 1

@@ -214,6 +214,7 @@ const noAdmin = {
 
 const noFederation: ApiDeps['federation'] = {
   info: async () => ({ status: 503, body: { mode: 'off' }, headers: [] }),
+  directory: async () => ({ status: 503, body: { mode: 'off' }, headers: [] }),
   answer: async () => ({ status: 503, body: { mode: 'off' }, headers: [] }),
 }
 const noLog = {} as ApiDeps['logReader'] // tests that read the log hand in a real one
@@ -270,6 +271,7 @@ export class ApiDouble implements AsyncDisposable {
       prices: async () => ({ pool_id: testPool.id, pool_key: testPool.publicKey.toString('base64url'), prices: [] }),
       logReader: noLog,
       federation: noFederation,
+      federationAdmin: {} as ApiDeps['federationAdmin'], // tests that administer it hand in a real one
       databaseAnswers: async () => this.databaseUp,
       isStopping: () => this.stopping,
       metrics: async () => 'up 1\n',

@@ -17,11 +17,12 @@ export class FederatedPool implements AsyncDisposable {
   readonly federation: Federation
   readonly url: string
   readonly calledBack: object[]
+  readonly changes: object[]
   readonly #api: ApiDouble
   readonly #switch: TestSwitch
 
   private constructor(
-    parts: Pick<FederatedPool, 'identity' | 'db' | 'federation' | 'url' | 'calledBack'>,
+    parts: Pick<FederatedPool, 'identity' | 'db' | 'federation' | 'url' | 'calledBack' | 'changes'>,
     api: ApiDouble,
     off: TestSwitch,
   ) {
@@ -30,19 +31,25 @@ export class FederatedPool implements AsyncDisposable {
     this.federation = parts.federation
     this.url = parts.url
     this.calledBack = parts.calledBack
+    this.changes = parts.changes
     this.#api = api
     this.#switch = off
   }
 
   static async open(name: string, more: Partial<Options> = {}): Promise<FederatedPool> {
     const db = await testDatabase()
-    const identity = generateIdentity()
+    const identity = generateIdentity(systemRuntime)
     const off = new TestSwitch()
     const calledBack: object[] = []
+    const changes: object[] = []
     const late: { federation?: Federation } = {}
     const door = () => late.federation as Federation
     const api = await ApiDouble.open({
-      federation: { info: () => door().info(), answer: (request) => door().answer(request, '192.0.2') },
+      federation: {
+        info: () => door().info(),
+        directory: (page) => door().directory(page),
+        answer: (request) => door().answer(request, '192.0.2'),
+      },
     })
     loopbackHosts.push(new URL(api.url).host)
     late.federation = await Federation.open({
@@ -56,6 +63,9 @@ export class FederatedPool implements AsyncDisposable {
       capabilities: () => [],
       killSwitch: off,
       policy: { httpHosts: loopbackHosts, privateRanges: ['127.0.0.0/8'] },
+      publish: true,
+      load: () => ({ running: 0, waiting: 0, slots: 1 }),
+      onTrust: (change) => changes.push(change),
       onHeard: () => {},
       onCalledBack: (event) => calledBack.push(event),
       onProblem: (error) => {
@@ -63,7 +73,7 @@ export class FederatedPool implements AsyncDisposable {
       },
       ...more,
     })
-    return new FederatedPool({ identity, db, federation: door(), url: api.url, calledBack }, api, off)
+    return new FederatedPool({ identity, db, federation: door(), url: api.url, calledBack, changes }, api, off)
   }
 
   get id(): PoolId {

@@ -105,6 +105,14 @@ export class ForeignPool implements AsyncDisposable {
 
   readonly #keys = new Map<string, string>()
 
+  /** The answer to `verify`, as version 1 gives it. */
+  prove({ challenge_b64 }: Record<string, unknown>): object {
+    const challenge = Buffer.from(String(challenge_b64), 'base64')
+    const digest = createHash('sha256').update(challenge).update(this.id, 'ascii').digest()
+    const signed = sign(null, digest, this.#key).toString('base64')
+    return { ok: true, echo_challenge_b64: challenge_b64, signed_response_b64: signed, self_atom_id: this.id }
+  }
+
   /** Signs and sends one request; the answer as JSON. */
   async send(base: string, sent: Sent): Promise<{ status: number; body: Record<string, unknown> }> {
     const { method = 'POST', path } = sent

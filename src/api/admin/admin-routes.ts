@@ -5,6 +5,7 @@ import type { Route } from '../route.ts'
 import { adminKeyRoutes } from './admin-keys.ts'
 import { apiKeyRoutes } from './api-keys.ts'
 import { eventRoute } from './events.ts'
+import { federationAdminRoutes } from './federation.ts'
 import { grantRoute } from './grants.ts'
 import { inviteRoutes } from './invites.ts'
 import { jobRoutes } from './jobs.ts'
@@ -18,7 +19,16 @@ import { workerRoutes } from './workers.ts'
 
 type Needs = Pick<
   ApiDeps,
-  'runtime' | 'version' | 'poolId' | 'jobs' | 'models' | 'databaseAnswers' | 'isStopping' | 'admin' | 'money'
+  | 'runtime'
+  | 'version'
+  | 'poolId'
+  | 'jobs'
+  | 'models'
+  | 'databaseAnswers'
+  | 'isStopping'
+  | 'admin'
+  | 'money'
+  | 'federationAdmin'
 >
 
 /** The doors of those who run the pool, each with the least role that may enter. */
@@ -34,6 +44,7 @@ export function adminRoutes(deps: Needs, limits: ApiLimits, counts: RequestCount
     ...workerRoutes(admin, now, limits),
     ...trustLogRoutes(admin, limits),
     eventRoute(admin, limits),
+    ...federationAdminRoutes(deps.federationAdmin, limits),
     ...offeredModelRoutes(deps.models),
     ...jobRoutes(deps.jobs, limits),
     ...ledgerRoutes(money, runtime, limits),

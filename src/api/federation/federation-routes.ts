@@ -4,6 +4,7 @@ import { type Route, route, TextReply } from '../route.ts'
 /** Federation, as the doors see it. */
 export interface FederationDoor {
   info(): Promise<Answer>
+  directory(page: 'molecule' | 'discover' | 'pools'): Promise<Answer>
   /** `remoteAddress` and `forwardedFor` of the connection say from which network it came. */
   answer(request: RawRequest, remoteAddress: string | undefined, forwardedFor: string | undefined): Promise<Answer>
 }
@@ -28,9 +29,26 @@ export function federationRoutes(federation: FederationDoor): readonly Route[] {
       path: '/v1/federation/info',
       caller: 'anyone',
       summary: 'Who this pool is, to other pools.',
-      handle: async () => reply(await federation.info()),
+      // a peer of version 2 asks signed, and gets a signed answer
+      handle: async ({ headers, raw }) =>
+        reply(
+          headers['x-iamine-envelope'] === undefined
+            ? await federation.info()
+            : await federation.answer(raw.request, raw.remoteAddress, raw.forwardedFor),
+        ),
     }),
+    ...(['molecule', 'discover', 'pools'] as const).map((page) =>
+      route({
+        method: 'GET',
+        path: `/v1/federation/${page}`,
+        caller: 'anyone',
+        summary: 'This pool and the pools it trusts and has seen lately.',
+        handle: async () => reply(await federation.directory(page)),
+      }),
+    ),
     signed('/v1/federation/handshake', 'Another pool introduces itself (signed).'),
     signed('/v1/federation/verify', 'Prove to a known pool that the key is here (signed).'),
+    signed('/v1/federation/peer/accept', 'Another pool gives its word on a bond, and takes ours (signed).'),
+    signed('/v1/federation/peer/status', 'How busy this pool is, in tiers, to bonded pools (signed).'),
   ]
 }

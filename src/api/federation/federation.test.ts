@@ -27,6 +27,9 @@ async function openPool(mode: 'off' | 'observe' | 'active' = 'active', source = 
     killSwitch: { on: async () => killed, register: () => () => {} },
     policy: { httpHosts: [], privateRanges: [] },
     onCalledBack: () => {},
+    onTrust: () => {},
+    publish: true,
+    load: () => ({ running: 0, waiting: 0, slots: 1 }),
     onHeard: (event) => heard.push(event),
     onProblem: (error) => {
       throw error
@@ -34,6 +37,7 @@ async function openPool(mode: 'off' | 'observe' | 'active' = 'active', source = 
   })
   const door = {
     info: () => federation.info(),
+    directory: (page: 'molecule' | 'discover' | 'pools') => federation.directory(page),
     answer: (request: Parameters<Federation['answer']>[0]) => federation.answer(request, source),
   }
   const api = await ApiDouble.open({ federation: door })

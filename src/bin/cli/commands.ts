@@ -121,6 +121,11 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import('./restore.ts')).restoreCommand,
   },
   {
+    name: 'fed',
+    summary: 'meet other pools, say what they may, and see how they are',
+    load: async () => (await import('./fed.ts')).fedCommand,
+  },
+  {
     name: 'status',
     summary: 'say how the pool is',
     load: async () => (await import('./status.ts')).statusCommand,

@@ -1,0 +1,276 @@
+import { Command, InvalidArgumentError } from 'commander'
+import { settingsOf, withExamples, withSettings } from './options.ts'
+import { clean, print, table } from './output.ts'
+import { PoolClient } from './pool-client.ts'
+import { CommandProblem } from './problem.ts'
+
+interface Counts {
+  readonly successes: number
+  readonly failures: number
+  readonly mismatches: number
+}
+
+/** A pool as the pool lists it. */
+interface PeerRow {
+  readonly id: string
+  readonly name: string
+  readonly url: string
+  readonly public_key: string
+  readonly trust: number
+  readonly revoked: boolean
+  readonly version: number
+  readonly our_level: number
+  readonly their_level: number | null
+  readonly met_at: string
+  readonly reachable: boolean
+  readonly seen_at: string | null
+  readonly took_ms: number | null
+  readonly problem: string | null
+  readonly models: readonly string[]
+  readonly record: Counts & { readonly lately: Counts; readonly last_why: string }
+}
+
+interface Info {
+  readonly mode: string
+  readonly killed: boolean
+  readonly name: string
+  readonly url: string
+  readonly public_key: string
+  readonly bundle: string
+}
+
+type Options = { json?: boolean }
+
+const base = '/v1/admin/federation'
+const idText = 'the pool: its id, or the first six digits or more'
+const routeOf = (id: string, rest = '') => `${base}/peers/${encodeURIComponent(id)}${rest}`
+const levels = ['revoked', 'known', 'trusted', 'bonded', 'settlement']
+const levelText = (level: number) => `${level} ${levels[level] ?? ''}`
+
+/** `fed`’s commands about other pools. */
+export function peerCommands(): Command[] {
+  return [
+    infoCommand(),
+    addCommand(),
+    listCommand(),
+    showCommand(),
+    promoteCommand(),
+    demoteCommand(),
+    ...actCommands(),
+  ]
+}
+
+function infoCommand(): Command {
+  const command = new Command('info')
+    .description(
+      'say who this pool is to others; the last line is for handing over in person (as text, or as a QR code)',
+    )
+    .action(async (options: Options, self: Command) => {
+      const info = await new PoolClient(await settingsOf(self)).json<Info>('GET', base)
+      print(options.json === true, info, () => infoText(info))
+    })
+  return withExamples(withSettings(command, ['client']), [
+    ['lichen fed info', 'name, address, key and bundle'],
+    ['lichen fed info --json | jq -r .bundle | qrencode -t utf8', 'the bundle as a QR code in the terminal'],
+  ])
+}
+
+function infoText({ mode, killed, name, url, public_key, bundle }: Info): string {
+  const state = killed ? 'switched off by the kill switch' : mode
+  const rows = [
+    ['url', url === '' ? 'none: set public_url, or others cannot call back' : url],
+    ['key', public_key],
+    ['federation', state],
+  ]
+  return `${table(['POOL', name], rows)}\n\n${clean(bundle)}`
+}
+
+function addCommand(): Command {
+  const command = new Command('add')
+    .description('meet the pool at a URL, or the one of a bundle that its admin handed over')
+    .argument('<where>', 'https://…, or the line of `lichen fed info` there')
+    .option('--id <id>', 'only if it is this pool (64 digits)')
+    .action(async (where: string, options: Options & { id?: string }, self: Command) => {
+      const client = new PoolClient(await settingsOf(self))
+      const body = { where, ...(options.id === undefined ? {} : { id: options.id }) }
+      const peer = await client.json<PeerRow & { told: boolean }>('POST', `${base}/peers`, body)
+      print(options.json === true, peer, () => addedText(peer))
+    })
+  return withExamples(withSettings(command, ['client']), [
+    ['lichen fed add https://pool.example', 'compare the id it prints with what its admin told you'],
+    ['lichen fed add "$(cat bundle.txt)"', 'a key that was handed over; it counts though the pool is out of reach'],
+  ])
+}
+
+function addedText({ id, name, trust, told, problem }: PeerRow & { told: boolean }): string {
+  const there = told ? 'It knows this pool now.' : `It was not told: ${problem ?? 'nobody knows why'}`
+  return clean(`${id}  ${name}: ${levelText(trust)}. ${there}`)
+}
+
+function listCommand(): Command {
+  const command = new Command('ls')
+    .description('list the pools that are known here')
+    .action(async (options: Options, self: Command) => {
+      const data = await new PoolClient(await settingsOf(self)).all<PeerRow>(`${base}/peers`)
+      print(options.json === true, { object: 'list', data }, () =>
+        data.length === 0
+          ? 'No other pool is known. Meet one: lichen fed add https://…'
+          : table(['ID', 'NAME', 'TRUST', 'SEEN', 'V', 'OK/FAILED/WRONG', 'MODELS', 'URL'], data.map(peerLine)),
+      )
+    })
+  return withExamples(withSettings(command, ['client']), [['lichen fed ls --json', 'for a script']])
+}
+
+const seenText = ({ trust, reachable, seen_at, problem }: PeerRow) =>
+  reachable
+    ? 'reachable'
+    : seen_at !== null || problem !== null
+      ? 'unreachable'
+      : trust >= 2
+        ? 'not yet'
+        : 'not looked for'
+
+const countsText = ({ successes, failures, mismatches }: Counts) => `${successes}/${failures}/${mismatches}`
+
+function peerLine(peer: PeerRow): string[] {
+  const { id, name, trust, version, record, models, url } = peer
+  return [
+    id.slice(0, 12),
+    name,
+    trustText(peer, trust),
+    seenText(peer),
+    String(version),
+    countsText(record),
+    models.join(', '),
+    url,
+  ]
+}
+
+/** A bond of version 1 is one side's alone; one that waits for the other side says so. */
+function trustText({ our_level, their_level }: PeerRow, trust: number): string {
+  if (trust >= 3 && their_level === null) return `${levelText(trust)} (one side)`
+  return our_level > trust ? `${levelText(trust)}, ${our_level} awaits them` : levelText(trust)
+}
+
+function showCommand(): Command {
+  const command = new Command('show')
+    .description('everything known about one pool')
+    .argument('<id>', idText)
+    .action(async (id: string, options: Options, self: Command) => {
+      const peer = await new PoolClient(await settingsOf(self)).json<PeerRow>('GET', routeOf(id))
+      print(options.json === true, peer, () => detailsOf(peer))
+    })
+  return withExamples(withSettings(command, ['client']), [['lichen fed show 3fa9c1', 'one pool']])
+}
+
+function detailsOf(peer: PeerRow): string {
+  const { id, name, url, public_key, trust, version, our_level, their_level, met_at, seen_at, took_ms, problem } = peer
+  const accepted = their_level === null ? 'version 1 cannot say' : levelText(their_level)
+  const took = took_ms === null ? '' : `, ${took_ms.toFixed(0)} ms`
+  return table(
+    ['POOL', id],
+    [
+      ['name', name],
+      ['url', url],
+      ['key', public_key],
+      ['trust', trustText(peer, trust)],
+      ['bond', `ours ${our_level}, theirs ${accepted}`],
+      ['envelope', `version ${version}`],
+      ['met', met_at],
+      ['seen', `${seen_at ?? 'never'}${took}`],
+      ...(problem === null ? [] : [['problem', problem]]),
+      ['ok/failed/wrong', `${countsText(peer.record)}; within a day ${countsText(peer.record.lately)}`],
+      ...(peer.record.last_why === '' ? [] : [['last trouble', peer.record.last_why]]),
+      ['models', peer.models.join(', ')],
+    ],
+  )
+}
+
+function level(least: number, most: number) {
+  return (text: string): number => {
+    const number = /^\d$/.test(text) ? Number(text) : -1
+    if (number < least || number > most) throw new InvalidArgumentError(`Give a level from ${least} to ${most}.`)
+    return number
+  }
+}
+
+function promoteCommand(): Command {
+  const command = new Command('promote')
+    .description('trust a pool more: 2 jobs, 3 bonded (requests of its admins, replication), 4 settlement')
+    .argument('<id>', idText)
+    .argument('<level>', '2, 3 or 4', level(2, 4))
+    .action(async (id: string, to: number, options: Options, self: Command) => {
+      const client = new PoolClient(await settingsOf(self))
+      const peer = await client.json<PeerRow & { awaiting: boolean }>('POST', routeOf(id, '/promote'), { level: to })
+      const waits = peer.awaiting
+        ? ` Level ${to} begins when its admin has accepted too: lichen fed promote there.`
+        : ''
+      print(options.json === true, peer, () =>
+        clean(`${peer.id}  ${peer.name}: ${trustText(peer, peer.trust)}.${waits}`),
+      )
+    })
+  return withExamples(withSettings(command, ['client']), [
+    ['lichen fed promote 3fa9c1 2', 'it may send jobs here, and jobs may go there'],
+    ['lichen fed promote 3fa9c1 3', 'bonded, once its admin has said the same'],
+  ])
+}
+
+function demoteCommand(): Command {
+  const command = new Command('demote')
+    .description('trust a pool less')
+    .argument('<id>', idText)
+    .argument('<level>', '1, 2 or 3', level(1, 3))
+    .action(async (id: string, to: number, options: Options, self: Command) => {
+      const client = new PoolClient(await settingsOf(self))
+      const peer = await client.json<PeerRow>('POST', routeOf(id, '/demote'), { level: to })
+      print(options.json === true, peer, () => clean(`${peer.id}  ${peer.name}: ${trustText(peer, peer.trust)}.`))
+    })
+  return withExamples(withSettings(command, ['client']), [['lichen fed demote 3fa9c1 1', 'no more jobs, either way']])
+}
+
+interface Ping {
+  readonly ok: boolean
+  readonly took_ms: number
+  readonly version: number
+  readonly problem: string | null
+}
+
+function actCommands(): Command[] {
+  const act = (name: string, does: string, example: string) =>
+    withExamples(
+      withSettings(
+        new Command(name)
+          .description(does)
+          .argument('<id>', idText)
+          .action(async (id: string, options: Options, self: Command) => {
+            const peer = await new PoolClient(await settingsOf(self)).json<PeerRow>('POST', routeOf(id, `/${name}`), {})
+            print(options.json === true, peer, () => clean(`${peer.id}  ${peer.name}: ${trustText(peer, peer.trust)}.`))
+          }),
+        ['client'],
+      ),
+      [[`lichen fed ${name} 3fa9c1`, example]],
+    )
+  const ping = new Command('ping')
+    .description('ask a pool to sign fresh bytes: who answers holds its key now')
+    .argument('<id>', idText)
+    .action(async (id: string, options: Options, self: Command) => {
+      const answer = await new PoolClient(await settingsOf(self)).json<Ping>('POST', routeOf(id, '/ping'), {})
+      print(options.json === true, answer, () =>
+        answer.ok ? `It is there: ${answer.took_ms.toFixed(0)} ms, version ${answer.version}.` : 'It is not there.',
+      )
+      if (!answer.ok) throw new CommandProblem('peer_unreachable', answer.problem ?? 'It did not prove its key.', '', 1)
+    })
+  return [
+    act(
+      'revoke',
+      'cut a pool off for good; what runs with it ends within a second',
+      'nothing it signs counts any more',
+    ),
+    act(
+      'allow-v1',
+      'hear a pool in version 1 again, after it has spoken version 2',
+      'its admin went back to an older program',
+    ),
+    withExamples(withSettings(ping, ['client']), [['lichen fed ping 3fa9c1', 'is it there, and is it the one?']]),
+  ]
+}
