@@ -1,3 +1,4 @@
+import type { Toggles } from '#federation'
 import type { Role } from '#identity'
 import type { FoundReceipt, Jobs, Payer } from '#jobs'
 import type { LogReader } from '#log'
@@ -52,6 +53,9 @@ export interface ApiDeps {
   readonly logReader: LogReader
   readonly federation: FederationDoor
   readonly federationAdmin: FederationAdmin
+  /** `active`, `observe`, `off`. */
+  readonly federationMode: string
+  readonly toggles: Pick<Toggles, 'because' | 'list' | 'set'>
   /** Whether the database answers now. */
   readonly databaseAnswers: () => Promise<boolean>
   /** Whether the pool was told to stop: it takes no new work. */

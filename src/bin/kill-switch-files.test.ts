@@ -6,47 +6,33 @@ import { federationLimits } from '#federation'
 import { systemRuntime } from '#runtime'
 import { simulatedRuntime } from '../testkit/simulated-runtime.ts'
 import { temporaryFolder } from '../testkit/temporary-folder.ts'
-import { killSwitchFileThere, switchOfFiles } from './kill-switch-files.ts'
+import { killSwitchFilesThere } from './kill-switch-files.ts'
 
 const folder = temporaryFolder()
 afterAll(() => folder[Symbol.dispose]())
 const [first, second] = [path.join(folder.path, 'one'), path.join(folder.path, 'fed_disable')]
 
 test('an operator switches federation off by a file and on by removing it, from one look to the next', async () => {
-  expect(await killSwitchFileThere([first, second], systemRuntime)).toBe(false)
+  expect(await killSwitchFilesThere([first, second], systemRuntime)).toEqual([])
   writeFileSync(second, '')
-  expect(await killSwitchFileThere([first, second], systemRuntime)).toBe(true)
+  expect(await killSwitchFilesThere([first, second], systemRuntime)).toEqual([second])
   await rm(second)
-  expect(await killSwitchFileThere([first, second], systemRuntime)).toBe(false)
+  expect(await killSwitchFilesThere([first, second], systemRuntime)).toEqual([])
 })
 
 test('a path that cannot be looked at counts as there', async () => {
   writeFileSync(first, '')
   const belowAFile = path.join(first, 'fed_disable')
-  expect(await killSwitchFileThere([belowAFile], systemRuntime)).toBe(true)
+  expect(await killSwitchFilesThere([belowAFile], systemRuntime)).toEqual([belowAFile])
   await rm(first)
 })
 
 test('a file system that does not answer in time counts as there, and leaves no timer', async () => {
   const runtime = simulatedRuntime()
-  const answer = killSwitchFileThere([first], runtime, () => new Promise(() => {}))
+  const answer = killSwitchFilesThere([first], runtime, () => new Promise(() => {}))
   runtime.advance(federationLimits.switchMsMax)
-  expect(await answer).toBe(true)
+  expect(await answer).toEqual([first])
   const gone = () => Promise.reject(Object.assign(new Error('gone'), { code: 'ENOENT' }))
-  expect(await killSwitchFileThere([first], runtime, gone)).toBe(false)
+  expect(await killSwitchFilesThere([first], runtime, gone)).toEqual([])
   expect(runtime.timers).toBe(0)
-})
-
-test('what runs is ended when the file appears, and nothing is looked at while nothing runs', async () => {
-  const runtime = simulatedRuntime()
-  const killSwitch = switchOfFiles([second], runtime)
-  const ended = Promise.withResolvers<void>()
-  const forget = killSwitch.register(() => ended.resolve())
-  writeFileSync(second, '')
-  runtime.advance(federationLimits.switchPollMs)
-  await ended.promise
-  expect(await killSwitch.on()).toBe(true)
-  forget()
-  expect(runtime.timers).toBe(0)
-  await rm(second)
 })

@@ -1,48 +1,30 @@
 import { stat } from 'node:fs/promises'
-import { federationLimits, type KillSwitch } from '#federation'
-import type { Runtime, Timer } from '#runtime'
+import { federationLimits } from '#federation'
+import type { Runtime } from '#runtime'
 
 type Look = (file: string) => Promise<unknown>
 
-/** Whether one of these files switches federation off. Only "no such file" counts as absent; an error, or no answer in time, as there. */
-export async function killSwitchFileThere(
+/**
+ * Which of these files switch federation off. Only "no such file" counts as absent: one that cannot be looked at, or about which the
+ * file system gives no answer in time, counts as there.
+ */
+export async function killSwitchFilesThere(
   files: readonly string[],
   runtime: Runtime,
   look: Look = stat,
-): Promise<boolean> {
-  const late = Promise.withResolvers<true>()
-  const timer = runtime.after(federationLimits.switchMsMax, () => late.resolve(true))
-  const looks = files.map((file) =>
-    look(file).then(
+): Promise<readonly string[]> {
+  const late = Promise.withResolvers<'late'>()
+  const timer = runtime.after(federationLimits.switchMsMax, () => late.resolve('late'))
+  const there = files.map(async (file) => {
+    const looked = look(file).then(
       () => true,
       (error: NodeJS.ErrnoException) => error.code !== 'ENOENT',
-    ),
-  )
+    )
+    return (await Promise.race([looked, late.promise])) ? [file] : []
+  })
   try {
-    return await Promise.race([Promise.all(looks).then((found) => found.includes(true)), late.promise])
+    return (await Promise.all(there)).flat()
   } finally {
     timer.cancel()
-  }
-}
-
-/** These files as a switch: looked at for every question, and every half second while something runs that must end. */
-export function switchOfFiles(files: readonly string[], runtime: Runtime): KillSwitch {
-  const running = new Set<() => void>()
-  let looking: Timer | undefined
-  const look = async () => {
-    if (await killSwitchFileThere(files, runtime)) for (const abort of [...running]) abort()
-  }
-  return {
-    on: () => killSwitchFileThere(files, runtime),
-    register(abort) {
-      running.add(abort)
-      looking ??= runtime.every(federationLimits.switchPollMs, () => void look())
-      return () => {
-        running.delete(abort)
-        if (running.size > 0) return
-        looking?.cancel()
-        looking = undefined
-      }
-    },
   }
 }

@@ -56,7 +56,7 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
     commit,
   } = all
   const poolKey = pool.identity.publicKey
-  const { door, admin: federationAdmin } = await openFederation(all)
+  const { door: federation, admin: federationAdmin, toggles } = await openFederation(all)
   const prove: ProveLeaves = (leaves) => transparency.proveAll(leaves)
   const { tlsCert, tlsKey } = settings
   return {
@@ -79,8 +79,10 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
       prices: await tokenPrices(ledger),
     }),
     logReader: transparency.reader,
-    federation: door,
+    federation,
     federationAdmin,
+    federationMode: settings.federation,
+    toggles,
     databaseAnswers: () =>
       database.ping().then(
         () => true,

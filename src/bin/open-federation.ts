@@ -1,8 +1,8 @@
 import path from 'node:path'
 import type { FederationAdmin, FederationDoor } from '#api'
-import { Federation, handshakePath } from '#federation'
+import { Federation, handshakePath, Toggles } from '#federation'
 import { clientAddress, parseTrustedProxies, sourceGroup } from '#transport'
-import { switchOfFiles } from './kill-switch-files.ts'
+import { killSwitchFilesThere } from './kill-switch-files.ts'
 import type { Ground, Rooms } from './open-rooms.ts'
 
 /** Honoured on every pool, whatever its settings. */
@@ -11,8 +11,15 @@ const systemWideSwitch = '/etc/iamine/fed_disable'
 /** What other pools find here, behind the files that switch it off. */
 export async function openFederation(all: Ground & Pick<Rooms, 'models' | 'workers' | 'jobs' | 'journal'>) {
   const { settings, runtime, pool, database, models, workers, jobs, journal, log, closers } = all
-  const files = [systemWideSwitch, path.join(settings.data, 'fed_disable')]
-  const killSwitch = switchOfFiles(files, runtime)
+  const files = [systemWideSwitch, path.join(settings.data, 'fed_disable'), ...settings.federationKillFiles]
+  const toggles = await Toggles.open({
+    database,
+    runtime,
+    filesThere: () => killSwitchFilesThere(files, runtime),
+    onFlip: (event) => log.warn(event, event.off ? 'federation is switched off' : 'federation is switched on again'),
+    onProblem: (error) => log.error({ err: error }, 'the switches of federation cannot be read: federation is off'),
+  })
+  closers.add('switches of federation', () => toggles[Symbol.dispose]())
   const federation = await Federation.open({
     database,
     runtime,
@@ -26,7 +33,7 @@ export async function openFederation(all: Ground & Pick<Rooms, 'models' | 'worke
         model: name,
         workers: variants.reduce((sum, { workers }) => sum + workers, 0),
       })),
-    killSwitch,
+    killSwitch: toggles,
     publish: settings.federationPublish,
     load: () => loadOf(workers, jobs),
     policy: { httpHosts: settings.federationHttpHosts, privateRanges: settings.federationPrivateRanges },
@@ -56,9 +63,9 @@ export async function openFederation(all: Ground & Pick<Rooms, 'models' | 'worke
     name: settings.federationName,
     url: settings.publicUrl ?? '',
     publicKey: pool.identity.publicKey,
-    killed: () => killSwitch.on(),
+    killed: () => toggles.on(),
   })
-  return { door, admin }
+  return { door, admin, toggles }
 }
 
 function loadOf(workers: Pick<Rooms['workers'], 'list'>, jobs: Pick<Rooms['jobs'], 'load'>) {

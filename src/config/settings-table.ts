@@ -146,6 +146,10 @@ export const settingsTable = {
     programs: ['pool'],
     doc: 'Tell everybody who asks which pools this one trusts, and with which models (`/v1/federation/pools`).',
   }),
+  federationKillFiles: withDefault(listOf(file()), [], {
+    programs: ['pool'],
+    doc: 'Files that switch federation off while they are there, besides `/etc/iamine/fed_disable` and `fed_disable` in the data folder.',
+  }),
   federationHttpHosts: withDefault(listOf(text('host')), [], {
     programs: ['pool'],
     doc: 'Hosts of other pools that may be called without TLS, with the port: `pool.lan:5424`.',

@@ -1,7 +1,7 @@
 /**
  * Federation: how sovereign pools (the seeds' "atoms" of a "molecule") speak with each other.
  *
- * Owns    tables peers, nonces, peer_acceptances and peer_records; the signed envelopes of versions 1 and 2, their receiver, the one way out to other pools, the rule
+ * Owns    tables peers, nonces, peer_acceptances, peer_records and federation_toggles; the signed envelopes of versions 1 and 2, their receiver, the one way out to other pools, the rule
  *         for URLs that a peer supplies.
  * Imports crypto, protocol, runtime, storage, log. What decides is pure: no clock, no dice, no table, no socket.
  * Always  a message counts for nothing before its signature has verified under a key that was accepted; a peer that spoke version 2 is
@@ -9,9 +9,9 @@
  */
 export { federationOps } from './conformance.ts'
 export { Federation } from './federation.ts'
-export type { KillSwitch } from './kill-switch.ts'
 export { federationLimits } from './limits.ts'
 export type { Added, PeerOffice, PeerView } from './peer-office.ts'
 export type { RawRequest } from './read-envelope.ts'
 export type { Answer } from './signed-route.ts'
+export { type ToggleRow, Toggles, toggleNames } from './toggles.ts'
 export { handshakePath } from './verify-envelope.ts'

@@ -52,4 +52,39 @@ export const federationLimits = {
   mismatchesMax: 3,
   /** Failures that do, when they outnumber successes. */
   failuresMax: 50,
+  /** A reading of the switches in the database; later counts as none. */
+  switchReadMsMax: 1_000,
+  /** Switches that were not read for so long are unknown, and federation is off. */
+  switchAgeMsMax: 3_000,
+  /** The body of an admin request: it is read before its signature is looked at. */
+  adminBodyBytesMax: 16_384,
+  /** Admin requests of one pool that wait for a human. */
+  pendingRequestsMax: 10,
+  /** How long a human has to decide. */
+  requestLifeMs: 86_400_000,
+  /** How long the asker waits for a callback beyond that: the other side may be cut off. */
+  callbackGraceMs: 7 * 86_400_000,
+  /** Between two resets for the same pool, counted from the last that was approved. */
+  resetCooldownMs: 6 * 3_600_000,
+  /** Two pools that reset each other within this time are asked whether they mean it. */
+  reciprocalMs: 30 * 86_400_000,
+  /** Signatures of admins on one request or decision. */
+  adminSignaturesMax: 8,
+  /** An admin's signature counts so long before and after it was made. */
+  adminSignatureAgeMs: 600_000,
+  /** Events that one answer to another pool holds. */
+  eventsMax: 500,
+  /** How far back another pool may look. */
+  eventsAgeMsMax: 7 * 86_400_000,
+  /** First and longest pause before a callback is tried again; it doubles in between. */
+  callbackPauseMsMin: 5_000,
+  callbackPauseMsMax: 3_600_000,
+  /** How often callbacks that are due, and requests that have expired, are looked for. */
+  requestSweepMs: 2_000,
+  /** Callbacks tried in one round. */
+  callbacksPerRound: 16,
+  /** Whoever decides waits so long for the first try of the callback. */
+  callbackWaitMs: 3_000,
+  /** Slashing events that a guard's snapshot names one by one. */
+  guardSampleMax: 1_000,
 } as const

@@ -217,6 +217,12 @@ const noFederation: ApiDeps['federation'] = {
   directory: async () => ({ status: 503, body: { mode: 'off' }, headers: [] }),
   answer: async () => ({ status: 503, body: { mode: 'off' }, headers: [] }),
 }
+/** Nobody has touched a switch. */
+const noToggles: ApiDeps['toggles'] = {
+  because: async () => [],
+  list: async () => [],
+  set: async (name, isOn, { actor, reason }) => ({ name, isOn, changedAt: 0, changedBy: actor, reason }),
+}
 const noLog = {} as ApiDeps['logReader'] // tests that read the log hand in a real one
 const noMoney = {} as ApiDeps['money'] // so do tests of money
 
@@ -272,6 +278,8 @@ export class ApiDouble implements AsyncDisposable {
       logReader: noLog,
       federation: noFederation,
       federationAdmin: {} as ApiDeps['federationAdmin'], // tests that administer it hand in a real one
+      federationMode: 'off',
+      toggles: noToggles,
       databaseAnswers: async () => this.databaseUp,
       isStopping: () => this.stopping,
       metrics: async () => 'up 1\n',

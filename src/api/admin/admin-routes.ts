@@ -6,6 +6,7 @@ import { adminKeyRoutes } from './admin-keys.ts'
 import { apiKeyRoutes } from './api-keys.ts'
 import { eventRoute } from './events.ts'
 import { federationAdminRoutes } from './federation.ts'
+import { federationSwitchRoutes } from './federation-switches.ts'
 import { grantRoute } from './grants.ts'
 import { inviteRoutes } from './invites.ts'
 import { jobRoutes } from './jobs.ts'
@@ -29,6 +30,8 @@ type Needs = Pick<
   | 'admin'
   | 'money'
   | 'federationAdmin'
+  | 'federationMode'
+  | 'toggles'
 >
 
 /** The doors of those who run the pool, each with the least role that may enter. */
@@ -45,6 +48,7 @@ export function adminRoutes(deps: Needs, limits: ApiLimits, counts: RequestCount
     ...trustLogRoutes(admin, limits),
     eventRoute(admin, limits),
     ...federationAdminRoutes(deps.federationAdmin, limits),
+    ...federationSwitchRoutes(deps),
     ...offeredModelRoutes(deps.models),
     ...jobRoutes(deps.jobs, limits),
     ...ledgerRoutes(money, runtime, limits),

@@ -30,13 +30,24 @@ const statusSchema = z.strictObject({
   models: z.record(z.string(), count),
   /** Of clients, since this process started: answered with 2xx, refused with 4xx or 5xx, left by the client. */
   requests: z.strictObject({ answered: count, refused: count, left: count }),
+  /** `off_because`: what switches it off now, files first; empty: it runs. */
+  federation: z.strictObject({ mode: z.string(), off_because: z.array(z.string()) }),
   warnings: z.array(z.string()),
 })
 type Status = z.infer<typeof statusSchema>
 
 type Needs = Pick<
   ApiDeps,
-  'runtime' | 'version' | 'poolId' | 'jobs' | 'models' | 'databaseAnswers' | 'isStopping' | 'admin'
+  | 'runtime'
+  | 'version'
+  | 'poolId'
+  | 'jobs'
+  | 'models'
+  | 'databaseAnswers'
+  | 'isStopping'
+  | 'admin'
+  | 'federationMode'
+  | 'toggles'
 >
 
 function workersOf({ admin }: Needs): Status['workers'] {
@@ -86,6 +97,7 @@ export function statusRoute(deps: Needs, counts: RequestCounts): Route {
         workers,
         models: Object.fromEntries(deps.models.list().map((entry) => [entry.name, toModel(entry).lichen.workers])),
         requests: counts.now(),
+        federation: { mode: deps.federationMode, off_because: [...(await deps.toggles.because())] },
         warnings: warningsOf(deps, workers, reason),
       }
     },

@@ -21,6 +21,7 @@ interface Status {
   }
   readonly models: Readonly<Record<string, number>>
   readonly requests: { readonly answered: number; readonly refused: number; readonly left: number }
+  readonly federation: { readonly mode: string; readonly off_because: readonly string[] }
   readonly warnings: readonly string[]
 }
 
@@ -52,9 +53,14 @@ function pageOf(url: string, status: Status): string {
     ['models', models.join(', ') || 'none'],
     ['queue', `${queue.jobs} jobs under way, ${queue.waiting} of ${queue.max} places taken`],
     ['requests', `${requests.answered} answered, ${requests.refused} refused, ${requests.left} left by the client`],
+    ['federation', federationLine(status.federation)],
     ...status.warnings.map((warning) => ['warning', asTyped(warning)]),
   ]
   return table(['POOL', url], rows)
+}
+
+function federationLine({ mode, off_because: because }: Status['federation']): string {
+  return because.length === 0 ? mode : `switched off: ${because.join(', ')}`
 }
 
 function uptime(seconds: number): string {

@@ -1,0 +1,171 @@
+import { insertAct } from '#log'
+import { PoolError } from '#protocol'
+import { type Runtime, type Timer, withDeadline } from '#runtime'
+import type { Database, Sql } from '#storage'
+import type { KillSwitch } from './kill-switch.ts'
+import { federationLimits } from './limits.ts'
+
+export const toggleNames = ['kill', 'read', 'write'] as const
+/** `kill` stops all federation; `read` and `write` let in the two kinds of admin requests. */
+export type ToggleName = (typeof toggleNames)[number]
+
+export interface ToggleRow {
+  readonly name: ToggleName
+  readonly isOn: boolean
+  /** Milliseconds since 1970. */
+  readonly changedAt: number
+  /** `owner.key`, `key:<id>`; `default` where nobody has touched it. */
+  readonly changedBy: string
+  readonly reason: string
+}
+
+interface Options {
+  readonly database: Database
+  readonly runtime: Runtime
+  /** Files that switch federation off and are there, or cannot be looked at; asked anew each time. */
+  readonly filesThere: () => Promise<readonly string[]>
+  /** Federation went off or on, as seen here. */
+  readonly onFlip: (event: { off: boolean; because: readonly string[] }) => void
+  readonly onProblem: (error: unknown) => void
+}
+
+/**
+ * The switches of federation. The kill switch is on while one of its files is there, while its row says so, and while nobody can know:
+ * a database that does not answer counts as on. Files are looked at for every question, the rows are followed by NOTIFY and a poll.
+ *
+ *   file there ──┐
+ *   row is on ───┼──▶ on: requests get 503, calls are not made, what runs is aborted
+ *   row unknown ─┘
+ */
+export class Toggles implements KillSwitch, Disposable {
+  readonly #o: Options
+  readonly #running = new Set<() => void>()
+  readonly #timers: Timer[] = []
+  #rows = new Map<ToggleName, ToggleRow>()
+  /** Monotonic; undefined: the last reading failed, or there was none. */
+  #readAt: number | undefined
+  #reading: Promise<void> | undefined
+  #wasOff = false
+  readonly #stop: () => void
+
+  private constructor(options: Options) {
+    this.#o = options
+    const again = () => void this.#follow()
+    const listener = options.database.listen('federation_toggles', again, again)
+    this.#timers.push(options.runtime.every(federationLimits.switchPollMs, again))
+    this.#stop = () => listener.stop()
+  }
+
+  /** Opens although the database does not answer: then federation is off until it does. */
+  static async open(options: Options): Promise<Toggles> {
+    const toggles = new Toggles(options)
+    await toggles.#follow()
+    return toggles
+  }
+
+  [Symbol.dispose](): void {
+    this.#stop()
+    for (const timer of this.#timers) timer.cancel()
+  }
+
+  async on(): Promise<boolean> {
+    return (await this.because()).length > 0
+  }
+
+  /** Why federation is off, one word or path each; empty: it is not. Whoever asks while it flips ends what runs. */
+  async because(): Promise<readonly string[]> {
+    const files = await this.#o.filesThere()
+    const row = this.#rows.get('kill')
+    const flag = this.#unknown ? ['database unreachable'] : row?.isOn === false ? [] : ['lichen fed kill']
+    const because = [...files, ...flag]
+    const off = because.length > 0
+    if (off !== this.#wasOff) {
+      this.#wasOff = off
+      this.#o.onFlip({ off, because })
+    }
+    if (off) for (const abort of [...this.#running]) abort()
+    return because
+  }
+
+  register(abort: () => void): () => void {
+    this.#running.add(abort)
+    return () => void this.#running.delete(abort)
+  }
+
+  /** Whether a kind of admin request is let in, as last read; no when nobody can know. */
+  allows(name: 'read' | 'write'): boolean {
+    return !this.#unknown && this.#rows.get(name)?.isOn === true
+  }
+
+  /** As the database has them now. */
+  async list(): Promise<readonly ToggleRow[]> {
+    await this.#read()
+    return toggleNames.flatMap((name) => this.#rows.get(name) ?? [])
+  }
+
+  /** Switches, and logs who did it. Acts here before it returns, within a second on other processes. @throws PoolError conflict. */
+  async set(name: ToggleName, isOn: boolean, { actor, reason }: { actor: string; reason: string }): Promise<ToggleRow> {
+    if (name === 'kill' && !isOn) await this.#refuseResume()
+    const row = await this.#o.database.transaction(async (tx) => {
+      const at = this.#o.runtime.now()
+      const [now] = await tx<ToggleRow[]>`
+        update federation_toggles set is_on = ${isOn}, changed_at = ${at}::timestamptz, changed_by = ${actor}, reason = ${reason}
+         where name = ${name} returning ${toggleColumns(tx)}`
+      if (!now) throw new Error(`there is no toggle ${name}`)
+      const action = name === 'kill' ? `federation.${isOn ? 'kill' : 'resume'}` : 'federation.toggle'
+      await insertAct(tx, { actor, action, subject: `toggle:${name}`, details: { on: isOn, reason } })
+      return now
+    })
+    // not from `row`: a reading that is under way would put the old one back
+    await this.#follow()
+    return row
+  }
+
+  async #refuseResume(): Promise<void> {
+    const [file] = await this.#o.filesThere()
+    if (file === undefined) return
+    throw new PoolError('conflict', `The file ${file} keeps federation off.`, 'Remove it, then resume again.')
+  }
+
+  get #unknown(): boolean {
+    const { runtime } = this.#o
+    return this.#readAt === undefined || runtime.monotonic() - this.#readAt > federationLimits.switchAgeMsMax
+  }
+
+  async #follow(): Promise<void> {
+    try {
+      await this.#read()
+    } catch (error) {
+      this.#o.onProblem(error)
+    }
+    await this.because()
+  }
+
+  /** A reading that began before somebody asked may have missed what was meant: one more follows it. */
+  async #read(): Promise<void> {
+    await this.#reading?.catch(() => {})
+    this.#reading ??= this.#load().finally(() => {
+      this.#reading = undefined
+    })
+    await this.#reading
+  }
+
+  async #load(): Promise<void> {
+    const { database, runtime } = this.#o
+    const askedAt = runtime.monotonic()
+    const late = () =>
+      new PoolError('database_unavailable', 'The switches of federation could not be read.', 'Try again.')
+    try {
+      const asked = database.sql<ToggleRow[]>`select ${toggleColumns(database.sql)} from federation_toggles`
+      const rows = await withDeadline(runtime, federationLimits.switchReadMsMax, late, asked)
+      this.#rows = new Map(rows.map((row) => [row.name, row]))
+      this.#readAt = askedAt
+    } catch (error) {
+      this.#readAt = undefined
+      throw error
+    }
+  }
+}
+
+const toggleColumns = (sql: Sql) =>
+  sql`name, is_on as "isOn", changed_at as "changedAt", changed_by as "changedBy", reason`
