@@ -2,6 +2,7 @@ import type { Part } from '#storage'
 import type { CheckIntake, GivenSegment } from '#verification'
 import type { Attempt } from './attempt.ts'
 import type { Choice } from './choice.ts'
+import { whyUnfit } from './evidence-grade.ts'
 import type { Job } from './job.ts'
 
 /** What is written with a job's settlement so that its answers are checked. */
@@ -58,11 +59,4 @@ function dissents(choice: Choice): boolean {
   if (!panel) return false
   if (panel.agreed) return panel.agreed.dissenting.includes(choice)
   return finish !== undefined && job.code === 'assurance_unavailable'
-}
-
-/** Why a verifier could not make sense of it, as a word. */
-function whyUnfit(choice: Choice, { digest, statement }: Attempt): string | null {
-  if (digest === null) return 'no_model_file'
-  if (choice.hasDeltas || !choice.relay.hasIds) return 'native_sampler'
-  return statement && statement.signed.message.sampler !== 'sampler/1' ? 'native_sampler' : null
 }

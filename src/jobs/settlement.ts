@@ -12,6 +12,7 @@ import {
 import { type Operation, type Part, part, type Stage } from '#storage'
 import type { CheckIntake } from '#verification'
 import type { Attempt } from './attempt.ts'
+import { evidenceOf } from './evidence-grade.ts'
 import { checksOf } from './given-answers.ts'
 import type { Job } from './job.ts'
 import { jobInsertStage, jobMoveStage, segmentStage } from './job-stages.ts'
@@ -141,7 +142,7 @@ function poolStatement(
     prices: terms.prices,
     exposure: [...job.exposure].map((id) => Buffer.from(id, 'hex')),
     assurance: job.state === 'completed' || !job.panels ? job.assurance : ungiven(job),
-    evidence: job.state === 'completed' && job.panels ? (job.kernel === undefined ? 'margin' : 'exact') : 'none',
+    evidence: evidenceOf(job),
     commitment: order.message.commitment,
     epoch: epochOf(job.acceptedAt),
     acceptedAt: job.acceptedAt,

@@ -169,8 +169,18 @@ export function checkVerdicts({ verdicts, statement, poolKey, checker }: Facts, 
   const { asked, given, reason } = statement.assurance
   const later = verdicts.map(({ message }) => `; ${verdictInWords(message)}`).join('')
   const why = reason === null ? '' : ` (${reason})`
-  return fits(`assurance asked ${asked}, given ${given}${why}, evidence ${statement.evidence}${later}`)
+  const evidence = `${statement.evidence}${evidenceInWords[statement.evidence]}`
+  return fits(`assurance asked ${asked}, given ${given}${why}, evidence ${evidence}${later}`)
 }
+
+/** What a look can show, for people. */
+const evidenceInWords = {
+  none: '',
+  weak: ' (a look can tell what is implausible, and no more)',
+  margin:
+    ' (a look can tell another model, an edit or an early end; not what is smaller than the noise between two machines)',
+  exact: ' (computed again on the same arithmetic, every token must be the same)',
+} as const satisfies Record<ReceiptMessages['statement']['evidence'], string>
 
 function verdictInWords({ outcome, verifier, reason, score }: CheckVerdict): string {
   const by = verifier ? `worker ${short(verifier)}` : 'nobody'
