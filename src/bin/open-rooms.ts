@@ -181,8 +181,8 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
     payerSignature: settings.payerSignature,
     kernelOf: (id, digest) => kernels.of(id, digest),
     trustOf: (id, model) => {
-      const { weight, runsMax } = standings.of(id, model)
-      return { weight, runsMax: Math.min(runsMax, breakers.runsAllowed(id)) }
+      const { weight, runsMax, newcomer } = standings.of(id, model)
+      return { weight, newcomer, runsMax: Math.min(runsMax, breakers.runsAllowed(id)) }
     },
     settings: {
       deadlineMs: settings.requestTimeout,

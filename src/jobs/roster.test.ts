@@ -76,19 +76,22 @@ test('of two offers with one name the one that can do it is used', () => {
   expect(roster.offerFor(id, index.lane('moss', chat))?.offer).toBe(offer)
 })
 
-const usual: Trust = { weight: 1, runsMax: 1_000 }
+const usual: Trust = { weight: 1, runsMax: 1_000, newcomer: false }
 
 test('a trusted worker weighs more than a newcomer, who has two runs at once', () => {
-  const newcomer = { weight: 0.05, runsMax: 2 }
+  const newcomer: Trust = { weight: 0.05, runsMax: 2, newcomer: true }
   const words = new Map<string, Trust>()
   const trustOf: TrustOf = (id) => words.get(id) ?? newcomer
   const [old, fresh] = [worker('old', { tokensPerSecond: 400 }), worker('new', { tokensPerSecond: 400 })]
-  words.set(old.id, { weight: 0.5, runsMax: 1_000 })
+  words.set(old.id, { ...usual, weight: 0.5 })
   const { index, roster, weights } = trustedRoster(trustOf, old, fresh)
   expect(weights().map((weight) => weight.toFixed(3))).toEqual(['0.050', '0.005'])
   expect([index.get(old.id)?.slots, index.get(fresh.id)?.slots]).toEqual([4, 2])
-  words.set(fresh.id, { weight: 0.86, runsMax: 1_000 })
+  expect(index.choose(index.lane('moss', chat))).toBe(old.id)
+  expect(index.choose(index.lane('moss', chat), { newcomer: true })).toBe(fresh.id)
+  words.set(fresh.id, { ...usual, weight: 0.86 })
   expect(roster.trustChanged(fresh.id)).toEqual([fresh.id])
+  expect(index.choose(index.lane('moss', chat), { newcomer: true })).toBe(fresh.id)
   expect(index.get(fresh.id)?.slots).toBe(4)
 })
 
@@ -97,7 +100,7 @@ test('a frozen worker gets nothing more with any of its models, until it is clea
   const both = worker('both', { offers: [offer, { ...offer, name: 'fern' }] })
   const { index, roster } = trustedRoster((_, model) => words.get(model) ?? usual, both)
   expect(index.lane('moss', chat).size).toBe(1)
-  words.set('fern', { weight: 0, runsMax: 0 })
+  words.set('fern', { weight: 0, runsMax: 0, newcomer: false })
   expect(roster.trustChanged(undefined)).toEqual([])
   expect([index.lane('moss', chat).size, index.lane('fern', chat).size]).toEqual([0, 0])
   words.clear()

@@ -28,11 +28,13 @@ export interface Trust {
   readonly weight: number
   /** Requests it may have at once. */
   readonly runsMax: number
+  /** It has yet to prove itself: all it answers is checked, and it gets its turn before those of better name. */
+  readonly newcomer: boolean
 }
 export type TrustOf = (workerId: WorkerId, model: string) => Trust
 
 /** Where nobody checks, nobody is trusted more than others. */
-const alike: Trust = { weight: 1, runsMax: Number.MAX_SAFE_INTEGER }
+const alike: Trust = { weight: 1, runsMax: Number.MAX_SAFE_INTEGER, newcomer: false }
 
 interface Member {
   worker: RosterWorker
@@ -76,7 +78,7 @@ export class Roster {
     const failures = this.#members.get(worker.id)?.failures ?? 0
     this.#version++
     const trust = this.#trustIn(worker)
-    const member = { worker, offers: laneOffersOf(worker, this.#kernelOf), failures, weight: 0, trust }
+    const member = { worker, offers: laneOffersOf(worker, this.#kernelOf, trust), failures, weight: 0, trust }
     member.weight = this.#weightOf(member)
     this.#members.set(worker.id, member)
     this.#tell(member)
@@ -92,27 +94,29 @@ export class Roster {
   trustChanged(id: string | undefined): readonly WorkerId[] {
     const members = id === undefined ? [...this.#members.values()] : [this.#members.get(id) ?? []].flat()
     return members.flatMap((member) => {
-      const { weight, runsMax } = this.#trustIn(member.worker)
-      const { trust } = member
-      if (weight === trust.weight && runsMax === trust.runsMax) return []
+      const { trust, worker } = member
+      const now = this.#trustIn(worker)
+      if (now.weight === trust.weight && now.runsMax === trust.runsMax && now.newcomer === trust.newcomer) return []
       this.#version++
-      member.trust = { weight, runsMax }
+      member.trust = now
+      if (now.newcomer !== trust.newcomer) member.offers = laneOffersOf(worker, this.#kernelOf, now)
       member.weight = this.#weightOf(member)
       this.#tell(member)
-      return runsMax > trust.runsMax ? [member.worker.id] : []
+      return now.runsMax > trust.runsMax ? [worker.id] : []
     })
   }
 
   /** The least that is thought of it with any of its models: it is one machine in one pair of hands. */
   #trustIn({ id, offers }: RosterWorker): Trust {
     if (!this.#trustOf) return alike
-    let { weight, runsMax } = alike
+    let { weight, runsMax, newcomer } = alike
     for (const { name } of offers) {
       const trust = this.#trustOf(id, name)
       weight = Math.min(weight, trust.weight)
       runsMax = Math.min(runsMax, trust.runsMax)
+      newcomer ||= trust.newcomer
     }
-    return { weight, runsMax }
+    return { weight, runsMax, newcomer }
   }
 
   /** A run ended there. Failures count until one succeeds. */
@@ -164,11 +168,15 @@ const inside = ['inside'] as const
 const isInside = ({ features }: RosterWorker, { engine }: ModelOffer) =>
   engine !== 'openai' || features.includes(upstreamInsideFeature)
 
-function laneOffersOf(worker: RosterWorker, kernelOf: KernelOf) {
+function laneOffersOf(worker: RosterWorker, kernelOf: KernelOf, { newcomer }: Trust) {
   const custodial = demandsPayer(worker) ? [] : (['custodial'] as const)
   return worker.offers.map((offer) => {
     const { name, digest, features } = offer
-    const more = [...custodial, ...(isInside(worker, offer) ? inside : [])]
+    const more = [
+      ...custodial,
+      ...(isInside(worker, offer) ? inside : []),
+      ...(newcomer ? (['newcomer'] as const) : []),
+    ]
     const kernel = digest === null ? undefined : kernelOf(worker.id, digest)
     return { name, digest, features: [...features, ...more], kernel, offer }
   })

@@ -25,6 +25,8 @@ export class Lane {
   readonly modelKey: string
   /** Bits of `modelFeatures` that a worker must offer for the model. */
   readonly features: number
+  /** Runs that were to be placed through it. */
+  placed = 0
   #costs = new Float64Array(16)
   readonly #members: LaneMember[] = []
 

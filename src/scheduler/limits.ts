@@ -10,6 +10,8 @@ export const schedulerLimits = {
   queuedRunsMax: 1_024,
   /** The share of the queue that one API key may fill, so that it is never full for the others. */
   queuedRunsPerKeyShare: 0.75,
+  /** One run in so many goes to a worker in probation, where one has room: it could never prove itself beside idle workers of good name, and all it answers is checked. A flood of newcomers gets no more than this together, unless the others are busy. */
+  newcomerEvery: 8,
   /** Keys together may be ahead of their shares by this part of what all slots compute at once: a newcomer waits a quarter of an answer longer, and honest bursts are not punished. */
   aheadShare: 0.25,
 } as const

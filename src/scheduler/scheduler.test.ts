@@ -27,6 +27,29 @@ test('a run that finds room starts at once and is not charged; the next one wait
   expect([scheduler.next('w'), scheduler.next('w')]).toEqual([{ item: 'second', charged: true }, undefined])
 })
 
+test('beside idle workers of good name a newcomer gets one run in eight, and a hundred newcomers get no more', () => {
+  for (const newcomers of [1, 100]) {
+    const scheduler = new Scheduler<string>()
+    for (const id of ['ann', 'bob']) scheduler.workers.upsert(worker(id, 4))
+    for (let n = 0; n < newcomers; n++) {
+      const offers = [{ name: 'moss', digest: null, features: ['chat', 'newcomer'] as const }]
+      scheduler.workers.upsert({ ...worker(`new${n}`, 2), weight: 0.05, offers })
+    }
+    const lane = scheduler.workers.lane('moss', chat)
+    const served: string[] = []
+    for (let n = 0; n < 80; n++) {
+      scheduler.admit('alice', 1, 1)
+      // The conversation is known to one of good name: a newcomer has its turn all the same.
+      scheduler.workers.remember(['talk'], 'ann')
+      const placed = scheduler.submit(lane, { ...ask('alice'), prefix: ['talk'] }, 'run')
+      if (!('workerId' in placed)) throw new Error('somebody has room')
+      served.push(placed.workerId)
+      scheduler.workers.release(placed.workerId)
+    }
+    expect(served.filter((id) => id.startsWith('new'))).toHaveLength(10)
+  }
+})
+
 test('a run on its second attempt goes before those that wait, but never to the worker that failed it', () => {
   const scheduler = new Scheduler<string>()
   for (const id of ['a', 'b']) scheduler.workers.upsert(worker(id, 1))

@@ -114,7 +114,8 @@ export class Scheduler<T> {
   }
 
   #take(lane: Lane, wish: Wish): string | undefined {
-    const workerId = this.workers.choose(lane, wish)
+    const newcomer = ++lane.placed % schedulerLimits.newcomerEvery === 0
+    const workerId = this.workers.choose(lane, { ...wish, newcomer })
     if (workerId !== undefined) this.workers.take(workerId)
     return workerId
   }

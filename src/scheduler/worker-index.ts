@@ -23,6 +23,8 @@ export interface Wish {
   readonly excluded?: readonly string[] | undefined
   /** Whoever else may not have it. */
   readonly admits?: Admits | undefined
+  /** A worker that has yet to prove itself is preferred, where one has room. */
+  readonly newcomer?: boolean | undefined
 }
 
 interface Entry {
@@ -36,10 +38,10 @@ interface Entry {
 
 /**
  * What a lane can ask for: features of a model, that its worker takes orders which the pool signs as custodian, and that prompts stay
- * inside the pool there.
+ * inside the pool there, that it has yet to prove itself.
  */
-export type LaneFeature = ModelFeature | 'custodial' | 'inside'
-const laneFeatures: readonly LaneFeature[] = [...modelFeatures, 'custodial', 'inside']
+export type LaneFeature = ModelFeature | 'custodial' | 'inside' | 'newcomer'
+const laneFeatures: readonly LaneFeature[] = [...modelFeatures, 'custodial', 'inside', 'newcomer']
 
 /** An offer as the index sees it. */
 export interface LaneOffer extends Pick<ModelOffer, 'name' | 'digest'> {
@@ -64,6 +66,8 @@ function modelKeys({ name, digest, kernel }: Pick<LaneOffer, 'name' | 'digest' |
   const keys = [name, `${name}@${digest}`, `@${digest}`]
   return kernel === undefined ? keys : [...keys, `${name}@${digest}#${kernel}`]
 }
+
+const newcomerBit = featureBits(['newcomer'])
 
 /** Whether an offer is what a lane asks for. */
 export function suits(offer: LaneOffer, lane: Lane): boolean {
@@ -190,6 +194,10 @@ export class WorkerIndex {
 
   /** The worker for one run in this lane, or `undefined` when none has room. Changes nothing; {@link take} does. */
   choose(lane: Lane, wish: Wish = {}): string | undefined {
+    if (wish.newcomer) {
+      const id = this.lane(lane.modelKey, lane.features | newcomerBit).cheapest(wish.excluded, wish.admits)
+      if (id !== undefined) return id
+    }
     for (const prefix of wish.prefix ?? []) {
       const id = this.#affinity.workerOf(prefix)
       if (id === undefined || wish.excluded?.includes(id)) continue

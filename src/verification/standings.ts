@@ -42,6 +42,8 @@ export interface StandingView {
   readonly weight: number
   /** Requests it may have at once; a newcomer has few, one that is frozen none. */
   readonly runsMax: number
+  /** It has yet to pass its first {@link verificationLimits.probationChecks} checks. */
+  readonly newcomer: boolean
   /** Share of its next statements that are checked, parts per million. */
   readonly checkPpm: number
 }
@@ -125,7 +127,7 @@ export class Standings implements Disposable {
   /** For every request: a look-up. */
   of(workerId: string, model: string): StandingView {
     const view = this.#known.get(nameOf({ workerId, model, duty: 'serve' }))?.view ?? this.#newcomer
-    const banned = this.mayVerify(workerId, model) ? view : { ...view, weight: 0, runsMax: 0 }
+    const banned = this.mayVerify(workerId, model) ? view : { ...view, weight: 0, runsMax: 0, newcomer: false }
     return this.#o.isOwn?.(workerId) ? ownView(banned) : banned
   }
 
@@ -244,6 +246,7 @@ function viewOf(standing: Standing, posterior: Posterior, profile: CheckProfile)
     clean,
     weight: barred ? 0 : routingWeight(posterior),
     runsMax: barred ? 0 : isNew ? verificationLimits.newcomerRunsMax : Number.MAX_SAFE_INTEGER,
+    newcomer: isNew && !barred,
     checkPpm: dueRatePpm(standing, profile),
   }
 }
@@ -251,5 +254,5 @@ function viewOf(standing: Standing, posterior: Posterior, profile: CheckProfile)
 /** The pool's own worker is what others are compared with: no newcomer, and checked like everybody. */
 function ownView(view: StandingView): StandingView {
   if (view.phase === 'frozen' || view.phase === 'convicted') return view
-  return { ...view, weight: 1, runsMax: Number.MAX_SAFE_INTEGER }
+  return { ...view, weight: 1, runsMax: Number.MAX_SAFE_INTEGER, newcomer: false }
 }
