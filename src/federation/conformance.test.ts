@@ -17,6 +17,10 @@ test.each(list('envelope-sign.json'))('envelope.sign: $comment', ({ input, outpu
   expect(ask('envelope.sign', input)).toEqual({ ok: true, output })
 })
 
+test.each(list('facts-merge.json'))('facts.merge: $comment', ({ input, output }) => {
+  expect(ask('facts.merge', input)).toEqual({ ok: true, output })
+})
+
 const judged = ['envelope-verify.json', 'peer-url.json'] as const
 const opOf = { 'envelope-verify.json': 'envelope.verify', 'peer-url.json': 'peerurl.check' } as const
 for (const file of judged) {

@@ -3,6 +3,8 @@ import { z } from 'zod'
 import { acceptPublicKey, identityFromSeed, sha256 } from '#crypto'
 import { type ConformanceOp, conformanceOp, hexSchema, type OpResult, parsePoolId, refused } from '#protocol'
 import { signEnvelope } from './envelope.ts'
+import { readFact, type SignedFact, whyRefused } from './facts/fact.ts'
+import { countingFacts, type FactSet, faultsOf, joinFacts, viewOf } from './facts/merge.ts'
 import { checkPeerUrl } from './peer-url.ts'
 import { readEnvelope } from './read-envelope.ts'
 import { isFresh, type KnownKey, verifyEnvelope, whyNotHeard } from './verify-envelope.ts'
@@ -103,9 +105,56 @@ function checkUrl({ url, resolved, http_hosts, private_ranges }: z.infer<typeof 
   return { ok: true, output: { origin, host, addresses: addresses ?? null } }
 }
 
+const mergeSchema = z.strictObject({
+  /** Milliseconds. */
+  now: z.int().min(0),
+  /** Public keys of the pools that are known. */
+  authors: z.array(bytes32).max(64),
+  /** What each pool holds: facts in their wire form. */
+  sets: z.array(z.array(base64).max(1_000)).max(16),
+  /** Hashes of facts that a human has put aside. */
+  discarded: z.array(z.string()).max(1_000).default([]),
+})
+
+/** Every fact is judged, those that are kept are joined, and what stands is computed from all of them. */
+function mergeFacts({ now, authors, sets, discarded }: z.infer<typeof mergeSchema>): OpResult {
+  const keys = new Map(authors.map((key) => [sha256(key).toString('hex'), key]))
+  const refusals: { set: number; place: number; code: string }[] = []
+  let all: FactSet<SignedFact> = new Map()
+  for (const [set, wires] of sets.entries()) {
+    const kept = new Map<string, SignedFact>()
+    for (const [place, wire] of wires.entries()) {
+      const read = readFact(wire)
+      const code = read.ok ? whyRefused(read.fact, keys.get(read.fact.author), now) : read.code
+      if (code) refusals.push({ set, place, code })
+      else if (read.ok) kept.set(read.fact.hash, read.fact)
+    }
+    all = joinFacts(all, kept)
+  }
+  const aside = new Set(discarded)
+  const view = viewOf(all, now, aside).map(({ author, kind, name, value, hash }) => ({
+    author,
+    kind,
+    name,
+    value: value?.toString('base64') ?? null,
+    hash,
+  }))
+  return {
+    ok: true,
+    output: {
+      facts: [...all.keys()].sort(),
+      refused: refusals,
+      faults: faultsOf(all, aside),
+      counting: countingFacts(all, aside).length,
+      view,
+    },
+  }
+}
+
 /** Operations of federation; docs/reference/conformance.md shows an example of each. */
 export const federationOps: Readonly<Record<string, ConformanceOp>> = {
   'envelope.sign': conformanceOp(signSchema, sign),
   'envelope.verify': conformanceOp(verifySchema, verify),
+  'facts.merge': conformanceOp(mergeSchema, mergeFacts),
   'peerurl.check': conformanceOp(urlSchema, checkUrl),
 }

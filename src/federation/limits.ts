@@ -88,3 +88,20 @@ export const federationLimits = {
   /** Slashing events that a guard's snapshot names one by one. */
   guardSampleMax: 1_000,
 } as const
+
+/** Numbers of facts between pools and of witnesses. */
+export const factLimits = {
+  /** One fact with its signature: a slash carries the statements it is about. */
+  factBytesMax: 16_384,
+  nameCharsMax: 200,
+  /** Facts of one author that fall into one millisecond. */
+  stampCountMax: 65_535,
+  /** A fact stamped further ahead of this pool's clock is refused. */
+  aheadMsMax: 60_000,
+  /** Facts of one author that are kept, replaced ones included. */
+  factsPerAuthorMax: 10_000,
+  /** A replaced or expired fact is kept so long, so that pools that were cut apart still see the chain. */
+  replacedMs: 30 * 86_400_000,
+  /** A name that was taken back is kept so long; a pool cut off for longer may bring it again. */
+  takenBackMs: 180 * 86_400_000,
+} as const
