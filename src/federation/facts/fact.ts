@@ -1,6 +1,6 @@
+import { z } from 'zod'
 import { type Identity, type PublicKeyHandle, sha256, verifySignature } from '#crypto'
 import { decodeStrict, encode, type PoolId, parsePoolId } from '#protocol'
-import { z } from 'zod'
 import { factLimits } from '../limits.ts'
 
 /** When its author says it was: milliseconds since 1970, and a counter for what falls into one millisecond (a hybrid logical clock). */
