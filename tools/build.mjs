@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import { build } from 'esbuild'
+import { buildBrowserClient } from './browser-client/build.mjs'
 import { root } from './our-node.mjs'
 
 /** Programs that are started by name; everything else becomes shared chunks. `childProgram` in #config knows the rule. */
@@ -40,6 +41,7 @@ const result = await build({
   logLevel: 'warning',
   plugins: [quickBuiltins()],
 })
+await buildBrowserClient({ outfile: path.join(root, 'dist/client.browser.js') })
 // What a program in TypeScript sees of `lichen/client`: its declarations and those of the floors below it.
 execFileSync(process.execPath, [path.join(root, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.types.json'], {
   cwd: root,

@@ -11,6 +11,7 @@ import {
 } from '#protocol'
 import { hangUp } from '#transport'
 import { adminRoutes } from './admin/admin-routes.ts'
+import { answerPreflights, originHeaders } from './browser-origins.ts'
 import type { ApiDeps, Client } from './deps.ts'
 import { Doorkeeper } from './doorkeeper.ts'
 import { federationRoutes } from './federation/federation-routes.ts'
@@ -70,8 +71,10 @@ export function buildServer(handedIn: ApiDeps): FastifyInstance {
   const clientPaths = new Set(['other'])
   const deps = { ...handedIn, ended: countedBy(counts, clientPaths, handedIn.ended) }
   const limits: ApiLimits = { ...apiLimits, ...deps.limits }
-  const doorkeeper = new Doorkeeper(deps, limits)
+  const headersFor = originHeaders(deps)
+  const doorkeeper = new Doorkeeper(deps, limits, headersFor)
   const app = newServer(deps, limits, doorkeeper)
+  answerPreflights(app, headersFor)
   const live = new LiveAnswers(deps.runtime)
   const house: AnswerHouse = { runtime: deps.runtime, limits, live, ended: deps.ended }
   const { simple, notices } = allRoutes(deps, limits, counts)

@@ -38,6 +38,8 @@ export interface ApiDeps {
   readonly publicUrl?: string | undefined
   /** Served on loopback and through no proxy: who calls it by another name than loopback's or `publicUrl`'s is refused. */
   readonly loopbackOnly?: boolean | undefined
+  /** Pages of these origins (`https://app.example.org`) may ask from a browser; none unless given. */
+  readonly browserOrigins?: readonly string[] | undefined
   /** Whose key this is. Answers at once for a key it has seen. */
   readonly authenticate: (key: string) => Client | Refusal | Promise<Client | Refusal>
   /** Whether this is the owner's key, in constant time. */

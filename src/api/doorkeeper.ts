@@ -2,6 +2,7 @@ import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fast
 import { type Actor, mayActAs, type Role } from '#identity'
 import { PoolError, type Refusal } from '#protocol'
 import { requireBearer } from './bearer.ts'
+import type { OriginHeaders } from './browser-origins.ts'
 import type { ApiDeps, Client } from './deps.ts'
 import type { ApiLimits } from './limits.ts'
 import { RequestRate, rateHeaders } from './request-rate.ts'
@@ -43,9 +44,11 @@ const keyFixFor = (least: Role) =>
 export class Doorkeeper {
   readonly #deps: Needs
   readonly #rate: RequestRate
+  readonly #originHeaders: OriginHeaders
 
-  constructor(deps: Needs, limits: ApiLimits) {
+  constructor(deps: Needs, limits: ApiLimits, headersFor: OriginHeaders) {
     this.#deps = deps
+    this.#originHeaders = headersFor
     this.#rate = new RequestRate(deps.runtime, limits.rateBucketsMax)
   }
 
@@ -90,7 +93,8 @@ export class Doorkeeper {
   }
 
   #note(request: FastifyRequest): Entry {
-    const headers = ['x-request-id', request.id]
+    const { origin } = request.headers
+    const headers = ['x-request-id', request.id, ...this.#originHeaders({ url: request.url, origin })]
     const entry: Entry = { since: this.#deps.runtime.monotonic(), headers, client: undefined, owner: false }
     request.entry = entry
     return entry

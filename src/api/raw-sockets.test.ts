@@ -307,3 +307,27 @@ test('no page of another origin is invited in', async () => {
   expect(answer.status).toBe(405)
   expect(answer.headers.get('access-control-allow-origin')).toBeNull()
 })
+
+test('a page of a listed origin is, to what programs use and nothing else', async () => {
+  const origin = 'https://app.example.org'
+  await using api = await ApiDouble.open({ browserOrigins: [origin] })
+  const ask = (path: string, from: string) =>
+    fetch(api.url + path, {
+      method: 'OPTIONS',
+      headers: { origin: from, 'access-control-request-method': 'POST' },
+    })
+  const preflight = await ask('/v1/chat/completions', origin)
+  expect(preflight.status).toBe(204)
+  expect(preflight.headers.get('access-control-allow-origin')).toBe(origin)
+  expect(preflight.headers.get('access-control-allow-headers')).toMatch(/authorization.*x-lichen-order/)
+  const strangers = [await ask('/v1/chat/completions', 'https://evil.example'), await ask('/v1/admin/keys', origin)]
+  for (const { status, headers } of strangers) {
+    expect([status, headers.get('access-control-allow-origin')]).toEqual([405, null])
+  }
+  const models = await fetch(`${api.url}/v1/models`, { headers: { origin, authorization: 'Bearer sk-all' } })
+  expect(models.status).toBe(200)
+  expect(models.headers.get('access-control-allow-origin')).toBe(origin)
+  expect(models.headers.get('vary')).toBe('origin')
+  const refused = await fetch(`${api.url}/v1/models`, { headers: { origin } })
+  expect([refused.status, refused.headers.get('access-control-allow-origin')]).toEqual([401, origin])
+})

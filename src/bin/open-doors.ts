@@ -66,6 +66,7 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
     poolId: pool.poolId,
     publicUrl: settings.publicUrl,
     loopbackOnly: isLoopback(settings.host) && tlsCert === undefined && !settings.behindTlsProxy,
+    browserOrigins: settings.browserOrigins,
     authenticate: (key) => identity.authenticate(key),
     isOwner: (key) => pool.isOwner(key),
     jobs,

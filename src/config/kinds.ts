@@ -102,6 +102,18 @@ export const url = (protocols: readonly string[], placeholder = 'url'): Kind<str
   },
 })
 
+/** A page's origin, as browsers send it: scheme, host, and port where it is not the usual one. */
+export const origin: Kind<string> = {
+  placeholder: 'origin',
+  parse: (value) => {
+    const parsed = URL.canParse(value) ? new URL(value) : undefined
+    if (parsed === undefined || parsed.origin !== value.replace(/\/$/, '')) {
+      throw new Wrong('must be the origin of a page, such as https://app.example.org')
+    }
+    return parsed.origin
+  },
+}
+
 const anyUrl = url(['http:', 'https:'])
 
 /** `auto` or a URL. */

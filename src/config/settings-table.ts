@@ -8,6 +8,7 @@ import {
   listOf,
   network,
   oneOf,
+  origin,
   text,
   tier,
   url,
@@ -86,6 +87,10 @@ export const settingsTable = {
   publicUrl: optional(url(['http:', 'https:']), {
     programs: ['pool'],
     doc: 'The URL workers and clients reach this pool at; written into invites.',
+  }),
+  browserOrigins: withDefault(listOf(origin), [], {
+    programs: ['pool'],
+    doc: 'Origins whose pages may use the API from a browser. Without any no page of another origin can.',
   }),
   databaseUrl: optional(url(['postgres:', 'postgresql:']), {
     fallbackText: 'embedded PostgreSQL in the data folder',
