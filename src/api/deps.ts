@@ -6,6 +6,7 @@ import type { AssuranceLevel, PoolId, PriceListJson, PrivacyMode, Refusal } from
 import type { Runtime } from '#runtime'
 import type { AdminDeps } from './admin/admin-deps.ts'
 import type { FederationAdmin } from './admin/federation.ts'
+import type { RequestsAdmin } from './admin/federation-requests.ts'
 import type { FederationDoor } from './federation/federation-routes.ts'
 import type { ApiLimits } from './limits.ts'
 import type { MoneyDeps } from './money/money-deps.ts'
@@ -57,6 +58,7 @@ export interface ApiDeps {
   readonly federationAdmin: FederationAdmin
   /** `active`, `observe`, `off`. */
   readonly federationMode: string
+  readonly requestsAdmin: RequestsAdmin
   readonly toggles: Pick<Toggles, 'because' | 'list' | 'set'>
   /** Whether the database answers now. */
   readonly databaseAnswers: () => Promise<boolean>

@@ -25,6 +25,7 @@ beforeAll(async () => {
     database: pool.db.database,
     runtime: systemRuntime,
     filesThere: () => killSwitchFilesThere([file], systemRuntime),
+    whyNoWrite: async () => undefined,
     onFlip: () => {},
     onProblem: () => {},
   })

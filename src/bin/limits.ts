@@ -35,6 +35,10 @@ export const binLimits = {
   proxyAnswerMs: 3_600_000,
   /** Programs on one machine. */
   proxyConnectionsMax: 1_024,
+  /** How often the journal of events is told how many workers and models there are. */
+  overviewMs: 3_600_000,
+  /** Slashing events that the snapshot of an overridden guard names one by one. */
+  guardSnapshotMax: 1_000,
   /** API keys whose prices the proxy remembers. */
   proxyKeysMax: 64,
 } as const

@@ -56,7 +56,7 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
     commit,
   } = all
   const poolKey = pool.identity.publicKey
-  const { door: federation, admin: federationAdmin, toggles } = await openFederation(all)
+  const { door: federation, admin: federationAdmin, toggles, requestsAdmin } = await openFederation(all)
   const prove: ProveLeaves = (leaves) => transparency.proveAll(leaves)
   const { tlsCert, tlsKey } = settings
   return {
@@ -84,6 +84,7 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
     federationAdmin,
     federationMode: settings.federation,
     toggles,
+    requestsAdmin,
     databaseAnswers: () =>
       database.ping().then(
         () => true,

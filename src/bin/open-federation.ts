@@ -1,21 +1,28 @@
 import path from 'node:path'
-import type { FederationAdmin, FederationDoor } from '#api'
-import { Federation, handshakePath, Toggles } from '#federation'
+import type { ApiDeps, FederationAdmin, FederationDoor } from '#api'
+import { Federation, handshakePath, PeerAdminKeys, Toggles } from '#federation'
 import { clientAddress, parseTrustedProxies, sourceGroup } from '#transport'
 import { killSwitchFilesThere } from './kill-switch-files.ts'
+import { binLimits } from './limits.ts'
+import { adminKeysOf, openAdminRequests } from './open-admin-requests.ts'
 import type { Ground, Rooms } from './open-rooms.ts'
 
 /** Honoured on every pool, whatever its settings. */
 const systemWideSwitch = '/etc/iamine/fed_disable'
 
 /** What other pools find here, behind the files that switch it off. */
-export async function openFederation(all: Ground & Pick<Rooms, 'models' | 'workers' | 'jobs' | 'journal'>) {
-  const { settings, runtime, pool, database, models, workers, jobs, journal, log, closers } = all
+export async function openFederation(all: Ground & Rooms) {
+  const { settings, runtime, pool, database, models, workers, jobs, journal, breakers, log, closers } = all
   const files = [systemWideSwitch, path.join(settings.data, 'fed_disable'), ...settings.federationKillFiles]
   const toggles = await Toggles.open({
     database,
     runtime,
     filesThere: () => killSwitchFilesThere(files, runtime),
+    whyNoWrite: async () => {
+      const { size } = await adminKeysOf(all)(database.sql)
+      const need = settings.federationAdminQuorum
+      return size >= need ? undefined : `A WRITE is approved by ${need} of the admin keys, and there are ${size}.`
+    },
     onFlip: (event) => log.warn(event, event.off ? 'federation is switched off' : 'federation is switched on again'),
     onProblem: (error) => log.error({ err: error }, 'the switches of federation cannot be read: federation is off'),
   })
@@ -39,6 +46,7 @@ export async function openFederation(all: Ground & Pick<Rooms, 'models' | 'worke
     policy: { httpHosts: settings.federationHttpHosts, privateRanges: settings.federationPrivateRanges },
     onCalledBack: ({ peer, failed }) => log.info({ peer, failed: failed?.message }, 'another pool was called back'),
     onTrust: (change) => {
+      journal.add('peer_status', change.peer, { state: `trust ${change.to}` })
       if (change.by === 'self') log.warn(change, 'the trust in another pool changed by itself')
       else log.info(change, 'the trust in another pool was changed')
     },
@@ -49,6 +57,12 @@ export async function openFederation(all: Ground & Pick<Rooms, 'models' | 'worke
     },
     onProblem: (error) => log.error({ err: error }, 'the table of peers could not be read'),
   })
+  const overview = runtime.every(binLimits.overviewMs, () => {
+    const circuits = workers.list().filter(({ id }) => breakers.circuitOf(id) !== 'closed').length
+    const counts = { workers: workers.list().length, models: models.list().length, circuits_open: circuits }
+    journal.add('overview', pool.poolId, counts)
+  })
+  closers.add('overviews', () => overview.cancel())
   closers.add('federation', () => federation[Symbol.dispose]())
   const trusted = parseTrustedProxies(settings.trustedProxies)
   const door: FederationDoor = {
@@ -65,7 +79,9 @@ export async function openFederation(all: Ground & Pick<Rooms, 'models' | 'worke
     publicKey: pool.identity.publicKey,
     killed: () => toggles.on(),
   })
-  return { door, admin, toggles }
+  const requests = openAdminRequests(all, federation, toggles)
+  const requestsAdmin: ApiDeps['requestsAdmin'] = { requests, peerKeys: new PeerAdminKeys(database, runtime) }
+  return { door, admin, toggles, requestsAdmin }
 }
 
 function loadOf(workers: Pick<Rooms['workers'], 'list'>, jobs: Pick<Rooms['jobs'], 'load'>) {

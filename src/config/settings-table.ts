@@ -155,6 +155,14 @@ export const settingsTable = {
     programs: ['pool'],
     doc: 'Files that switch federation off while they are there, besides `/etc/iamine/fed_disable` and `fed_disable` in the data folder.',
   }),
+  federationAdminQuorum: withDefault(integer(1, 8), 1, {
+    programs: ['pool'],
+    doc: 'Admins that must sign before a WRITE of another pool is approved.',
+  }),
+  federationV1Writes: withDefault(listOf(text('pool id')), [], {
+    programs: ['pool'],
+    doc: 'Pools that may ask for a WRITE in version 1, which carries no admin’s signature: their ids.',
+  }),
   federationHttpHosts: withDefault(listOf(text('host')), [], {
     programs: ['pool'],
     doc: 'Hosts of other pools that may be called without TLS, with the port: `pool.lan:5424`.',

@@ -60,7 +60,7 @@ export function v2Bytes(stamp: Stamp, audience: string, { method, target, conten
 }
 
 /** Each field as u32 length (big-endian) and bytes. */
-function fields(...list: readonly (string | Buffer)[]): Buffer {
+export function fields(...list: readonly (string | Buffer)[]): Buffer {
   const parts = list.flatMap((field) => {
     const bytes = Buffer.from(field as string)
     const length = Buffer.alloc(4)

@@ -1,17 +1,30 @@
 /**
  * Federation: how sovereign pools (the seeds' "atoms" of a "molecule") speak with each other.
  *
- * Owns    tables peers, nonces, peer_acceptances, peer_records and federation_toggles; the signed envelopes of versions 1 and 2, their receiver, the one way out to other pools, the rule
+ * Owns    tables peers, nonces, peer_acceptances, peer_records, federation_toggles, peer_admin_keys and admin_requests; the signed envelopes of versions 1 and 2, their receiver, the one way out to other pools, the rule
  *         for URLs that a peer supplies.
- * Imports crypto, protocol, runtime, storage, log. What decides is pure: no clock, no dice, no table, no socket.
+ * Imports crypto, log, observability, protocol, runtime, storage. What decides is pure: no clock, no dice, no table, no socket.
  * Always  a message counts for nothing before its signature has verified under a key that was accepted; a peer that spoke version 2 is
  *         not heard in version 1; reading bytes from outside never throws; nothing is sent while the kill switch is on.
  */
+export {
+  type AdminAction,
+  type AdminSignature,
+  adminActions,
+  adminDecisionBytes,
+  adminRequestBytes,
+  adminSignatureSchema,
+  overrides,
+  requestMoves,
+} from './admin-request.ts'
+export { AdminRequests } from './admin-requests.ts'
 export { federationOps } from './conformance.ts'
 export { Federation } from './federation.ts'
 export { federationLimits } from './limits.ts'
+export { type PeerAdminKey, PeerAdminKeys } from './peer-keys.ts'
 export type { Added, PeerOffice, PeerView } from './peer-office.ts'
 export type { RawRequest } from './read-envelope.ts'
+export type { RequestRow } from './request-rows.ts'
 export type { Answer } from './signed-route.ts'
 export { type ToggleRow, Toggles, toggleNames } from './toggles.ts'
 export { handshakePath } from './verify-envelope.ts'

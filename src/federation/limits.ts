@@ -85,8 +85,6 @@ export const federationLimits = {
   callbacksPerRound: 16,
   /** Whoever decides waits so long for the first try of the callback. */
   callbackWaitMs: 3_000,
-  /** Slashing events that a guard's snapshot names one by one. */
-  guardSampleMax: 1_000,
 } as const
 
 /** Numbers of facts between pools and of witnesses. */

@@ -11,6 +11,7 @@ const options = () => ({
   database: db.database,
   runtime: systemRuntime,
   filesThere: async () => files,
+  whyNoWrite: async () => undefined,
   onFlip: (event: object) => flips.push(event),
   onProblem: () => {},
 })

@@ -24,6 +24,8 @@ interface Options {
   readonly runtime: Runtime
   /** Files that switch federation off and are there, or cannot be looked at; asked anew each time. */
   readonly filesThere: () => Promise<readonly string[]>
+  /** Why `write` may not be switched on, one sentence: nobody could sign. */
+  readonly whyNoWrite: () => Promise<string | undefined>
   /** Federation went off or on, as seen here. */
   readonly onFlip: (event: { off: boolean; because: readonly string[] }) => void
   readonly onProblem: (error: unknown) => void
@@ -106,6 +108,7 @@ export class Toggles implements KillSwitch, Disposable {
   /** Switches, and logs who did it. Acts here before it returns, within a second on other processes. @throws PoolError conflict. */
   async set(name: ToggleName, isOn: boolean, { actor, reason }: { actor: string; reason: string }): Promise<ToggleRow> {
     if (name === 'kill' && !isOn) await this.#refuseResume()
+    if (name === 'write' && isOn) await this.#refuseWrite()
     const row = await this.#o.database.transaction(async (tx) => {
       const at = this.#o.runtime.now()
       const [now] = await tx<ToggleRow[]>`
@@ -125,6 +128,12 @@ export class Toggles implements KillSwitch, Disposable {
     const [file] = await this.#o.filesThere()
     if (file === undefined) return
     throw new PoolError('conflict', `The file ${file} keeps federation off.`, 'Remove it, then resume again.')
+  }
+
+  async #refuseWrite(): Promise<void> {
+    const why = await this.#o.whyNoWrite()
+    if (why !== undefined)
+      throw new PoolError('conflict', why, 'Make one on your own machine: `lichen admin-key new NAME`.')
   }
 
   get #unknown(): boolean {
@@ -169,3 +178,9 @@ export class Toggles implements KillSwitch, Disposable {
 
 const toggleColumns = (sql: Sql) =>
   sql`name, is_on as "isOn", changed_at as "changedAt", changed_by as "changedBy", reason`
+/** A toggle as it stands inside a transaction, locked until it ends. */
+export async function toggleIn(tx: Sql, name: ToggleName): Promise<boolean> {
+  const [row] = await tx<{ isOn: boolean }[]>`
+    select is_on as "isOn" from federation_toggles where name = ${name} for share`
+  return row?.isOn === true
+}

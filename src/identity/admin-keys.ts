@@ -101,6 +101,13 @@ export class AdminKeys {
   }
 }
 
+/** Raw public keys by id, of those that count now: at most 64, the oldest. */
+export async function goodAdminKeys(sql: Sql): Promise<ReadonlyMap<string, Buffer>> {
+  const rows = await sql<{ id: string; publicKey: Buffer }[]>`
+    select id, public_key as "publicKey" from admin_keys where revoked_at is null order by created_at limit 64`
+  return new Map(rows.map(({ id, publicKey }) => [id, Buffer.from(publicKey)]))
+}
+
 /** @throws PoolError not_found, conflict when several ids begin so. */
 async function findAdminKey(tx: Tx, idOrPrefix: string): Promise<AdminKeyRecord> {
   const usable = /^[0-9a-f]+$/.test(idOrPrefix) && idOrPrefix.length >= identityLimits.idPrefixCharsMin

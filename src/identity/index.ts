@@ -6,7 +6,7 @@
  * Always  a secret is stored as its hash only; a revoked key, a disabled user and a changed budget act within a second on
  *         every replica; nobody acts on somebody above them; a pool keeps an owner; every act is recorded: who and when.
  */
-export type { AdminKeyRecord } from './admin-keys.ts'
+export { type AdminKeyRecord, goodAdminKeys } from './admin-keys.ts'
 export {
   type ApiKey,
   type ApiKeyChange,

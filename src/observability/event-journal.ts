@@ -8,6 +8,8 @@ export const eventTypes = [
   'circuit_opened',
   'circuit_closed',
   'peer_handshake',
+  'overview',
+  'peer_status',
 ] as const
 export type EventType = (typeof eventTypes)[number]
 
@@ -28,6 +30,10 @@ export interface EventQuery {
   readonly since?: number
   /** The last one of the page before. */
   readonly after?: string
+  /** Of these types only what is about this one. */
+  readonly only?: { readonly types: readonly EventType[]; readonly subject: string }
+  /** The newest ones, newest first, instead of the oldest. */
+  readonly newest?: boolean
   /** Rows, 1 … {@link observabilityLimits.eventsPageMax}. */
   readonly limit: number
 }
@@ -69,7 +75,14 @@ export class EventJournal implements AsyncDisposable {
   }
 
   /** Oldest first; `id` names an event for the next page. @throws PoolError database_unavailable. */
-  async read({ types, since, after, limit }: EventQuery): Promise<(PoolEvent & { readonly id: string })[]> {
+  async read({
+    types,
+    since,
+    after,
+    only,
+    newest = false,
+    limit,
+  }: EventQuery): Promise<(PoolEvent & { readonly id: string })[]> {
     const { sql } = this.#o.database
     try {
       const rows = await sql<(PoolEvent & { id: string })[]>`
@@ -77,7 +90,8 @@ export class EventJournal implements AsyncDisposable {
          where seq > ${BigInt(after ?? 0)}
            and at >= ${since ?? 0}::timestamptz
            and type = any(${texts(types ?? eventTypes)}::text[])
-         order by seq limit ${Math.min(limit, observabilityLimits.eventsPageMax)}`
+           and (subject = ${only?.subject ?? ''} or not type = any(${texts(only?.types ?? [])}::text[]))
+         order by seq ${newest ? sql`desc` : sql`asc`} limit ${Math.min(limit, observabilityLimits.eventsPageMax)}`
       return [...rows]
     } catch (error) {
       throw databaseError(error)

@@ -5,7 +5,7 @@
  * Imports runtime, storage.
  * Always  a prompt, a reply or a secret is in neither; an event is told in one place, so log and counter agree.
  */
-export { EventJournal, eventTypes } from './event-journal.ts'
+export { EventJournal, type EventQuery, eventTypes, type PoolEvent } from './event-journal.ts'
 export { observabilityLimits } from './limits.ts'
 export { createLog, type Log } from './log.ts'
 export { type MetricName, Metrics, metricsTable } from './metrics.ts'

@@ -34,6 +34,8 @@ export const refusalCodes = {
   user_disabled: { status: 403, type: 'permission_error' },
   model_not_allowed: { status: 403, type: 'permission_error' },
   role_required: { status: 403, type: 'permission_error' },
+  admin_signature_required: { status: 403, type: 'permission_error' },
+  toggle_off: { status: 403, type: 'permission_error' },
   host_not_allowed: { status: 403, type: 'permission_error' },
   // what is there
   route_not_found: { status: 404, type: 'invalid_request_error' },
@@ -41,6 +43,8 @@ export const refusalCodes = {
   model_not_found: { status: 404, type: 'invalid_request_error' },
   not_found: { status: 404, type: 'invalid_request_error' },
   conflict: { status: 409, type: 'invalid_request_error' },
+  slashing_pending: { status: 409, type: 'invalid_request_error' },
+  reciprocal: { status: 409, type: 'invalid_request_error' },
   // how much
   rate_limit_exceeded: { status: 429, type: 'rate_limit_error' },
   queue_full: { status: 429, type: 'rate_limit_error' },

@@ -30,6 +30,9 @@ interface Row {
   readonly pauseMs: number
 }
 
+/** In place of a worker's id. */
+const everybody = '*'
+
 /**
  * The circuits of all workers: in memory, and on record while they are not closed, so that a restart heals nobody and
  * every pool process on one database knows. Points below the opening are each process's own.
@@ -49,7 +52,7 @@ export class Breakers implements Disposable {
     const { database } = options
     const listener = database.listen(
       'lichen_breakers',
-      (id) => this.#read(id),
+      (id) => (id === everybody ? this.#forgetAll() : this.#read(id)),
       () => this.#read(undefined),
     )
     this.#stop = () => listener.stop()
@@ -103,6 +106,13 @@ export class Breakers implements Disposable {
     await tx`select pg_notify('lichen_breakers', ${workerId})`
   }
 
+  /** Closes every circuit, in the transaction of the act. Returns how many were not closed. */
+  async resetAll(tx: Tx): Promise<number> {
+    const rows = await tx`delete from breakers returning worker_id`
+    await tx`select pg_notify('lichen_breakers', ${everybody})`
+    return rows.length
+  }
+
   /** Resolves when what was decided and heard so far is written and read. */
   settled(): Promise<void> {
     return this.#queue
@@ -111,6 +121,12 @@ export class Breakers implements Disposable {
   [Symbol.dispose](): void {
     this.#stop()
     for (const timer of this.#timers.values()) timer.cancel()
+  }
+
+  /** The points of circuits that are closed go, too. */
+  #forgetAll(): void {
+    for (const id of [...this.#breakers.keys()]) if (!this.#unsaved.has(id)) this.#keep(id, closedBreaker)
+    this.#read(undefined)
   }
 
   #keep(workerId: string, breaker: Breaker): void {

@@ -280,6 +280,7 @@ export class ApiDouble implements AsyncDisposable {
       federationAdmin: {} as ApiDeps['federationAdmin'], // tests that administer it hand in a real one
       federationMode: 'off',
       toggles: noToggles,
+      requestsAdmin: { requests: {}, peerKeys: {} } as ApiDeps['requestsAdmin'], // tests that decide hand in a real one
       databaseAnswers: async () => this.databaseUp,
       isStopping: () => this.stopping,
       metrics: async () => 'up 1\n',

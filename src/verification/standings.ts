@@ -196,6 +196,14 @@ export class Standings implements Disposable {
        where worker_id = ${workerId} and done_at is null`
   }
 
+  /** What is known of all workers' share of good answers, forgotten; their charts, phases and clean checks stay. Returns how many. */
+  async resetPosteriors(tx: Tx): Promise<number> {
+    const rows = await tx`
+      update standings set posterior_clean = 0, posterior_hits = 0, changed_at = ${this.#o.runtime.now()}::timestamptz
+       where posterior_clean > 0 or posterior_hits > 0 returning 1`
+    return rows.length
+  }
+
   /** Resolves when everything that was announced has been read. */
   settled(): Promise<void> {
     return this.#reading

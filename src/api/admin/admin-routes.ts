@@ -6,6 +6,7 @@ import { adminKeyRoutes } from './admin-keys.ts'
 import { apiKeyRoutes } from './api-keys.ts'
 import { eventRoute } from './events.ts'
 import { federationAdminRoutes } from './federation.ts'
+import { federationRequestRoutes } from './federation-requests.ts'
 import { federationSwitchRoutes } from './federation-switches.ts'
 import { grantRoute } from './grants.ts'
 import { inviteRoutes } from './invites.ts'
@@ -32,6 +33,7 @@ type Needs = Pick<
   | 'federationAdmin'
   | 'federationMode'
   | 'toggles'
+  | 'requestsAdmin'
 >
 
 /** The doors of those who run the pool, each with the least role that may enter. */
@@ -49,6 +51,7 @@ export function adminRoutes(deps: Needs, limits: ApiLimits, counts: RequestCount
     eventRoute(admin, limits),
     ...federationAdminRoutes(deps.federationAdmin, limits),
     ...federationSwitchRoutes(deps),
+    ...federationRequestRoutes(deps, limits),
     ...offeredModelRoutes(deps.models),
     ...jobRoutes(deps.jobs, limits),
     ...ledgerRoutes(money, runtime, limits),

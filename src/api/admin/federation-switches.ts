@@ -65,5 +65,18 @@ export function federationSwitchRoutes({ toggles }: Pick<ApiDeps, 'toggles'>): R
       reply: toggleSchema,
       handle: async ({ body: { reason }, actor }) => toRow(await toggles.set('kill', false, { actor, reason })),
     }),
+    route({
+      method: 'POST',
+      path: `${base}/toggles`,
+      caller: 'admin',
+      summary: 'Let a kind of admin request in, or not. `write` needs admin keys.',
+      body: z.strictObject({
+        name: z.enum(['read', 'write']),
+        on: z.boolean(),
+        reason: z.string().max(200).default(''),
+      }),
+      reply: toggleSchema,
+      handle: async ({ body: { name, on, reason }, actor }) => toRow(await toggles.set(name, on, { actor, reason })),
+    }),
   ]
 }

@@ -49,6 +49,8 @@ export function federationRoutes(federation: FederationDoor): readonly Route[] {
     signed('/v1/federation/handshake', 'Another pool introduces itself (signed).'),
     signed('/v1/federation/verify', 'Prove to a known pool that the key is here (signed).'),
     signed('/v1/federation/peer/accept', 'Another pool gives its word on a bond, and takes ours (signed).'),
+    signed('/v1/federation/admin/request', 'Another pool asks the human here for something (signed).'),
+    signed('/v1/federation/admin/callback', 'Another pool says what became of a request (signed).'),
     signed('/v1/federation/peer/status', 'How busy this pool is, in tiers, to bonded pools (signed).'),
   ]
 }

@@ -1,8 +1,4 @@
-import { readdirSync } from 'node:fs'
-import path from 'node:path'
 import { Command } from 'commander'
-import { adminKeyFolder } from '#config'
-import { adminKeyFile, loadAdminKey } from '../admin-key-file.ts'
 import { accountOf } from './account-name.ts'
 import { creditsText, memoOf, someCredits } from './amounts.ts'
 import { settingsOf, withExamples, withSettings } from './options.ts'
@@ -10,6 +6,7 @@ import { clean, print } from './output.ts'
 import { PoolClient } from './pool-client.ts'
 import { CommandProblem } from './problem.ts'
 import { sendSigned } from './send-signed.ts'
+import { signingKey } from './signing-key.ts'
 
 interface GrantOptions {
   readonly key?: string
@@ -29,7 +26,7 @@ export function grantCommand(): Command {
     .option('--pool <id>', 'refuse to sign for a pool with another id')
     .action(async (who: string, amount: bigint, options: GrantOptions, self: Command) => {
       const client = new PoolClient(await settingsOf(self))
-      const admin = await loadAdminKey(options.file ?? adminKeyFile(options.key ?? onlyKey()))
+      const admin = await signingKey(options)
       const [{ systemRuntime }, { encodeMessage, encodeSigned, signBatch }] = await Promise.all([
         import('#runtime'),
         import('#protocol'),
@@ -60,28 +57,4 @@ export function grantCommand(): Command {
 function refuseOther(pool: string, wanted: string | undefined): void {
   if (wanted === undefined || wanted === pool) return
   throw new CommandProblem('wrong_pool', `This is pool ${pool}, not the one you named.`, 'Look at --url, or at --data.')
-}
-
-/** The name of the admin key on this machine, if there is just one. */
-function onlyKey(): string {
-  const folder = adminKeyFolder()
-  const names = filesIn(folder).flatMap((file) => (file.endsWith('.key') ? [path.basename(file, '.key')] : []))
-  const [name] = names
-  if (name !== undefined && names.length === 1) return name
-  const fix = 'Make one and register it: `lichen admin-key new NAME`.'
-  if (name === undefined) throw new CommandProblem('not_found', `There is no admin key in ${folder}.`, fix)
-  throw new CommandProblem(
-    'config_invalid',
-    `There are several admin keys in ${folder}: ${names.join(', ')}.`,
-    'Say which one signs: --key NAME.',
-  )
-}
-
-function filesIn(folder: string): string[] {
-  try {
-    return readdirSync(folder).sort()
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
-    throw error
-  }
 }
