@@ -1,7 +1,7 @@
 /**
  * Crypto: keys, signatures, hashes and the one canonical JSON.
  *
- * Owns    Ed25519 identities and the acceptance policy for public keys, X25519, SHA-256, RFC 8785,
+ * Owns    Ed25519 identities and the acceptance policy for public keys, X25519, SHA-256 and its short HMAC, RFC 8785,
  *         the tree of RFC 9162.
  * Imports nothing. No clock, no dice of its own, no disk.
  * Always  a key from outside is accepted once, by one policy, before a signature under it means anything.
@@ -30,4 +30,5 @@ export {
   verifyInclusion,
 } from './merkle.ts'
 export { sha256 } from './sha256.ts'
+export { ShortHmac } from './short-hmac.ts'
 export { type DhKey, dhKeyFromSeed, diffieHellman, generateDhKey, importDhPublicKey } from './x25519.ts'

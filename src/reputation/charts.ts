@@ -77,7 +77,23 @@ export function updateCharts(
   charts: Charts,
   outcome: CheckOutcome,
 ): { readonly charts: Charts; readonly above: boolean; readonly alarm: boolean } {
-  const heights = charts.heights.map((height, i) => Math.max(0, height + (charts.steps[i]?.[outcome] ?? 0)))
-  const highest = Math.max(...heights)
+  const heights = new Array<number>(charts.heights.length)
+  const highest = moveHeights(charts, charts.heights, outcome, heights)
   return { charts: { ...charts, heights }, above: highest > 0, alarm: highest >= charts.alarmHeight }
+}
+
+/** The rule itself, without an object for each step: where `heights` are after one check, written to `into`. Gives the highest. */
+export function moveHeights(
+  { steps }: Pick<Charts, 'steps'>,
+  heights: readonly number[],
+  outcome: CheckOutcome,
+  into: number[],
+): number {
+  let highest = 0
+  for (let i = 0; i < heights.length; i++) {
+    const height = Math.max(0, (heights[i] ?? 0) + (steps[i]?.[outcome] ?? 0))
+    into[i] = height
+    if (height > highest) highest = height
+  }
+  return highest
 }

@@ -6,7 +6,15 @@
  * Always  charts decide who is accused, the posterior only who is asked first; no honest worker is accused for one hit.
  */
 export { Breakers } from './breakers.ts'
-export { type ChartParams, type Charts, type CheckOutcome, chartDefaults, newCharts, updateCharts } from './charts.ts'
+export {
+  type ChartParams,
+  type Charts,
+  type CheckOutcome,
+  chartDefaults,
+  moveHeights,
+  newCharts,
+  updateCharts,
+} from './charts.ts'
 export { regularisedBeta } from './incomplete-beta.ts'
 export { reputationLimits } from './limits.ts'
 export { type Posterior, posteriorAfter, routingWeight, unknownPosterior } from './posterior.ts'

@@ -30,11 +30,17 @@ export function chooseVerifiers({
   readonly count: number
 }): Candidate[] {
   const next = picker({ ...sample, label: 'verifier' })
-  const others = Object.groupBy(
-    candidates.filter(({ operator }) => !excluded.has(operator)).toSorted(byName),
-    ({ operator }) => operator,
-  )
-  const operators = Object.keys(others)
+  const others = new Map<string, string[]>()
+  const workers = new Map<string, Candidate>()
+  for (const candidate of candidates) {
+    const { operator, worker } = candidate
+    if (excluded.has(operator)) continue
+    const known = others.get(operator)
+    if (known) known.push(worker)
+    else others.set(operator, [worker])
+    workers.set(worker, candidate)
+  }
+  const operators = [...others.keys()].sort()
   const made = operators.reduce((sum, operator) => sum + (checksBy.get(operator) ?? 0), 0)
   const share = Math.min(verificationLimits.verifierOperatorsMin, operators.length)
   const allowed = Math.ceil((made + 1) / share)
@@ -44,10 +50,7 @@ export function chooseVerifiers({
   return Array.from({ length: Math.min(count, operators.length) }, () => {
     const from = withinShare.length > 0 ? withinShare : beyond
     const [operator = ''] = from.splice(next(from.length), 1)
-    const workers = others[operator] ?? []
-    return workers[next(workers.length)]
+    const its = others.get(operator)?.sort() ?? []
+    return workers.get(its[next(its.length)] ?? '')
   }).filter((candidate) => candidate !== undefined)
 }
-
-const byName = (a: Candidate, b: Candidate) =>
-  a.operator < b.operator ? -1 : a.operator > b.operator ? 1 : a.worker < b.worker ? -1 : 1

@@ -1,5 +1,4 @@
-import { createHmac, createSecretKey, type KeyObject } from 'node:crypto'
-import { sha256 } from '#crypto'
+import { ShortHmac, sha256 } from '#crypto'
 
 const keyDomain = Buffer.from('lichen/epoch-key/1')
 const samplingDomain = Buffer.from('lichen/sampling/1\n')
@@ -52,27 +51,29 @@ export function rateLeafData(worker: Buffer, model: string, ppm: number): Buffer
   return Buffer.concat([Buffer.from('lichen/rate/1\n'), worker, rate, Buffer.from(model)])
 }
 
-/** Made once for each epoch: of raw bytes Node makes one for every call, 9.6 µs instead of 1.9 (measured). */
-const keyObjects = new WeakMap<Buffer, KeyObject>()
+/** Made once for each epoch's key. */
+const prfs = new WeakMap<Buffer, ShortHmac>()
 
-function keyOf(bytes: Buffer): KeyObject {
-  const known = keyObjects.get(bytes)
+function prfOf(key: Buffer): ShortHmac {
+  const known = prfs.get(key)
   if (known) return known
-  const key = createSecretKey(bytes)
-  keyObjects.set(bytes, key)
-  return key
+  const prf = new ShortHmac(key)
+  prfs.set(key, prf)
+  return prf
 }
+
+const labels = new Map(['select', 'verifier', 'position', 'canary'].map((label) => [label, Buffer.from(label)]))
+const noBlock = Buffer.alloc(0)
 
 /** HMAC-SHA256(key, label ‖ statement hash ‖ u32 block, for a block above 0); RFC 2104. */
 export function selectionPrf(key: Buffer, label: string, statementHash: Buffer, block = 0): Buffer {
   if (key.length !== 32 || statementHash.length !== 32) throw new TypeError('key and hash have 32 bytes')
-  const mac = createHmac('sha256', keyOf(key)).update(label).update(statementHash)
+  let counter = noBlock
   if (block > 0) {
-    const counter = Buffer.alloc(4)
+    counter = Buffer.alloc(4)
     counter.writeUInt32BE(block)
-    mac.update(counter)
   }
-  return mac.digest()
+  return prfOf(key).digest(labels.get(label) ?? Buffer.from(label), statementHash, counter)
 }
 
 /**

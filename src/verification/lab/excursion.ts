@@ -1,4 +1,4 @@
-import { type Charts, updateCharts } from '#reputation'
+import { type Charts, moveHeights } from '#reputation'
 
 /**
  * What becomes of charts that stand above zero: index L is the chance that it ends with the L-th check from now, by the
@@ -31,17 +31,18 @@ export function excursionOf(charts: Charts, hit: number): Excursion {
   const [alarm, back] = [[0], [0]]
   let now: State[] = [{ p: 1, heights: [...charts.heights] }]
   let rest = 0
+  const next = charts.heights.slice()
   for (let check = 1; now.length > 0 && check <= checksMax; check++) {
     const cells = new Map<number, State>()
     let [alarmed, returned] = [0, 0]
     for (const { p, heights } of now) {
       for (const outcome of ['clean', 'hit'] as const) {
         const weight = p * (outcome === 'hit' ? hit : 1 - hit)
-        const next = updateCharts({ ...charts, heights }, outcome)
-        if (next.alarm) alarmed += weight
-        else if (!next.above) returned += weight
+        const highest = moveHeights(charts, heights, outcome, next)
+        if (highest >= charts.alarmHeight) alarmed += weight
+        else if (highest === 0) returned += weight
         else if (weight < rare) rest += weight
-        else merge(cells, weight, next.charts.heights)
+        else merge(cells, weight, next)
       }
     }
     alarm[check] = alarmed
@@ -61,8 +62,8 @@ function merge(cells: Map<number, State>, p: number, heights: readonly number[])
     return
   }
   known.p += p
-  heights.forEach((height, i) => {
+  for (let i = 0; i < heights.length; i++) {
     const mean = known.heights[i] ?? 0
-    known.heights[i] = mean + ((height - mean) * p) / known.p
-  })
+    known.heights[i] = mean + (((heights[i] ?? 0) - mean) * p) / known.p
+  }
 }

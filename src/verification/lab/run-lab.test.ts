@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { type LabResult, labDefaults, runLab } from './run-lab.ts'
 
-const small = { ...labDefaults, requests: 8_000, cases: 6, adversaries: ['cached', 'turncoat', 'false_accuser'] }
+const small = { ...labDefaults, requests: 4_000, cases: 6, adversaries: ['cached', 'false_accuser'] }
 
 test('the same seed gives the same result, and another seed another one', () => {
   const [once, again, other] = [small, small, { ...small, seed: 8 }].map((plan) => runLab(plan))
@@ -10,8 +10,8 @@ test('the same seed gives the same result, and another seed another one', () => 
 })
 
 test('one adversary can be played alone', () => {
-  const { rows } = runLab({ ...small, adversaries: ['lazy'] })
-  expect(rows.map(({ name }) => name)).toEqual(['lazy'])
+  const { rows } = runLab({ ...small, adversaries: ['turncoat'] })
+  expect(rows.map(({ name }) => name)).toEqual(['turncoat'])
 })
 
 describe('a million honest requests, and 250 of every cheater', () => {

@@ -88,7 +88,9 @@ class Chain {
   readonly #alarms: Float64Array
   readonly #starts: { chance: number; clean: number }[] = []
   readonly #hit: number
+  readonly #begins: Float64Array
   #zero: Float64Array
+  #spare: Float64Array
   #checks = 0
   #requests = 0
 
@@ -109,6 +111,8 @@ class Chain {
     this.#back = Array.from({ length }, () => new Float64Array(this.#rates.length))
     this.#alarms = new Float64Array(length)
     this.#zero = new Float64Array(this.#rates.length)
+    this.#spare = new Float64Array(this.#rates.length)
+    this.#begins = new Float64Array(this.#rates.length)
     const resumed = this.#resume(start, begun.heights, params)
     const resting = start.atZero.reduce((sum, chance) => sum + chance, 0)
     start.atZero.forEach((chance, clean) => {
@@ -141,9 +145,23 @@ class Chain {
     if (slot) slot[record] = (slot[record] ?? 0) + chance
   }
 
+  /** Excursions that begin with this request, by the clean checks before, and end so many checks and clean ones later. */
+  #end(checks: number, clean: number, chance: number, begins: Float64Array): void {
+    const slot = this.#back[(this.request + checks - 1) % this.#back.length]
+    if (!slot) return
+    const last = slot.length - 1
+    for (let before = 0; before <= last; before++) {
+      const struck = begins[before] ?? 0
+      if (struck === 0) continue
+      const record = Math.min(before + clean, last)
+      slot[record] = (slot[record] ?? 0) + struck * chance
+    }
+  }
+
   step(): void {
     this.request += 1
-    const next = new Float64Array(this.#zero.length)
+    const next = this.#spare.fill(0)
+    const begins = this.#begins.fill(0)
     const last = next.length - 1
     let [resting, begun, checked, weighted] = [0, 0, 0, 0]
     for (let clean = 0; clean <= last; clean++) {
@@ -158,8 +176,9 @@ class Chain {
       next[better] = (next[better] ?? 0) + chance * rate - struck
       begun += struck
       weighted += struck * clean
-      for (const end of this.#ends) this.#put(this.request + end.checks - 1, clean + end.clean, struck * end.chance)
+      begins[clean] = struck
     }
+    for (const { checks, clean, chance } of this.#ends) this.#end(checks, clean, chance, begins)
     this.#requests += this.left
     this.#checks += checked + Math.max(0, this.left - resting)
     this.#starts.push({ chance: begun, clean: begun > 0 ? Math.round(weighted / begun) : 0 })
@@ -169,10 +188,11 @@ class Chain {
 
   #alarm(begun: number): void {
     const { length } = this.#alarms
-    this.#excursion.alarm.forEach((weight, more) => {
-      const at = (this.request + more) % length
-      if (more < length - 1) this.#alarms[at] = (this.#alarms[at] ?? 0) + begun * weight
-    })
+    const { alarm } = this.#excursion
+    const upTo = Math.min(alarm.length, length - 1)
+    for (let more = 0, at = this.request % length; more < upTo; more++, at = at + 1 === length ? 0 : at + 1) {
+      this.#alarms[at] = (this.#alarms[at] ?? 0) + begun * (alarm[more] ?? 0)
+    }
     const now = this.request % length
     const alarmed = this.#alarms[now] ?? 0
     this.#alarms[now] = 0
@@ -182,10 +202,9 @@ class Chain {
 
   #return(next: Float64Array): void {
     const slot = this.#back[this.request % this.#back.length]
-    slot?.forEach((chance, clean) => {
-      next[clean] = (next[clean] ?? 0) + chance
-    })
+    if (slot) for (let clean = 0; clean < slot.length; clean++) next[clean] = (next[clean] ?? 0) + (slot[clean] ?? 0)
     slot?.fill(0)
+    this.#spare = this.#zero
     this.#zero = next
   }
 
