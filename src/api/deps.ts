@@ -23,6 +23,8 @@ export interface Client extends Payer {
   /** What its requests ask for when they say nothing; null: the pool's policy. */
   readonly assurance: AssuranceLevel | null
   readonly privacy: PrivacyMode
+  /** Whether other pools may compute its requests; they may when absent. */
+  readonly forwarding?: boolean
 }
 
 /** Everything the API needs from the rooms below, handed in by the program. */

@@ -10,13 +10,15 @@ interface Needs {
   readonly identity: Pick<Identity, 'operatorOf' | 'blockOperator'>
   readonly earnings: Pick<Earnings, 'slash' | 'refund'>
   readonly log: Log
+  /** Whether it is another pool, which is told on its record: here nobody can freeze or slash it. */
+  readonly isElsewhere: (workerId: string, model: string) => boolean
 }
 
 /**
  * What a pool does about what its checks found, once for each act. Each is in the transparency log, too. Releases of earnings read the
  * standing itself, each time.
  */
-export function actsOfPool({ workers, identity, earnings, log }: Needs): Acts {
+export function actsOfPool({ workers, identity, earnings, log, isElsewhere }: Needs): Acts {
   const tell = (workerId: string, model: string, what: string) => log.warn({ worker: workerId, model }, what)
   return {
     // The worker is not told, and neither is whoever reads its log.
@@ -25,10 +27,12 @@ export function actsOfPool({ workers, identity, earnings, log }: Needs): Acts {
       workers.drain(workerId as WorkerId, false)
     },
     async freeze({ workerId, model }) {
+      if (isElsewhere(workerId, model)) return
       workers.drain(workerId as WorkerId)
       tell(workerId, model, 'a worker was frozen: its answers, or what it says of others, do not hold')
     },
     async slash(about) {
+      if (isElsewhere(about.workerId, about.model)) return
       await earnings.slash(about)
       tell(
         about.workerId,

@@ -9,6 +9,7 @@ import { TrustLogs } from '#verification'
 import { openWorkerDoor } from './admit-workers.ts'
 import { closeServer, inviteUrl, listen, listenForOwnWorker } from './listen.ts'
 import { openFederation } from './open-federation.ts'
+import { openLending } from './open-lending.ts'
 import type { Ground, Rooms } from './open-rooms.ts'
 import { removePoolFile, writePoolFile } from './pool-file.ts'
 
@@ -56,7 +57,8 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
     commit,
   } = all
   const poolKey = pool.identity.publicKey
-  const { door: federation, admin: federationAdmin, toggles, requestsAdmin } = await openFederation(all)
+  const { door, admin: federationAdmin, toggles, requestsAdmin, federation } = await openFederation(all)
+  const remote = openLending(all, federation)
   const prove: ProveLeaves = (leaves) => transparency.proveAll(leaves)
   const { tlsCert, tlsKey } = settings
   return {
@@ -72,7 +74,7 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
     jobs,
     models,
     tiers: settings.tier.length > 0 ? { list: settings.tier, degradation: settings.degradation } : undefined,
-    receipt: (jobId) => findReceipt({ sql: database.sql, poolKey, prove }, jobId),
+    receipt: (jobId) => findReceipt({ sql: database.sql, poolKey, prove, remote: (id) => remote.of(id) }, jobId),
     prices: async () => ({
       pool_id: pool.poolId,
       pool_key: poolKey.toString('base64url'),
@@ -80,7 +82,7 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
       prices: await tokenPrices(ledger),
     }),
     logReader: transparency.reader,
-    federation,
+    federation: door,
     federationAdmin,
     federationMode: settings.federation,
     toggles,

@@ -1,6 +1,7 @@
 import path from 'node:path'
 import type { ApiDeps, FederationAdmin, FederationDoor } from '#api'
-import { Federation, handshakePath, PeerAdminKeys, Toggles } from '#federation'
+import { type Capability, Federation, handshakePath, PeerAdminKeys, Toggles } from '#federation'
+import type { Runtime } from '#runtime'
 import { clientAddress, parseTrustedProxies, sourceGroup } from '#transport'
 import { killSwitchFilesThere } from './kill-switch-files.ts'
 import { binLimits } from './limits.ts'
@@ -12,7 +13,7 @@ const systemWideSwitch = '/etc/iamine/fed_disable'
 
 /** What other pools find here, behind the files that switch it off. */
 export async function openFederation(all: Ground & Rooms) {
-  const { settings, runtime, pool, database, models, workers, jobs, journal, breakers, log, closers } = all
+  const { settings, runtime, pool, database, models, workers, jobs, journal, breakers, ledger, log, closers } = all
   const files = [systemWideSwitch, path.join(settings.data, 'fed_disable'), ...settings.federationKillFiles]
   const toggles = await Toggles.open({
     database,
@@ -27,6 +28,8 @@ export async function openFederation(all: Ground & Rooms) {
     onProblem: (error) => log.error({ err: error }, 'the switches of federation cannot be read: federation is off'),
   })
   closers.add('switches of federation', () => toggles[Symbol.dispose]())
+  const offered = await offeredToOthers(models, ledger, runtime)
+  closers.add('what others are offered', () => offered.stop())
   const federation = await Federation.open({
     database,
     runtime,
@@ -35,11 +38,7 @@ export async function openFederation(all: Ground & Rooms) {
     mode: settings.federation,
     name: settings.federationName,
     url: settings.publicUrl ?? '',
-    capabilities: () =>
-      models.list().map(({ name, variants }) => ({
-        model: name,
-        workers: variants.reduce((sum, { workers }) => sum + workers, 0),
-      })),
+    capabilities: () => offered.list,
     killSwitch: toggles,
     publish: settings.federationPublish,
     load: () => loadOf(workers, jobs),
@@ -81,7 +80,29 @@ export async function openFederation(all: Ground & Rooms) {
   })
   const requests = openAdminRequests(all, federation, toggles)
   const requestsAdmin: ApiDeps['requestsAdmin'] = { requests, peerKeys: new PeerAdminKeys(database, runtime) }
-  return { door, admin, toggles, requestsAdmin }
+  return { door, admin, toggles, requestsAdmin, federation }
+}
+
+/** What workers here offer, with prices; looked at every second. */
+async function offeredToOthers(models: Rooms['models'], ledger: Rooms['ledger'], runtime: Runtime) {
+  const offered: { list: readonly Capability[]; stop: () => void } = { list: [], stop: () => timer.cancel() }
+  const look = async () => {
+    offered.list = await Promise.all(
+      models.list().flatMap(({ name, variants }) =>
+        variants.slice(0, 1).map(async ({ digest, contextTokens, features }) => ({
+          model: name,
+          workers: variants.reduce((sum, { workers }) => sum + workers, 0),
+          digest,
+          context: contextTokens,
+          features,
+          prices: await ledger.prices.for(name),
+        })),
+      ),
+    )
+  }
+  const timer = runtime.every(1_000, () => void look().catch(() => {}))
+  await look()
+  return offered
 }
 
 function loadOf(workers: Pick<Rooms['workers'], 'list'>, jobs: Pick<Rooms['jobs'], 'load'>) {

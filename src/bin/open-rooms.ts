@@ -6,7 +6,7 @@ import { Jobs, jobStages } from '#jobs'
 import { Ledger } from '#ledger'
 import { TransparencyLog } from '#log'
 import { EventJournal, type Log, type Metrics, type PoolEvents } from '#observability'
-import type { WorkerId } from '#protocol'
+import type { PoolId, WorkerId } from '#protocol'
 import { Breakers } from '#reputation'
 import type { Runtime } from '#runtime'
 import { type Database, GroupCommit } from '#storage'
@@ -16,6 +16,7 @@ import { actsOfPool } from './acts-of-pool.ts'
 import { followWorkerKeys } from './admit-workers.ts'
 import { auditAtStart } from './audit-at-start.ts'
 import type { Closers } from './closers.ts'
+import type { Borrowing } from './lending/borrowing.ts'
 import type { Lifetime } from './lifetime.ts'
 import { openBooks } from './open-books.ts'
 import { openEarnings } from './open-earnings.ts'
@@ -46,6 +47,14 @@ export interface Rooms {
   readonly standings: Standings
   readonly breakers: Breakers
   readonly checks: Checks
+  readonly elsewhere: Elsewhere
+}
+
+/** Other pools as workers of this one, once federation is open; what the rooms must know of them before. */
+export interface Elsewhere {
+  borrowing?: Pick<Borrowing, 'peerOf' | 'shareOf' | 'dispatch'>
+  /** What came of a run at another pool. */
+  ended?(peer: PoolId, outcome: 'success' | 'failure' | 'mismatch', why: string): void
 }
 
 /** Identity, workers and jobs, and what one must tell the other. */
@@ -138,8 +147,14 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
     onProblem: (error) => log.warn({ err: error }, 'circuits of workers wait for the database'),
   })
   closers.add('circuits', () => breakers[Symbol.dispose]())
+  const elsewhere: Elsewhere = {}
+  const peerOf = (id: string) => elsewhere.borrowing?.peerOf(id)
   // The pool's own worker is never short of work: where it fails, nobody else may be there.
-  const ranOn = (id: string, how: Parameters<Breakers['ended']>[1]) => isOwn(id) || breakers.ended(id, how)
+  const ranOn = (id: string, how: Parameters<Breakers['ended']>[1], why = '') => {
+    const peer = peerOf(id)
+    if (peer) elsewhere.ended?.(peer, how === 'success' ? how : how === 'quality' ? 'mismatch' : 'failure', why)
+    if (!isOwn(id)) breakers.ended(id, how)
+  }
   const earnings = openEarnings({ ...ground, identity, commit, transparency, standings, isOwn })
   closers.add('earnings', () => earnings[Symbol.asyncDispose]())
   const checks = await openChecks({
@@ -148,7 +163,17 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
     runtime,
     standings,
     verifiers: workers,
-    acts: actsOfPool({ workers, identity, earnings, log }),
+    acts: actsOfPool({
+      workers,
+      identity,
+      earnings,
+      log,
+      isElsewhere: (id, model) => {
+        const peer = peerOf(id)
+        if (peer) elsewhere.ended?.(peer, 'mismatch', `its answers are not those of ${model}`)
+        return peer !== undefined
+      },
+    }),
     pool: pool.identity,
     logStage: transparency.stage,
     operatorOf: async (id) => (await identity.showWorker(id).catch(() => undefined))?.operator,
@@ -159,7 +184,13 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
     runtime,
     sql: database.sql,
     commit,
-    workers,
+    workers: {
+      dispatch(id, order, sink) {
+        const { borrowing } = elsewhere
+        return (borrowing?.peerOf(id) ? borrowing : workers).dispatch(id, order, sink)
+      },
+    },
+    peerOf,
     secret: sha256(Buffer.from('lichen/idempotency/1'), pool.identity.seed),
     alone: settings.databaseUrl === undefined,
     events: {
@@ -167,7 +198,7 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
       runEnded: ({ workerId, how }) => ranOn(workerId, how),
       workerFault: (event) => {
         events.workerFault(event)
-        ranOn(event.workerId, 'quality')
+        ranOn(event.workerId, 'quality', `${event.fault}${event.why === undefined ? '' : `: ${event.why}`}`)
       },
       dissented: (event) => {
         events.dissented(event)
@@ -182,7 +213,9 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
     kernelOf: (id, digest) => kernels.of(id, digest),
     trustOf: (id, model) => {
       const { weight, runsMax, newcomer } = standings.of(id, model)
-      return { weight, newcomer, runsMax: Math.min(runsMax, breakers.runsAllowed(id)) }
+      const peer = peerOf(id)
+      const share = peer ? (elsewhere.borrowing?.shareOf(peer) ?? 1) : 1
+      return { weight: weight * share, newcomer, runsMax: Math.min(runsMax, breakers.runsAllowed(id)) }
     },
     settings: {
       deadlineMs: settings.requestTimeout,
@@ -194,7 +227,20 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
   closers.add('jobs', () => jobs.close())
   const following = followWorkerKeys(identity, workers, events)
   closers.add('workers’ keys', () => following[Symbol.dispose]())
-  return { identity, workers, journal, jobs, models, ledger, transparency, commit, standings, breakers, checks }
+  return {
+    identity,
+    workers,
+    journal,
+    jobs,
+    models,
+    ledger,
+    transparency,
+    commit,
+    standings,
+    breakers,
+    checks,
+    elsewhere,
+  }
 }
 
 /** What came since the last audit; a history that was changed keeps the pool from starting, or ends it. */

@@ -28,6 +28,17 @@ export const text = (placeholder = 'text'): Kind<string> => ({
   },
 })
 
+/** An amount such as `1000` or `0.5`, in micro-credits. */
+export const credits: Kind<bigint> = {
+  placeholder: 'credits',
+  show: (micro) => String(Number(micro) / 1_000_000),
+  parse: (value) => {
+    const [, whole, part = ''] = /^(\d{1,12})(?:\.(\d{1,6}))?$/.exec(value) ?? []
+    if (whole === undefined) throw new Wrong('must be an amount of credits, such as 1000 or 0.5')
+    return BigInt(whole) * 1_000_000n + BigInt(part.padEnd(6, '0'))
+  },
+}
+
 /** A file or folder, as an absolute path. */
 export const file = (placeholder = 'path'): Kind<string> => ({
   placeholder,

@@ -1,6 +1,7 @@
 import os from 'node:os'
 import path from 'node:path'
 import {
+  credits,
   duration,
   file,
   integer,
@@ -162,6 +163,22 @@ export const settingsTable = {
   federationV1Writes: withDefault(listOf(text('pool id')), [], {
     programs: ['pool'],
     doc: 'Pools that may ask for a WRITE in version 1, which carries no admin’s signature: their ids.',
+  }),
+  federationAccept: withDefault(yesNo, true, {
+    programs: ['pool'],
+    doc: 'Compute jobs of other pools that are trusted with them (accept_forwarding).',
+  }),
+  federationForward: withDefault(yesNo, true, {
+    programs: ['pool'],
+    doc: 'Let other pools that are trusted with jobs compute what is missing here, where its privacy is `standard`.',
+  }),
+  federationQueue: withDefault(integer(0, 1_000_000), 32, {
+    programs: ['pool'],
+    doc: 'Requests that may wait here before other pools are asked although a worker here has the model.',
+  }),
+  federationCredit: withDefault(credits, 1_000_000_000n, {
+    programs: ['pool'],
+    doc: 'What each other pool may owe this one, in credits.',
   }),
   federationHttpHosts: withDefault(listOf(text('host')), [], {
     programs: ['pool'],

@@ -48,8 +48,8 @@ interface LowerLimits {
 /** Who is asked first: those with fewer mismatches, then with the better share of successes; a newcomer stands in the middle. */
 export function compareOutcomes(a: Outcomes, b: Outcomes): number {
   if (a.mismatches !== b.mismatches) return a.mismatches - b.mismatches
-  return shareOf(b) - shareOf(a)
+  return successShare(b) - successShare(a)
 }
-/** Laplace's rule of succession. */
-const shareOf = ({ successes, failures, mismatches }: Outcomes) =>
+/** The share of calls that came to something, by Laplace's rule of succession: 0 … 1. */
+export const successShare = ({ successes, failures, mismatches }: Outcomes) =>
   (successes + 1) / (successes + failures + mismatches + 2)

@@ -82,16 +82,18 @@ export interface AnswerParts {
 }
 
 /** The signed bytes of a whole answer. */
-export function answerBytes(answer: AnswerParts): Buffer {
-  return fields(
-    'lichen-federation-response/2',
-    answer.responder,
-    answer.asker,
-    answer.requestHash,
-    String(answer.status),
-    answer.contentType,
-    sha256(answer.body),
-  )
+export function answerBytes({ body, ...answer }: AnswerParts): Buffer {
+  return boundBytes('lichen-federation-response/2', { ...answer, hash: sha256(body) })
+}
+
+/** The signed bytes of a stream, by the hash of everything before its last event. */
+export function streamBytes(answer: Omit<AnswerParts, 'body'> & { readonly hash: Buffer }): Buffer {
+  return boundBytes('lichen-federation-stream/2', answer)
+}
+
+function boundBytes(tag: string, answer: Omit<AnswerParts, 'body'> & { readonly hash: Buffer }): Buffer {
+  const { responder, asker, requestHash, status, contentType, hash } = answer
+  return fields(tag, responder, asker, requestHash, String(status), contentType, hash)
 }
 
 export interface SignOptions extends SignedParts {

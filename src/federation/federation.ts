@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { z } from 'zod'
 import type { Identity } from '#crypto'
 import type { PoolId } from '#protocol'
@@ -5,7 +6,7 @@ import type { Runtime } from '#runtime'
 import type { Database } from '#storage'
 import { acceptPath, Bonds } from './bonds.ts'
 import { directoryPage } from './directory.ts'
-import { answerBytes, envelopeHeaders } from './envelope.ts'
+import { answerBytes, envelopeHeaders, streamBytes } from './envelope.ts'
 import { Heartbeats } from './heartbeats.ts'
 import type { KillSwitch } from './kill-switch.ts'
 import { federationLimits } from './limits.ts'
@@ -19,7 +20,8 @@ import { pathOf, type RawRequest } from './read-envelope.ts'
 import { type Heard, isHandshake, type NotHeard, Receiver } from './receiver.ts'
 import { Reciprocations } from './reciprocations.ts'
 import { Records } from './records.ts'
-import { type Answer, answerNo, answerYes, type SignedRoute } from './signed-route.ts'
+import { type Answer, answerNo, answerYes, type SignedRoute, type StreamedAnswer } from './signed-route.ts'
+import { signatureEvent } from './stream-events.ts'
 import { TrustActs, type TrustChange } from './trust-acts.ts'
 import { handshakePath } from './verify-envelope.ts'
 
@@ -29,6 +31,11 @@ export type FederationMode = 'off' | 'observe' | 'active'
 export interface Capability {
   readonly model: string
   readonly workers: number
+  /** What version 1 does not know: the model file, its context, what it can do, and micro-credits a token. */
+  readonly digest: string | null
+  readonly context: number
+  readonly features: readonly string[]
+  readonly prices: { readonly prompt: bigint; readonly completion: bigint }
 }
 
 export interface FederationOptions {
@@ -122,6 +129,11 @@ export class Federation implements Disposable {
     this.peers[Symbol.dispose]()
   }
 
+  /** This pool. */
+  get self(): PoolId {
+    return this.#options.poolId
+  }
+
   /** Adds what is answered at a signed path. */
   serve(path: string, signed: SignedRoute): void {
     if (this.#routes.has(path)) throw new Error(`${path} is served already`)
@@ -149,7 +161,7 @@ export class Federation implements Disposable {
   }
 
   /** A signed request. `source`: the network it came from. */
-  async answer(request: RawRequest, source: string): Promise<Answer> {
+  async answer(request: RawRequest, source: string): Promise<Answer | StreamedAnswer> {
     const closed = await this.#closed()
     if (closed) return closed
     const path = pathOf(request.target)
@@ -157,12 +169,61 @@ export class Federation implements Disposable {
     if (!signed) return answerNo(404, 'there is nothing at this path')
     const early = await signed.before?.(request)
     if (early) return early
-    const heard = this.#receiver.receive(request, source)
+    const heard = this.#receiver.receive(request, source, signed.bucket)
     if ('error' in heard) return refusal(heard)
     const refused = await this.#whyNotSettled(heard, signed)
     const { sender: peer, version } = heard.envelope
     this.#options.onHeard({ peer, version, path, refused: refused?.error ?? null })
-    return this.#signed(heard, refused ? refusal(refused) : await signed.reply(heard))
+    if (refused) return this.#signed(heard, refusal(refused))
+    return this.#whileAllowed(heard, signed)
+  }
+
+  /** The answer, as long as nobody switches federation off or revokes who asked. */
+  async #whileAllowed(heard: Heard, { reply }: SignedRoute): Promise<Answer | StreamedAnswer> {
+    const ending = new AbortController()
+    const abort = () => ending.abort(new Error('cut off'))
+    const forget = [this.#options.killSwitch.register(abort), this.peers.whileTrusted(heard.envelope.sender, abort)]
+    const done = () => {
+      for (const one of forget) one()
+    }
+    let streams = false
+    try {
+      const answer = await reply(heard, ending.signal)
+      if (!('pieces' in answer)) return this.#signed(heard, answer)
+      streams = true
+      return { ...answer, pieces: this.#signedPieces(heard, answer, ending.signal, done) }
+    } finally {
+      if (!streams) done()
+    }
+  }
+
+  /** The stream, and behind it the signature over all of it. */
+  async *#signedPieces(
+    { envelope, verified }: Heard,
+    { pieces, contentType }: StreamedAnswer,
+    signal: AbortSignal,
+    done: () => void,
+  ): AsyncGenerator<Buffer, void> {
+    const { poolId, identity } = this.#options
+    const hash = createHash('sha256')
+    try {
+      for await (const piece of pieces) {
+        if (signal.aborted) throw signal.reason
+        hash.update(piece)
+        yield piece
+      }
+      const parts = {
+        responder: poolId,
+        asker: envelope.sender,
+        requestHash: verified.requestHash,
+        status: 200,
+        contentType,
+      }
+      const signature = identity.sign(streamBytes({ ...parts, hash: hash.digest() })).toString('base64')
+      yield Buffer.from(`${signatureEvent}${signature}\n\n`)
+    } finally {
+      done()
+    }
   }
 
   async #closed(): Promise<Answer | undefined> {
@@ -226,11 +287,16 @@ export class Federation implements Disposable {
       pubkey_hex: identity.publicKey.toString('hex'),
       url,
       molecule_id: '',
-      capabilities: capabilities().map(({ model, workers }) => ({
+      capabilities: capabilities().map(({ model, workers, digest, context, features, prices }) => ({
         kind: 'llm.chat',
         model,
         version: 'v1',
         worker_count: workers,
+        digest,
+        context,
+        features,
+        prompt_price: String(prices.prompt),
+        completion_price: String(prices.completion),
       })),
     }
   }

@@ -19,12 +19,26 @@ export {
 } from './admin-request.ts'
 export { AdminRequests } from './admin-requests.ts'
 export { federationOps } from './conformance.ts'
-export { Federation } from './federation.ts'
+export { successShare } from './decide-trust.ts'
+export { type Capability, Federation } from './federation.ts'
+export {
+  ForgedStream,
+  type LentFrame,
+  readLentAnswer,
+  v1AnswerSchema,
+  v1JobSchema,
+  v2JobSchema,
+  writeFrame,
+} from './lent-job.ts'
 export { federationLimits } from './limits.ts'
+export { type Callee, notCalled, type Outbound } from './outbound.ts'
 export { type PeerAdminKey, PeerAdminKeys } from './peer-keys.ts'
 export type { Added, PeerOffice, PeerView } from './peer-office.ts'
+export type { Peer } from './peers.ts'
 export type { RawRequest } from './read-envelope.ts'
+export { jobPath, receiptPath } from './read-envelope.ts'
+export type { Heard } from './receiver.ts'
 export type { RequestRow } from './request-rows.ts'
-export type { Answer } from './signed-route.ts'
+export { type Answer, answerNo, answerYes, type StreamedAnswer } from './signed-route.ts'
 export { type ToggleRow, Toggles, toggleNames } from './toggles.ts'
 export { handshakePath } from './verify-envelope.ts'

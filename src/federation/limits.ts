@@ -20,6 +20,10 @@ export const federationLimits = {
   peersPollMs: 1_000,
   /** Requests of one known pool, once its signature holds. */
   requestsPerMinute: 60,
+  /** Lent jobs of one pool, by its trust from 0 to 4. */
+  jobsPerMinute: [0, 0, 600, 3_000, 3_000],
+  /** Rounds of reconciliation of one pool, by its trust. */
+  factsPerMinute: [0, 0, 0, 3_000, 3_000],
   /** Handshakes of strangers from one /24 or /56, before their key is looked at. */
   strangersPerMinute: 20,
   /** Signatures that do not hold, from one /24 or /56; beyond, none from there is looked at. */
@@ -85,6 +89,18 @@ export const federationLimits = {
   callbacksPerRound: 16,
   /** Whoever decides waits so long for the first try of the callback. */
   callbackWaitMs: 3_000,
+  /** A lent job that streams is cut when its executor is silent for so long. */
+  lentSilenceMsMax: 60_000,
+  /** What a lent answer may have: as much as a run of a worker. */
+  lentAnswerBytesMax: 16_777_216,
+  /** One event of a lent answer. */
+  lentEventBytesMax: 262_144,
+  /** Text of a lent answer that is held for a slow client; then the other pool waits. */
+  lentHeldBytesMax: 262_144,
+  /** A lent job of version 1 is answered whole, within so long. */
+  v1JobMsMax: 60_000,
+  /** Jobs in one statement between two pools, the newest. */
+  statementJobsMax: 5_000,
 } as const
 
 /** Numbers of facts between pools and of witnesses. */

@@ -44,6 +44,7 @@ export const refuse = (code: EnvelopeRefusal): Refused => ({ ok: false, code })
 /** The one GET of version 1 whose signed path holds the query. */
 const v1QueryPath = '/v1/federation/memory/since'
 export const jobPath = '/v1/federation/job'
+export const receiptPath = '/v1/federation/receipt'
 
 const plainPath = /^\/v1\/federation(?:\/[a-z0-9_-]+)+$/
 const printable = /^[\x21-\x22\x24-\x7e]+$/

@@ -1,7 +1,7 @@
 import type { PoolId } from '#protocol'
 import type { Runtime } from '#runtime'
 import { federationLimits } from './limits.ts'
-import type { Peers } from './peers.ts'
+import type { Peer, Peers } from './peers.ts'
 import { Rates } from './rates.ts'
 import { pathOf, type RawRequest, type ReadEnvelope, readEnvelope } from './read-envelope.ts'
 import { handshakePath, isFresh, type Verified, verifyEnvelope, whyNotHeard } from './verify-envelope.ts'
@@ -29,6 +29,9 @@ export class Receiver {
   readonly #strangers = new Rates(federationLimits.strangersPerMinute, federationLimits.sourcesMax)
   readonly #signers = new Rates(federationLimits.requestsPerMinute, federationLimits.peersMax)
 
+  /** By kind of request and level of trust. */
+  readonly #buckets = new Map<string, Rates>()
+
   constructor(self: PoolId, runtime: Runtime, peers: Peers) {
     this.#self = self
     this.#runtime = runtime
@@ -36,7 +39,7 @@ export class Receiver {
   }
 
   /** `source`: the network the request came from (/24, /56). */
-  receive(request: RawRequest, source: string): Heard | NotHeard {
+  receive(request: RawRequest, source: string, bucket?: 'jobs' | 'facts'): Heard | NotHeard {
     const read = readEnvelope(request)
     if (!read.ok) return notHeard(read.code)
     const { envelope } = read
@@ -53,8 +56,18 @@ export class Receiver {
       if (verified.code === 'bad_signature') this.#failures.take(source, now)
       return notHeard(verified.code)
     }
-    if (peer && !this.#signers.take(peer.id, now)) return tooMany('requests of this pool')
+    if (peer && !this.#bucketOf(peer, bucket).take(peer.id, now)) return tooMany('requests of this pool')
     return { envelope, verified, stranger: !peer }
+  }
+
+  #bucketOf({ trust }: Peer, bucket: 'jobs' | 'facts' | undefined): Rates {
+    if (!bucket) return this.#signers
+    const name = `${bucket} ${trust}`
+    const rates =
+      this.#buckets.get(name) ??
+      new Rates(federationLimits[`${bucket}PerMinute`][trust] ?? 0, federationLimits.peersMax)
+    this.#buckets.set(name, rates)
+    return rates
   }
 
   /** Uses up the nonce of a pool that is known by now. */

@@ -25,6 +25,8 @@ export interface Payer {
   readonly tokensPerMinute: number | null
   /** Workers that compute an answer with the assurance `required`; null or absent: the pool's setting. */
   readonly requiredWorkers?: number | null | undefined
+  /** Set where the payer is another pool: what it has agreed to pay for a token, its own and the treasury's share not in it. */
+  readonly lent?: { readonly prices: { readonly prompt: bigint; readonly completion: bigint } } | undefined
 }
 
 /** A parsed and authorised request, as the API hands it in. Nothing of its content reaches the database. */
@@ -63,6 +65,10 @@ export interface AcceptedRequest {
   readonly resumable: boolean
   /** The client's `seed`, a 64-bit signed integer. */
   readonly seed?: number | bigint | undefined
+  /** 32 bytes for the sampler that another pool has fixed; goes before `seed`. */
+  readonly assignedSeed?: Buffer | undefined
+  /** Whether another pool may compute it, where nothing else speaks against it; false when absent. */
+  readonly forwardable?: boolean | undefined
   /** The conversation so far, one string per message (role and text), for prefix affinity. Hashed, not kept. */
   readonly prefix?: readonly string[] | undefined
   /** Milliseconds from now until the job must have ended; at most the pool's own limit. */

@@ -16,9 +16,17 @@ export type FoundReceipt =
   | { readonly state: 'pending'; readonly keyId: string }
   | { readonly state: 'ready'; readonly keyId: string; readonly file: Buffer }
 
+interface ReceiptSources {
+  readonly sql: Sql
+  readonly poolKey: Buffer
+  readonly prove: ProveLeaves
+  /** Receipts of other pools that computed a part of the job. */
+  readonly remote?: (jobId: string) => Promise<readonly Buffer[]>
+}
+
 /** A job's receipt as the file that anyone can check; undefined when there is no such job. */
 export async function findReceipt(
-  { sql, poolKey, prove }: { readonly sql: Sql; readonly poolKey: Buffer; readonly prove: ProveLeaves },
+  { sql, poolKey, prove, remote }: ReceiptSources,
   id: string,
 ): Promise<FoundReceipt | undefined> {
   const [row] = await sql<Row[]>`
@@ -51,6 +59,7 @@ export async function findReceipt(
     verdicts: row.verdicts ?? [],
     log: { ...ofReceipt, checkpoint: proof.checkpoint },
     sampling: sampled ?? undefined,
+    remote: await remote?.(id),
   })
   return { state: 'ready', keyId, file }
 }

@@ -6,6 +6,8 @@ import type { Assurance } from './assurance.ts'
 export interface JobSink {
   /** Text that may be shown; `tokens` are those it came from (for logprobs). Never empty text unless tokens carry logprobs. */
   text(choice: number, text: string, tokens: readonly Token[]): void
+  /** The pieces that count, as they came: what another pool is sent. Views of a message; copy what is kept. */
+  pieces?(choice: number, tokens: readonly Token[]): void
   /** What is not text (tool calls of an upstream), in OpenAI's form of a `delta`. */
   delta(choice: number, delta: Record<string, unknown>): void
   /** One input's embedding. All of them come together, each index once, just before `end`. */

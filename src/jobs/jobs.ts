@@ -79,6 +79,8 @@ export interface JobsOptions {
   readonly checks?: CheckIntake
   /** What checks say of workers, for choosing among them; {@link Jobs.trustChanged} when it is something else. */
   readonly trustOf?: TrustOf
+  /** The pool that stands behind a worker which is another pool. */
+  readonly peerOf?: (workerId: string) => string | undefined
   /** Why an answer to this request cannot be checked by sampling, as a word for machines; `undefined` when it can. */
   readonly whyUnchecked?: (request: AcceptedRequest) => string | undefined
 }
@@ -134,7 +136,8 @@ export class Jobs implements AsyncDisposable {
     this.#requiredWorkers = settings.requiredWorkers ?? assuranceWorkers.min
     const { pool, pricesFor, payerSignature = 'optional', logStage } = options
     this.#orders = new Orders({ pool, runtime, pricesFor, payerSignature })
-    this.#books = { poolId: this.#orders.poolId, logStage, uuid: () => runtime.uuid(), checks: options.checks }
+    const { checks, peerOf } = options
+    this.#books = { poolId: this.#orders.poolId, logStage, uuid: () => runtime.uuid(), checks, peerOf }
     this.#orphans = new Orphans(sql, runtime, commit, this.#books, events)
     this.#writer = new OutcomeWriter(commit, this.#books, events)
     this.#models = new KnownModels(sql, runtime)
@@ -340,7 +343,8 @@ export class Jobs implements AsyncDisposable {
 
   #newJob(request: AcceptedRequest, sink: JobSink, features: number, assured: Assured): Job {
     const { runtime } = this.#o
-    const seed = request.seed === undefined ? runtime.randomBytes(32) : samplerSeed(request.seed)
+    const seed =
+      request.assignedSeed ?? (request.seed === undefined ? runtime.randomBytes(32) : samplerSeed(request.seed))
     const more = {
       id: runtime.uuid(),
       features,
@@ -393,9 +397,19 @@ export class Jobs implements AsyncDisposable {
 }
 
 /** What the lane of a request must have besides the model. */
-function laneNeeds({ needs, order, privacy }: AcceptedRequest): readonly LaneFeature[] {
+function laneNeeds(request: AcceptedRequest): readonly LaneFeature[] {
+  const { needs, order, privacy } = request
   const custodial = order ? [] : (['custodial'] as const)
-  return privacy === 'paranoid' ? [...needs, ...custodial, 'inside'] : [...needs, ...custodial]
+  const here = mayLeave(request) ? [] : (['here'] as const)
+  return privacy === 'paranoid' ? [...needs, ...custodial, ...here, 'inside'] : [...needs, ...custodial, ...here]
+}
+
+/** Whether another pool may compute it: a payer's own order names this one, and answers side by side are compared here. */
+function mayLeave(request: AcceptedRequest): boolean {
+  const { forwardable, order, privacy = 'standard', choices } = request
+  const { level } = wishOf(request)
+  const alone = level !== 'required' && level !== 'deterministic'
+  return forwardable === true && !order && privacy === 'standard' && choices === 1 && alone
 }
 
 const modelKeyOf = ({ model, digest }: AcceptedRequest) => (digest ? `${model}@${digest}` : model)

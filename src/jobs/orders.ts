@@ -95,7 +95,7 @@ export class Orders {
 
   /** `copies`: answers that are computed and billed for each choice. */
   async terms(request: AcceptedRequest, copies: number): Promise<Terms> {
-    const prices = await this.#pricesFor(request.model)
+    const prices = request.key.lent?.prices ?? (await this.#pricesFor(request.model))
     const promptTokens = promptTokensMax(request) * copies
     const completionTokens = request.maxTokens * request.choices * copies
     const cap = BigInt(promptTokens) * prices.prompt + BigInt(completionTokens) * prices.completion

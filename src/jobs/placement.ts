@@ -167,6 +167,7 @@ export class Placement {
       resume: relay.ids.slice(),
       deadlineMs: Math.max(1, Math.ceil(job.deadlineMonotonic - now)),
       lease: attempt.lease,
+      jobId: job.id,
       body: job.request.body,
     }
     const sink = new RunRelay(choice, attempt, this.#listener)

@@ -6,7 +6,10 @@ import type { ConnectedWorker } from '#workers'
 export type RosterWorker = Pick<
   ConnectedWorker,
   'id' | 'offers' | 'slots' | 'tokensPerSecond' | 'draining' | 'features' | 'operator'
->
+> & {
+  /** Another pool that lends its workers: it takes only what may leave this one. */
+  readonly elsewhere?: boolean
+}
 
 /** Tokens per second of one slot that count as full weight; faster ones are treated as equal. */
 const fastTokensPerSecond = 1_000
@@ -163,10 +166,11 @@ export class Roster {
 const demandsPayer = (worker: RosterWorker | undefined) => worker?.features.includes(payerSignatureFeature) === true
 
 const inside = ['inside'] as const
+const here = ['here'] as const
 
 /** Whether prompts stay with the worker: a model file is computed there, an upstream is another's server unless its operator says otherwise. */
-const isInside = ({ features }: RosterWorker, { engine }: ModelOffer) =>
-  engine !== 'openai' || features.includes(upstreamInsideFeature)
+const isInside = ({ features, elsewhere }: RosterWorker, { engine }: ModelOffer) =>
+  elsewhere !== true && (engine !== 'openai' || features.includes(upstreamInsideFeature))
 
 function laneOffersOf(worker: RosterWorker, kernelOf: KernelOf, { newcomer }: Trust) {
   const custodial = demandsPayer(worker) ? [] : (['custodial'] as const)
@@ -175,6 +179,7 @@ function laneOffersOf(worker: RosterWorker, kernelOf: KernelOf, { newcomer }: Tr
     const more = [
       ...custodial,
       ...(isInside(worker, offer) ? inside : []),
+      ...(worker.elsewhere ? [] : here),
       ...(newcomer ? (['newcomer'] as const) : []),
     ]
     const kernel = digest === null ? undefined : kernelOf(worker.id, digest)

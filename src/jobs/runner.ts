@@ -111,7 +111,9 @@ export class Runner implements JobRunner, AttemptListener {
     const { relay, job } = choice
     const before = relay.pieces
     const shown = relay.take(tokens)
-    attempt.pieces += relay.pieces - before
+    const counted = relay.pieces - before
+    attempt.pieces += counted
+    if (!choice.panel && counted > 0) job.sink.pieces?.(choice.index, tokens.slice(0, counted))
     if (choice.prefix) for (const token of tokens) choice.prefix.add(token)
     this.#heardFrom(choice, attempt)
     if (relay.stopped || relay.full) choice.completeSince = this.#o.runtime.monotonic()

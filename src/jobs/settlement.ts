@@ -1,4 +1,12 @@
-import { type BudgetLeft, type LedgerOp, ledgerStage, splitCharge, transferLeaf } from '#ledger'
+import {
+  type BudgetLeft,
+  type LedgerOp,
+  type Leg,
+  ledgerStage,
+  splitBorrowed,
+  splitCharge,
+  transferLeaf,
+} from '#ledger'
 import type { Leaf } from '#log'
 import {
   encodeByteStrings,
@@ -27,6 +35,8 @@ export interface Books {
   uuid(): string
   /** Who decides what is checked; undefined: nothing is. */
   readonly checks?: CheckIntake | undefined
+  /** The pool that stands behind a worker which is another pool, or this pool's bridge to one. */
+  readonly peerOf?: ((workerId: string) => string | undefined) | undefined
 }
 
 /** What is written when a job is accepted: order, hold and job together, and their leaves. */
@@ -75,7 +85,7 @@ export function settlement(job: Job, books: Books): Operation {
   const pays = job.state === 'completed' || job.state === 'cancelled'
   const billed = pays ? job.billed() : { promptTokens: 0, completionTokens: 0 }
   const price = BigInt(billed.promptTokens) * prices.prompt + BigInt(billed.completionTokens) * prices.completion
-  const op = resolution(job, books.uuid(), price, billed)
+  const op = resolution(job, books, price, billed)
   const attempts = job.choices.flatMap((choice) => choice.attempts)
   const workers = attempts.flatMap(({ statement }) => (statement ? [statement.wire] : []))
   const statement = encodeOwnMessage(
@@ -94,14 +104,30 @@ export function settlement(job: Job, books: Books): Operation {
 
 type Billed = { readonly promptTokens: number; readonly completionTokens: number }
 
-function resolution(job: Job, id: string, amount: bigint, billed: Billed): LedgerOp & { op: 'post' | 'void' } {
+function resolution(job: Job, books: Books, amount: bigint, billed: Billed): LedgerOp & { op: 'post' | 'void' } {
   const at = job.endedAt ?? job.acceptedAt
+  const id = books.uuid()
   if (amount === 0n) return { op: 'void', id, hold: job.id, at }
-  const paid = job.copies.flat(2).filter((attempt) => attempt.signed)
-  const segments = paid.map((attempt) => ({ account: `held:${attempt.workerId}`, tokens: countedOf(attempt) }))
-  const legs = splitCharge({ amount, segments })
+  const legs = legsOf(job, books, amount, billed)
   const tokens = billed.promptTokens + billed.completionTokens
   return { op: 'post', id, hold: job.id, amount, legs, tokens, kind: 'charge', at }
+}
+
+/** Whose the price is: of workers here, or of another pool for the part that it computed, which keeps its share for its own. */
+function legsOf(job: Job, { peerOf }: Books, amount: bigint, billed: Billed): Leg[] {
+  const paid = job.copies.flat(2).filter((attempt) => attempt.signed)
+  const here = paid.filter(({ workerId }) => peerOf?.(workerId) === undefined)
+  const segments = here.map((attempt) => ({ account: `held:${attempt.workerId}`, tokens: countedOf(attempt) }))
+  const { lent } = job.request.key
+  if (lent) return splitCharge({ amount, segments, lent: true })
+  const borrowed = paid.flatMap((attempt) => {
+    const peer = peerOf?.(attempt.workerId)
+    // who computed alone computed the prompt too; of several, tokens tell who did what
+    const counted = { promptTokens: 0, completionTokens: countedOf(attempt) }
+    return peer === undefined ? [] : [{ account: `peer:${peer}`, ...(paid.length === 1 ? billed : counted) }]
+  })
+  if (borrowed.length === 0) return splitCharge({ amount, segments })
+  return splitBorrowed({ amount, segments, borrowed, prices: job.ordered.terms.prices })
 }
 
 const countedOf = ({ pieces, claim }: Attempt) => Math.min(pieces, claim?.completionTokens ?? pieces)

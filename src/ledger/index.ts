@@ -14,6 +14,7 @@ export { auditPrices } from './derived-checks.ts'
 export { Earnings } from './earnings.ts'
 export type { AccountBalance, HistoryEntry, OpenHoldRow } from './history.ts'
 export { Ledger } from './ledger.ts'
+export type { Leg } from './ledger-op.ts'
 export {
   type BudgetLeft,
   type LedgerOp,
@@ -27,6 +28,6 @@ export { type Price, priceUnits } from './prices.ts'
 export { readResolutions, readTransfers } from './read-transfers.ts'
 export { ReferenceLedger } from './reference-model.ts'
 export { ledgerRefusal } from './refusals.ts'
-export { splitCharge } from './split-charge.ts'
+export { executorPrices, splitBorrowed, splitCharge } from './split-charge.ts'
 export { type Statement, statementCsv } from './statement.ts'
 export { type TransferRow, transferLeaf } from './transfer-leaf.ts'

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { apportion, splitCharge } from './split-charge.ts'
+import { apportion, executorPrices, splitBorrowed, splitCharge } from './split-charge.ts'
 
 const worker = (n: number) => `worker:${String(n).repeat(64)}`
 
@@ -51,6 +51,31 @@ test('legs always sum to the charge, to the last micro-credit', () => {
       expect(new Set(legs.map((leg) => leg.account)).size).toBe(legs.length)
     }),
   )
+})
+
+test('what another pool computed is owed to it as it counts it itself, and the rest is shared by who was asked', () => {
+  const prices = { prompt: 101n, completion: 404n }
+  const usage = { promptTokens: 7, completionTokens: 13 }
+  const amount = 7n * 101n + 13n * 404n
+  const owed = executorPrices(prices)
+  const legs = splitBorrowed({ amount, segments: [], borrowed: [{ account: 'peer:b', ...usage }], prices })
+  const due = 7n * owed.prompt + 13n * owed.completion
+  expect(legs[0]).toEqual({ account: 'peer:b', amount: due })
+  expect(legs.reduce((sum, leg) => sum + leg.amount, 0n)).toBe(amount)
+  expect(legs.slice(1).map(({ account }) => account)).toEqual(['pool', 'treasury'])
+  const there = splitCharge({ amount: due, segments: [{ account: worker(1), tokens: 13 }], lent: true })
+  expect(there.map(({ account }) => account)).toEqual([worker(1), 'pool'])
+  expect(there.reduce((sum, leg) => sum + leg.amount, 0n)).toBe(due)
+  expect(Number(there[0]?.amount) / Number(due)).toBeCloseTo(0.75, 2)
+})
+
+test('an answer that two pools made is paid to both', () => {
+  const prices = { prompt: 100n, completion: 400n }
+  const borrowed = [{ account: 'peer:b', promptTokens: 0, completionTokens: 4 }]
+  const legs = splitBorrowed({ amount: 3_000n, segments: [{ account: worker(1), tokens: 3 }], borrowed, prices })
+  expect(legs.reduce((sum, leg) => sum + leg.amount, 0n)).toBe(3_000n)
+  expect(legs.find(({ account }) => account === 'peer:b')?.amount).toBe(1_280n)
+  expect(legs.find(({ account }) => account === worker(1))?.amount).toBe(840n)
 })
 
 test('no share is further than one unit from its exact part', () => {

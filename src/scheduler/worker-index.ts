@@ -40,8 +40,8 @@ interface Entry {
  * What a lane can ask for: features of a model, that its worker takes orders which the pool signs as custodian, and that prompts stay
  * inside the pool there, that it has yet to prove itself.
  */
-export type LaneFeature = ModelFeature | 'custodial' | 'inside' | 'newcomer'
-const laneFeatures: readonly LaneFeature[] = [...modelFeatures, 'custodial', 'inside', 'newcomer']
+export type LaneFeature = ModelFeature | 'custodial' | 'inside' | 'newcomer' | 'here'
+const laneFeatures: readonly LaneFeature[] = [...modelFeatures, 'custodial', 'inside', 'newcomer', 'here']
 
 /** An offer as the index sees it. */
 export interface LaneOffer extends Pick<ModelOffer, 'name' | 'digest'> {

@@ -8,6 +8,8 @@ interface Sent {
   /** Seconds. */
   timestamp?: number
   nonce?: string
+  /** A lent job: hop 1, and its own id as the chain. */
+  lent?: boolean
   /** Headers put over those that were signed. */
   headers?: Record<string, string>
 }
@@ -119,12 +121,14 @@ export class ForeignPool implements AsyncDisposable {
     const body = sent.body === undefined ? '' : JSON.stringify(sent.body)
     const timestamp = sent.timestamp ?? Math.floor(Date.now() / 1_000)
     const nonce = sent.nonce ?? randomBytes(8).toString('hex')
-    const bytes = Buffer.from(`${method}\n${path}\n${timestamp}\n${nonce}\n0\n\n${body}`)
+    const [hop, chain] = sent.lent ? ['1', this.id] : ['0', '']
+    const bytes = Buffer.from(`${method}\n${path}\n${timestamp}\n${nonce}\n${hop}\n${chain}\n${body}`)
     const headers = {
       'Content-Type': 'application/json',
       'X-IAMINE-Atom-Id': this.id,
       'X-IAMINE-Timestamp': String(timestamp),
       'X-IAMINE-Nonce': nonce,
+      ...(sent.lent ? { 'X-IAMINE-Hop': hop, 'X-IAMINE-Forward-Chain': chain } : {}),
       'X-IAMINE-Signature': sign(null, bytes, this.#key).toString('base64'),
       ...sent.headers,
     }

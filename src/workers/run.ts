@@ -8,6 +8,8 @@ import { deadlineExceeded, noSlot } from './refusals.ts'
 /** What one worker is asked to compute. `lease` names the attempt; a fresh UUID when absent. */
 export type RunOrder = Omit<DispatchWithout, 'stream' | 'lease' | 'credit'> & {
   readonly lease?: string
+  /** For the books of whoever dispatches; no worker is told. */
+  readonly jobId?: string
   readonly papers: Papers
   /** The raw HTTP body. */
   readonly body: Buffer

@@ -245,7 +245,7 @@ export class WorkerSession implements ConnectedWorker {
   }
 
   #start(run: Run): void {
-    const { body, papers, ...order } = run.order
+    const { body, papers, jobId: _, ...order } = run.order
     const header = {
       ...order,
       stream: run.stream,

@@ -1,16 +1,23 @@
-import { type Answer, federationLimits, type RawRequest } from '#federation'
-import { type Route, route, TextReply } from '../route.ts'
+import { type Answer, federationLimits, type RawRequest, type StreamedAnswer } from '#federation'
+import { type Route, route, StreamReply, TextReply } from '../route.ts'
 
 /** Federation, as the doors see it. */
 export interface FederationDoor {
   info(): Promise<Answer>
   directory(page: 'molecule' | 'discover' | 'pools'): Promise<Answer>
   /** `remoteAddress` and `forwardedFor` of the connection say from which network it came. */
-  answer(request: RawRequest, remoteAddress: string | undefined, forwardedFor: string | undefined): Promise<Answer>
+  answer(
+    request: RawRequest,
+    remoteAddress: string | undefined,
+    forwardedFor: string | undefined,
+  ): Promise<Answer | StreamedAnswer>
 }
 
-const reply = ({ status, body, headers }: Answer) =>
-  new TextReply('application/json; charset=utf-8', JSON.stringify(body), status, headers)
+function reply(answer: Answer | StreamedAnswer): TextReply | StreamReply {
+  if ('pieces' in answer) return new StreamReply(answer.contentType, answer.pieces)
+  const { status, body, headers } = answer
+  return new TextReply('application/json; charset=utf-8', JSON.stringify(body), status, headers)
+}
 
 /** The doors for other pools. Who comes through a signed one is known by the signature over the very bytes of the request. */
 export function federationRoutes(federation: FederationDoor): readonly Route[] {
@@ -48,6 +55,8 @@ export function federationRoutes(federation: FederationDoor): readonly Route[] {
     ),
     signed('/v1/federation/handshake', 'Another pool introduces itself (signed).'),
     signed('/v1/federation/verify', 'Prove to a known pool that the key is here (signed).'),
+    signed('/v1/federation/job', 'Another pool lends itself an answer of the workers here (signed).'),
+    signed('/v1/federation/receipt', 'What was signed here for a job of another pool (signed).'),
     signed('/v1/federation/peer/accept', 'Another pool gives its word on a bond, and takes ours (signed).'),
     signed('/v1/federation/admin/request', 'Another pool asks the human here for something (signed).'),
     signed('/v1/federation/admin/callback', 'Another pool says what became of a request (signed).'),

@@ -71,6 +71,7 @@ export async function serveAnswer<K extends OpenAiKind>(
     needs,
     wishes,
     idempotency: claim,
+    forwardable: client.forwarding ?? true,
   })
   try {
     answer.accepted(await deps.jobs.accept(accepted, answer))

@@ -30,6 +30,8 @@ export interface Around {
   readonly needs: readonly FeatureNeed[]
   readonly wishes: Wishes
   readonly idempotency: AcceptedRequest['idempotency']
+  /** Whether another pool may compute it, where nothing of it speaks against it. */
+  readonly forwardable?: boolean
 }
 
 /** The parsed request as a job: what the scheduler, the counting and the takeover must know of it. */
@@ -50,6 +52,7 @@ export function toAcceptedRequest<K extends OpenAiKind>(
     choices: choicesOf(kind, request),
     ...around.wishes,
     idempotency: around.idempotency,
+    forwardable: around.forwardable ?? false,
   }
   if (kind === 'embedding') return { ...common, ...embeddingParts(request as EmbeddingRequest) }
   const { contextTokens } = around.model
@@ -68,6 +71,7 @@ type Parts = Omit<
   | 'needs'
   | 'choices'
   | 'idempotency'
+  | 'forwardable'
   | 'deadlineMs'
   | keyof Wishes
 >

@@ -22,6 +22,7 @@ export type ReceiptProblemCode =
   | 'sampling_invalid'
   | 'view_mismatch'
   | 'response_mismatch'
+  | 'remote_invalid'
 
 export interface ReceiptProblem {
   readonly code: ReceiptProblemCode

@@ -23,6 +23,8 @@ export interface ReceiptParts {
   readonly log: ReceiptProof
   /** Absent where nothing is sampled. */
   readonly sampling?: SamplingProof | undefined
+  /** Receipt files of other pools that computed segments, as they gave them. */
+  readonly remote?: readonly Buffer[] | undefined
 }
 
 /** Where the leaf of the order is in the same tree, and what it commits to. */
@@ -103,6 +105,7 @@ export const receiptFileSchema = z.strictObject({
   sampling: z
     .strictObject({ index: z.int().min(0), path, commitment: base64url32, told: toldSchema.nullable() })
     .optional(),
+  remote: z.array(base64url).min(1).max(protocolLimits.segmentsMax).optional(),
   view: z.unknown(),
 })
 
@@ -112,7 +115,9 @@ export function receiptLeafData(workers: readonly Buffer[], statement: Buffer): 
 }
 
 /** Decodes every part strictly; no signature is verified. */
-export function readMessages(parts: Omit<ReceiptParts, 'poolKey' | 'log' | 'sampling'>): Read<ReceiptMessages> {
+export function readMessages(
+  parts: Omit<ReceiptParts, 'poolKey' | 'log' | 'sampling' | 'remote'>,
+): Read<ReceiptMessages> {
   const order = decodeSigned(parts.order, 'order/1')
   if (!order.ok) return broken('order', order.problem)
   const bytes = decodeStrict(parts.statement)
@@ -173,6 +178,7 @@ export function buildReceipt(parts: ReceiptParts): Buffer {
     verdicts: parts.verdicts.map(text),
     log: { index: parts.log.index, path: parts.log.path.map(text), checkpoint: parts.log.checkpoint },
     ...(parts.sampling ? { sampling: inText(parts.sampling) } : {}),
+    ...(parts.remote && parts.remote.length > 0 ? { remote: parts.remote.map(text) } : {}),
     view: receiptView(messages.value),
   })
 }

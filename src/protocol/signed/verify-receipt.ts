@@ -15,7 +15,14 @@ import {
   type ReceiptProblemCode,
   short,
 } from './receipt-checks.ts'
-import { type ReceiptParts, readMessages, receiptFileSchema, receiptLeafData, receiptView } from './receipt-file.ts'
+import {
+  type ReceiptMessages,
+  type ReceiptParts,
+  readMessages,
+  receiptFileSchema,
+  receiptLeafData,
+  receiptView,
+} from './receipt-file.ts'
 import { SignatureChecker } from './signature-checker.ts'
 
 /** What a receipt is compared with. */
@@ -70,10 +77,44 @@ function* checksOf(bytes: Buffer, expected: ReceiptExpectation): Generator<Check
   yield checkLog(parts, pool.checkpoint, leaf)
   yield checkOrderOf(facts)
   yield checkWorkers(facts)
+  for (const remote of parts.remote ?? []) yield checkRemote(facts, remote)
   yield checkBill(facts)
   yield checkVerdicts(facts, leaf)
   if (parts.sampling || facts.verdicts.length > 0) yield checkSampling(parts.sampling, facts, pool.checkpoint)
   yield checkResponse(facts, expected.response)
+}
+
+/** The messages in a receipt file, unverified; undefined when it is none. */
+export function readReceipt(bytes: Buffer): (ReceiptMessages & { readonly poolKey: Buffer }) | undefined {
+  const file = readFile(bytes)
+  const messages = file.ok ? readMessages(file.parts) : undefined
+  return file.ok && messages?.ok ? { ...messages.value, poolKey: file.parts.poolKey } : undefined
+}
+
+/**
+ * The receipt of a pool that computed a segment of this one: it holds by itself, it is for this pool, and it says the same as that pool's
+ * statement here.
+ */
+function checkRemote({ workers, statement }: ReceiptMessages, bytes: Buffer): CheckResult {
+  const verdict = verifyReceipt(bytes)
+  if (!verdict.ok)
+    return failed('remote_invalid', `The receipt of another pool does not hold: ${verdict.problem.sentence}`)
+  const remote = readReceipt(bytes)
+  if (!remote) throw new Error('a receipt that was verified cannot be read')
+  const executor = sha256(remote.poolKey)
+  const no = (why: string) => failed('remote_invalid', `The receipt of pool ${short(executor)} ${why}.`)
+  if (remote.order.message.account !== `peer:${statement.pool.toString('hex')}`) return no('is not for this pool')
+  const here = workers.find(({ message }) => message.worker.equals(executor))?.message
+  if (!here) return no('belongs to no segment that it has signed for')
+  const { usage, segments } = remote.statement
+  if (usage.prompt !== here.usage.prompt || usage.completion !== here.usage.completion)
+    return no('counts other tokens than it claims here')
+  const [only, ...more] = remote.workers
+  if (only && more.length === 0 && only.message.tokens === here.tokens && !only.message.root.equals(here.root))
+    return no('is about other pieces than were sent here')
+  const by = [...new Set(segments.map(({ worker }) => `worker ${short(worker)}`))].join(' and ')
+  const line = `asked at pool ${short(statement.pool)}, computed by pool ${short(executor)} on ${by}, whose own receipt holds`
+  return { line }
 }
 
 type ReadFile =

@@ -1,0 +1,248 @@
+import type { Identity } from '#crypto'
+import {
+  type Callee,
+  ForgedStream,
+  federationLimits,
+  jobPath,
+  type LentFrame,
+  notCalled,
+  type Outbound,
+  readLentAnswer,
+  v1AnswerSchema,
+} from '#federation'
+import {
+  BatchSigner,
+  decodeSigned,
+  encodeOwnMessage,
+  encodeSigned,
+  noTokenId,
+  type PoolId,
+  type Refusal,
+  type Token,
+  TokenTree,
+} from '#protocol'
+import type { RunHandle, RunOrder, RunSink } from '#workers'
+
+export interface Lender {
+  readonly id: PoolId
+  readonly callee: Required<Callee>
+  /** Signs for what a version 1 pool, which signs nothing of the kind, has answered: this pool's bridge to it. */
+  readonly bridge: Identity
+}
+
+export interface BorrowDeps {
+  readonly outbound: Outbound
+  readonly self: PoolId
+  /** The run is on its way, under this name. */
+  readonly onSent: (lender: PoolId, lease: string, jobId: string | undefined) => void
+  /** A version 2 pool has answered; its receipt can be asked for. */
+  readonly onEnded: (lender: PoolId, lease: string) => void
+  readonly onForged: (lender: PoolId, why: string) => void
+}
+
+/** One run of a job of this pool at another one: to the runner it is a worker like any other. */
+export function borrowRun(deps: BorrowDeps, lender: Lender, order: RunOrder, sink: RunSink): RunHandle {
+  const run = new BorrowedRun(deps, lender, order, sink)
+  void run.run()
+  return run
+}
+
+class BorrowedRun implements RunHandle {
+  readonly #d: BorrowDeps
+  readonly #lender: Lender
+  readonly #order: RunOrder
+  readonly #sink: RunSink
+  readonly #ending = new AbortController()
+  #cancelled = false
+  #held = 0
+  #wake: () => void = () => {}
+
+  constructor(deps: BorrowDeps, lender: Lender, order: RunOrder, sink: RunSink) {
+    this.#d = deps
+    this.#lender = lender
+    this.#order = order
+    this.#sink = sink
+  }
+
+  /** The other pool ends its part when the connection is cut, and is owed nothing for it. */
+  cancel(): void {
+    if (this.#cancelled) return
+    this.#cancelled = true
+    this.#ending.abort()
+    this.#wake()
+    queueMicrotask(() => this.#sink.acknowledged?.(undefined))
+  }
+
+  consumed(bytes: number): void {
+    this.#held = Math.max(0, this.#held - bytes)
+    this.#wake()
+  }
+
+  /** Never rejects. */
+  async run(): Promise<void> {
+    await Promise.resolve()
+    try {
+      const { kind, resume, body } = this.#order
+      if (this.#cancelled) return
+      if (kind === 'embedding' || resume.length > 0 || body.length > bodyBytesMax) this.#fail(notForOthers, false)
+      else if (this.#lender.callee.known.version === 2) await this.#stream(kind)
+      else await this.#whole(kind)
+    } catch (error) {
+      if (this.#cancelled) return
+      if (error instanceof ForgedStream) this.#d.onForged(this.#lender.id, error.message)
+      this.#sink.lost(error instanceof ForgedStream ? error.message : notCalled(error).message)
+    }
+  }
+
+  async #stream(kind: 'chat' | 'completion'): Promise<void> {
+    const order = this.#order
+    const { papers } = order
+    const lease = order.lease ?? ''
+    const { lentSilenceMsMax, lentAnswerBytesMax } = federationLimits
+    this.#d.onSent(this.#lender.id, lease, order.jobId)
+    const opened = await this.#d.outbound.open(this.#lender.callee, {
+      method: 'POST',
+      target: jobPath,
+      hop: 1,
+      chain: [this.#d.self],
+      body: {
+        origin_pool_id: this.#d.self,
+        origin_request_id: lease,
+        kind,
+        body: order.body.toString('base64'),
+        assignment: papers.assignment.toString('base64'),
+        salt: papers.salt.toString('base64'),
+        deadline_ms: order.deadlineMs,
+      },
+      msMax: order.deadlineMs,
+      silenceMsMax: lentSilenceMsMax,
+      answerBytesMax: lentAnswerBytesMax,
+      signal: this.#ending.signal,
+    })
+    if (this.#cancelled) return
+    if (!opened.ok) {
+      if (opened.code !== 'killed' && opened.code !== 'url_refused') this.#sink.sent?.()
+      this.#fail(refusalOf(opened.message), false)
+      return
+    }
+    this.#sink.sent?.()
+    if (opened.status !== 200) return this.#refused(opened.status, opened.pieces)
+    for await (const frame of readLentAnswer(this.#lender.callee, this.#d.self, opened)) {
+      if (this.#cancelled) return
+      await this.#take(frame, lease)
+    }
+  }
+
+  async #take(frame: LentFrame, lease: string): Promise<void> {
+    if ('tokens' in frame) {
+      this.#sink.tokens([...frame.tokens])
+      for (const { piece } of frame.tokens) this.#held += piece.length
+      while (this.#held > federationLimits.lentHeldBytesMax && !this.#cancelled)
+        await new Promise<void>((resolve) => {
+          this.#wake = resolve
+        })
+    } else if ('end' in frame) {
+      this.#d.onEnded(this.#lender.id, lease)
+      this.#sink.end(frame.end)
+    } else this.#fail(refusalOf(frame.failed.message), frame.failed.busy)
+  }
+
+  /** What it says when it takes nothing: a full pool is asked again, others are not. */
+  async #refused(status: number, pieces: AsyncIterable<Buffer>): Promise<void> {
+    const parts: Buffer[] = []
+    for await (const piece of pieces) parts.push(piece)
+    const said = Buffer.concat(parts).toString('utf8').slice(0, 300)
+    if (!this.#cancelled) this.#fail(refusalOf(`It answered ${status}: ${said}`), status === 429)
+  }
+
+  /** Version 1: one question, one answer. Its words are counted one by one, for it names no tokens. */
+  async #whole(kind: 'chat' | 'completion'): Promise<void> {
+    const order = this.#order
+    const messages = messagesOf(kind, order.body)
+    const lease = order.lease ?? ''
+    this.#d.onSent(this.#lender.id, lease, order.jobId)
+    const called = await this.#d.outbound.call(this.#lender.callee, {
+      method: 'POST',
+      target: jobPath,
+      hop: 1,
+      chain: [this.#d.self],
+      body: {
+        origin_pool_id: this.#d.self,
+        origin_request_id: lease,
+        messages,
+        model: order.model,
+        max_tokens: order.maxTokens,
+      },
+      msMax: Math.min(order.deadlineMs, federationLimits.v1JobMsMax),
+      signal: this.#ending.signal,
+    })
+    if (this.#cancelled) return
+    if (called.ok || !['killed', 'url_refused'].includes(called.code)) this.#sink.sent?.()
+    if (!called.ok) return this.#fail(refusalOf(called.message), called.status === 429)
+    const answer = v1AnswerSchema.safeParse(called.body)
+    if (!answer.success || answer.data.origin_request_id !== lease || answer.data.exec_pool_id !== this.#lender.id)
+      throw new ForgedStream('Its answer belongs to no request of this pool.')
+    const { response, tokens_in: promptTokens, tokens_out } = answer.data
+    const pieces = wordsOf(response).slice(0, order.maxTokens)
+    const tree = new TokenTree()
+    for (const piece of pieces) tree.add(piece)
+    if (pieces.length > 0) this.#sink.tokens(pieces)
+    const completionTokens = Math.min(tokens_out, pieces.length)
+    const finish = tokens_out >= order.maxTokens ? ('length' as const) : ('stop' as const)
+    const statement = await this.#vouch(tree, { promptTokens, completionTokens, finish })
+    if (!this.#cancelled) this.#sink.end({ finish, promptTokens, completionTokens, statement })
+  }
+
+  /** This pool's bridge says what came, in the form of a worker. */
+  async #vouch(
+    tree: TokenTree,
+    { promptTokens, completionTokens, finish }: { promptTokens: number; completionTokens: number; finish: string },
+  ): Promise<Buffer> {
+    const { bridge } = this.#lender
+    const assignment = decodeSigned(this.#order.papers.assignment, 'assignment/1')
+    if (!assignment.ok) throw new Error(`an assignment of our own cannot be read: ${assignment.problem}`)
+    const { hash, message } = assignment.signed
+    const bytes = encodeOwnMessage('worker-statement/1', {
+      assignment: hash,
+      worker: Buffer.from(bridge.id, 'hex'),
+      root: tree.root(),
+      tokens: tree.tokens,
+      usage: { prompt: promptTokens, completion: completionTokens },
+      model: message.model,
+      digest: message.digest,
+      kernel: null,
+      decode: message.decode,
+      sampler: 'upstream',
+      finish,
+      prefix: message.prefix,
+    })
+    const signer = new BatchSigner(bridge)
+    return encodeSigned({ bytes, signature: await signer.sign('worker-statement/1', bytes) })
+  }
+
+  #fail(refusal: Refusal, busy: boolean): void {
+    if (this.#cancelled) return
+    this.#sink.failed({ retry: true, refusal: busy ? { ...refusal, code: 'overloaded' } : refusal })
+  }
+}
+
+/** In base64 it must fit into a signed request. */
+const bodyBytesMax = 700_000
+
+const refusalOf = (message: string): Refusal => ({
+  code: 'upstream_error',
+  message: `Another pool did not answer: ${message}`,
+  fix: 'Try again.',
+})
+
+const notForOthers = refusalOf('this request cannot be sent to it.')
+
+/** The conversation as version 1 takes it. */
+function messagesOf(kind: 'chat' | 'completion', body: Buffer): unknown[] {
+  const { messages, prompt } = JSON.parse(body.toString('utf8')) as { messages?: unknown[]; prompt?: unknown }
+  return kind === 'chat' ? (messages ?? []) : [{ role: 'user', content: String(prompt) }]
+}
+
+/** Words with the spaces before them: together the text. */
+const wordsOf = (text: string): Token[] =>
+  (text.match(/\s*\S+|\s+$/g) ?? []).map((word) => ({ id: noTokenId, piece: Buffer.from(word) }))

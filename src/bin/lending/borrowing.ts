@@ -1,0 +1,169 @@
+import { type Identity, identityFromSeed, sha256 } from '#crypto'
+import { type Federation, type Peer, successShare } from '#federation'
+import type { Jobs } from '#jobs'
+import type { Ledger } from '#ledger'
+import type { PoolId, WorkerId } from '#protocol'
+import type { Runtime } from '#runtime'
+import type { RunHandle, RunOrder, RunSink } from '#workers'
+import { borrowRun } from './borrow-run.ts'
+import { offersOf, type PeerOffer } from './peer-offers.ts'
+import type { RemoteReceipts } from './remote-receipts.ts'
+
+interface Options {
+  readonly runtime: Runtime
+  readonly federation: Federation
+  readonly pool: Identity
+  readonly jobs: Pick<Jobs, 'workerAvailable' | 'workerGone' | 'load'>
+  readonly prices: Ledger['prices']
+  /** Whether a worker here offers the model. */
+  readonly isHere: (model: string) => boolean
+  /** Whether requests may leave this pool at all. */
+  readonly forwards: boolean
+  /** Requests that wait here before others are asked although a worker here has the model. */
+  readonly queueMax: number
+  readonly receipts: RemoteReceipts
+  readonly onProblem: (error: unknown) => void
+}
+
+interface Borrowed {
+  readonly peer: PoolId
+  /** What the roster was told, so that it is told changes only. */
+  told: string
+}
+
+/** How often it is looked who is there and how long the queue is. */
+const lookMs = 250
+
+/**
+ * Other pools as workers of this one: those that are trusted with jobs, were seen lately, offer what is missing here (or anything, while the
+ * queue is long), and ask no more than a client here pays.
+ */
+export class Borrowing implements Disposable {
+  readonly #o: Options
+  readonly #lenders = new Map<WorkerId, Borrowed>()
+  /** Every worker of the roster that ever was a pool: what it computed is still to be settled. */
+  readonly #peers = new Map<string, PoolId>()
+  readonly #bridges = new Map<PoolId, Identity>()
+  readonly #stops: (() => void)[] = []
+  #looking = false
+  #shares: ReadonlyMap<PoolId, number> = new Map()
+  #sharesAt = Number.NEGATIVE_INFINITY
+
+  constructor(options: Options) {
+    this.#o = options
+    const look = options.runtime.every(lookMs, () => void this.look().catch(options.onProblem))
+    this.#stops.push(() => look.cancel())
+  }
+
+  [Symbol.dispose](): void {
+    for (const stop of this.#stops.splice(0)) stop()
+    for (const id of [...this.#lenders.keys()]) this.#gone(id)
+  }
+
+  /** The pool behind a worker that is one, or that is this pool's bridge to one. */
+  peerOf(workerId: string): PoolId | undefined {
+    return this.#peers.get(workerId)
+  }
+
+  /** How much of a peer's work came to something of late, 0 … 1; a newcomer stands in the middle. */
+  shareOf(peer: PoolId): number {
+    return this.#shares.get(peer) ?? 0.5
+  }
+
+  dispatch(id: WorkerId, order: RunOrder, sink: RunSink): RunHandle {
+    const { federation, pool, receipts, onProblem } = this.#o
+    const peerId = this.#peers.get(id)
+    const peer = peerId && federation.peers.get(peerId)
+    if (!peer || peer.trust < 2) {
+      queueMicrotask(() => sink.lost('it is not trusted any more'))
+      return { cancel() {}, consumed() {} }
+    }
+    const lender = { id: peer.id, callee: { url: peer.url, known: peer }, bridge: this.#bridgeTo(peer.id) }
+    return borrowRun(
+      {
+        outbound: federation.outbound,
+        self: pool.id as PoolId,
+        onSent: (peerId, lease, jobId) => receipts.sent(peerId, lease, jobId),
+        onEnded: (peerId, lease) => receipts.ended(peerId, lease),
+        onForged: (peerId, why) => void federation.records.note(peerId, 'mismatch', why).catch(onProblem),
+      },
+      lender,
+      order,
+      sink,
+    )
+  }
+
+  /** Tells the roster who may be asked now, and for what. */
+  async look(): Promise<void> {
+    if (this.#looking) return
+    this.#looking = true
+    try {
+      await this.#readShares()
+      const { federation, forwards, jobs, queueMax } = this.#o
+      const isLong = jobs.load.queued > queueMax
+      const there = new Set<WorkerId>()
+      for (const peer of forwards ? federation.peers.list() : []) {
+        if (peer.trust < 2 || peer.revoked || !federation.heartbeats.isReachable(peer.id)) continue
+        const offers = await this.#wanted(peer, isLong)
+        if (offers.length === 0) continue
+        const id = (peer.version === 2 ? peer.id : this.#bridgeTo(peer.id).id) as unknown as WorkerId
+        there.add(id)
+        this.#tell(id, peer, offers)
+      }
+      for (const id of [...this.#lenders.keys()]) if (!there.has(id)) this.#gone(id)
+    } finally {
+      this.#looking = false
+    }
+  }
+
+  async #wanted(peer: Peer, isLong: boolean): Promise<PeerOffer[]> {
+    const wanted: PeerOffer[] = []
+    for (const one of offersOf(peer.capabilities, peer.version)) {
+      if (this.#o.isHere(one.offer.name) && !isLong) continue
+      const { prompt, completion } = await this.#o.prices.for(one.offer.name)
+      const dear = one.prices && (one.prices.prompt > prompt || one.prices.completion > completion)
+      if (!dear) wanted.push(one)
+    }
+    return wanted
+  }
+
+  #tell(id: WorkerId, peer: Peer, wanted: readonly PeerOffer[]): void {
+    const told = JSON.stringify(wanted.map(({ offer, workers }) => [offer, workers]))
+    if (this.#lenders.get(id)?.told === told) return
+    this.#lenders.set(id, { peer: peer.id, told })
+    this.#peers.set(id, peer.id)
+    this.#o.jobs.workerAvailable({
+      id,
+      operator: `pool ${peer.id}`,
+      offers: wanted.map(({ offer }) => offer),
+      slots: Math.max(1, ...wanted.map(({ workers }) => workers)),
+      tokensPerSecond: 0,
+      draining: false,
+      features: [],
+      elsewhere: true,
+    })
+  }
+
+  /** It takes nothing new; what runs may end. */
+  #gone(id: WorkerId): void {
+    this.#lenders.delete(id)
+    this.#o.jobs.workerGone(id)
+  }
+
+  async #readShares(): Promise<void> {
+    const now = this.#o.runtime.monotonic()
+    if (now - this.#sharesAt < 5_000) return
+    this.#sharesAt = now
+    const records = await this.#o.federation.records.read()
+    this.#shares = new Map([...records].map(([id, { lately }]) => [id, successShare(lately)]))
+  }
+
+  /** Known to nobody else: this pool's own word about what a version 1 pool said. */
+  #bridgeTo(peer: PoolId): Identity {
+    const known = this.#bridges.get(peer)
+    if (known) return known
+    const bridge = identityFromSeed(sha256(Buffer.from('lichen/bridge/1\n'), this.#o.pool.seed, Buffer.from(peer)))
+    this.#bridges.set(peer, bridge)
+    return bridge
+  }
+}

@@ -1,0 +1,191 @@
+import { randomBytes } from 'node:crypto'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { eventually, Neighbourhood } from '#testkit'
+import { ForeignPool } from '../../testkit/foreign-pool.ts'
+import { freePort } from '../../testkit/free-port.ts'
+
+interface Peer {
+  id: string
+  name: string
+  trust: number
+  reachable: boolean
+  problem: string | null
+}
+
+/** A pool as its people know it. */
+class Town extends Neighbourhood {
+  id = ''
+
+  /** On a port that the others are told of before it runs. */
+  async open(command: 'up' | 'pool', port: number, name: string, hosts: string): Promise<void> {
+    const url = `http://127.0.0.1:${port}`
+    const args = ['--port', String(port), '--public-url', url, '--federation-name', name]
+    await this.start(command, args, {
+      LICHEN_FEDERATION_HTTP_HOSTS: hosts,
+      LICHEN_FEDERATION_PRIVATE_RANGES: '127.0.0.0/8',
+    })
+    this.id = ((await (await fetch(`${url}/v1/federation/info`)).json()) as { atom_id: string }).atom_id
+  }
+
+  peers(): Promise<Peer[]> {
+    return this.admin<{ data: Peer[] }>('GET', '/federation/peers').then(({ data }) => data)
+  }
+
+  promote(id: string, level: number): Promise<object> {
+    return this.admin('POST', `/federation/peers/${id}/promote`, { level })
+  }
+
+  /** What this pool owes another; below 0: what it is owed. */
+  async owes(id: string): Promise<number> {
+    const { data } = await this.admin<{ data: { account: string; posted: string }[] }>(
+      'GET',
+      '/ledger/accounts?limit=500',
+    )
+    return Number(data.find(({ account }) => account === `peer:${id}`)?.posted ?? 0)
+  }
+}
+
+const [anna, bert, carl] = [new Town(), new Town(), new Town()]
+const foreign = new ForeignPool(randomBytes(32))
+const ask = (content: string) => ({
+  model: 'lichen-demo',
+  messages: [{ role: 'user' as const, content }],
+  temperature: 0,
+})
+
+beforeAll(async () => {
+  await foreign.listen()
+  const ports = await Promise.all([freePort(), freePort(), freePort()])
+  const hosts = [...ports.map((port) => `127.0.0.1:${port}`), new URL(foreign.url).host].join(',')
+  const [a = 0, b = 0, c = 0] = ports
+  // one after the other: three databases are made, on however few cores
+  await anna.open('pool', a, 'anna', hosts)
+  await bert.open('up', b, 'bert', hosts)
+  await carl.open('up', c, 'carl', hosts)
+}, 300_000)
+afterAll(async () => {
+  await Promise.all([anna, bert, carl, foreign].map((pool) => pool[Symbol.asyncDispose]()))
+})
+
+async function befriend(one: Town, other: Town): Promise<void> {
+  await one.cli('fed', 'add', other.url)
+  await eventually('both to know each other', async () => (await other.peers()).some(({ id }) => id === one.id))
+  await one.promote(other.id, 2)
+  await other.promote(one.id, 2)
+}
+
+async function answered(town: Town, content: string): Promise<{ text: string; receipt: string }> {
+  const { data, response } = await town
+    .client()
+    .chat.completions.create({ ...ask(content), stream: true })
+    .withResponse()
+  let text = ''
+  for await (const chunk of data) text += chunk.choices[0]?.delta.content ?? ''
+  return { text, receipt: response.headers.get('x-lichen-receipt') ?? '' }
+}
+
+test('a pool without workers answers with those of another, and its receipt names all three', async () => {
+  await befriend(anna, bert)
+  const { text, receipt } = await eventually('a worker of bert', () =>
+    answered(anna, 'echo bdfh').catch(() => false as const),
+  )
+  expect(text).toBe('bdfh')
+  const line = await eventually('the receipt of bert', async () =>
+    (await anna.cli('verify', receipt, '--pool', anna.id)).out
+      .split('\n')
+      .find((one) => one.startsWith('asked at pool')),
+  )
+  expect(line).toContain(`asked at pool ${anna.id.slice(0, 12)}…, computed by pool ${bert.id.slice(0, 12)}… on worker`)
+  const owed = await eventually('the price', async () => (await anna.owes(bert.id)) || undefined)
+  expect(owed).toBeGreaterThan(0)
+  await expect.poll(() => bert.owes(anna.id)).toBe(-owed)
+})
+
+test('what must not leave is not forwarded', async () => {
+  const headers = { 'x-lichen-privacy': 'paranoid' }
+  await expect(anna.client().chat.completions.create(ask('echo ab'), { headers })).rejects.toThrow()
+  const own = await answered(bert, 'echo ab')
+  expect(own.text).toBe('ab')
+  expect((await bert.owes(anna.id)) + (await anna.owes(bert.id))).toBe(0)
+})
+
+test('a revoked pool is cut off in mid-stream', async () => {
+  const leave = new AbortController()
+  const asked = { ...ask('tell me about lichen'), stream: true } as const
+  const stream = await anna.client().chat.completions.create(asked, { signal: leave.signal })
+  for await (const chunk of stream) {
+    if (!chunk.choices[0]?.delta.content) continue
+    await bert.admin('POST', `/federation/peers/${anna.id}/revoke`)
+    const state = async () => (await bert.admin<{ data: { state: string }[] }>('GET', '/jobs?limit=1')).data[0]?.state
+    await expect.poll(state).toBe('cancelled')
+    break
+  }
+  leave.abort()
+  const [peer] = await anna.peers()
+  expect(await anna.admin('POST', `/federation/peers/${peer?.id}/ping`)).toMatchObject({ ok: false })
+})
+
+test('where one pool fails, another one answers at once', async () => {
+  await befriend(anna, carl)
+  const { text } = await eventually('a worker of carl', () => answered(anna, 'echo hgfd').catch(() => false as const))
+  expect(text).toBe('hgfd')
+  await expect.poll(() => anna.owes(carl.id)).toBeGreaterThan(0)
+})
+
+test('a pool of the live network lends and borrows in version 1', async () => {
+  const job = '/v1/federation/job'
+  foreign.answers.set(job, ({ origin_request_id, max_tokens }) => ({
+    ok: true,
+    response: `three small words of ${String(max_tokens)}`,
+    worker_id: 'w1',
+    tokens_in: 5,
+    tokens_out: 4,
+    exec_pool_id: foreign.id,
+    origin_request_id,
+    worker_sig: '',
+  }))
+  await carl.cli('fed', 'add', foreign.url, '--id', foreign.id)
+  await carl.promote(foreign.id, 2)
+  const lent = await eventually('the model of the foreign pool', () =>
+    carl
+      .client()
+      .chat.completions.create({ ...ask('hello'), model: 'big', max_tokens: 50 })
+      .catch(() => false as const),
+  )
+  expect(lent.choices[0]?.message.content).toBe('three small words of 50')
+  expect(lent.usage).toMatchObject({ completion_tokens: 4 })
+  expect(foreign.received.at(-1)).toMatchObject({
+    path: job,
+    body: { origin_pool_id: carl.id, model: 'big', max_tokens: 50, messages: [{ role: 'user', content: 'hello' }] },
+    headers: { 'x-iamine-hop': '1', 'x-iamine-forward-chain': carl.id },
+  })
+  const sent = {
+    path: job,
+    lent: true,
+    body: {
+      origin_pool_id: foreign.id,
+      origin_request_id: 'r1',
+      messages: [{ role: 'user', content: 'echo bdfh' }],
+      model: 'lichen-demo',
+      max_tokens: 20,
+    },
+  }
+  const borrowed = await foreign.send(carl.url, sent)
+  expect(borrowed).toMatchObject({
+    status: 200,
+    body: { ok: true, response: 'bdfh', exec_pool_id: carl.id, origin_request_id: 'r1', tokens_out: 4 },
+  })
+  expect(Object.keys(borrowed.body).sort()).toEqual(
+    [
+      'exec_pool_id',
+      'ok',
+      'origin_request_id',
+      'response',
+      'tokens_in',
+      'tokens_out',
+      'worker_id',
+      'worker_sig',
+    ].sort(),
+  )
+  expect((await foreign.send(carl.url, sent)).status).toBe(409)
+})
