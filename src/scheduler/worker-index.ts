@@ -30,6 +30,8 @@ export interface Wish {
 interface Entry {
   worker: WorkerCapacity
   active: number
+  /** Runs that all workers had been given when it got its latest; 0: it had none. */
+  lastTurn: number
   /** What it adds to the index's slots, and to those that are free. */
   slots: number
   free: number
@@ -79,6 +81,12 @@ export function costOf(worker: Pick<WorkerCapacity, 'slots' | 'weight'>, active:
   return active < worker.slots ? (active + 1) / (worker.slots * worker.weight) : Number.POSITIVE_INFINITY
 }
 
+/** Newcomers take turns: whoever waited longest is first, so that none whose answers are never checked stands before the others for ever. */
+function costIn(lane: Lane, { worker, active, lastTurn }: Entry): number {
+  const cost = costOf(worker, active)
+  return (lane.features & newcomerBit) === 0 || cost === Number.POSITIVE_INFINITY ? cost : lastTurn
+}
+
 /**
  * Which worker should compute the next run: the one whose relative load would be lowest, or the one that still holds
  * the conversation. A decision and its bookkeeping cost O(log workers); no clock, no dice.
@@ -91,6 +99,7 @@ export class WorkerIndex {
   #laneCount = 0
   #slots = 0
   #freeSlots = 0
+  #turns = 0
   readonly #affinity: PrefixAffinity
 
   constructor(affinity = new PrefixAffinity()) {
@@ -116,7 +125,7 @@ export class WorkerIndex {
     assert(worker.slots >= 1 && worker.weight > 0 && worker.weight <= 1, 'slots ≥ 1, weight in (0, 1]')
     const entry = this.#entries.get(worker.id)
     if (entry === undefined) {
-      const added: Entry = { worker, active: 0, slots: 0, free: 0, members: [] }
+      const added: Entry = { worker, active: 0, lastTurn: 0, slots: 0, free: 0, members: [] }
       this.#entries.set(worker.id, added)
       this.#list(added)
     } else if (entry.worker.offers === worker.offers && entry.worker.draining === worker.draining) {
@@ -155,6 +164,7 @@ export class WorkerIndex {
     const entry = this.#entries.get(id)
     assert(entry !== undefined && entry.active < entry.worker.slots, 'a run needs a worker with room')
     entry.active++
+    entry.lastTurn = ++this.#turns
     this.#reprice(entry)
   }
 
@@ -253,7 +263,7 @@ export class WorkerIndex {
 
   #join(entry: Entry, lane: Lane): void {
     if (!entry.worker.offers.some((offer) => suits(offer, lane))) return
-    entry.members.push(lane.add(entry.worker.id, costOf(entry.worker, entry.active)))
+    entry.members.push(lane.add(entry.worker.id, costIn(lane, entry)))
   }
 
   #countSlots(entry: Entry, gone = entry.worker.draining): void {
@@ -267,7 +277,6 @@ export class WorkerIndex {
 
   #reprice(entry: Entry): void {
     this.#countSlots(entry)
-    const cost = costOf(entry.worker, entry.active)
-    for (const member of entry.members) member.lane.update(member, cost)
+    for (const member of entry.members) member.lane.update(member, costIn(member.lane, entry))
   }
 }

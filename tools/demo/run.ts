@@ -1,0 +1,166 @@
+/**
+ * A real pool, real llama.cpp workers of six operators, four of whom cheat. Load is applied; the pool looks at answers again, finds the
+ * cheats, takes what they earned and pays their users back. Everything is a process of its own on loopback, in a temporary folder that
+ * is gone afterwards. Exit code 0: every cheat was convicted, nobody else was, and the audit of the books is clean.
+ *
+ *   npm run demo [-- --json] [-- --minutes 10]
+ */
+import { parseArgs } from 'node:util'
+import { Neighbourhood } from '../../src/testkit/neighbourhood.ts'
+import { Follower, type PlayerNow } from './follow.ts'
+import { joinPlayers, type Player } from './players.ts'
+import { screenOf, Terminal } from './screen.ts'
+
+const help = `npm run demo [-- OPTIONS]
+
+A real pool with workers that cheat, and what becomes of them. Takes a few minutes on two cores.
+
+  --minutes N   give up after N minutes of load, 1 to 60 (10)
+  --json        one JSON object at the end on stdout, progress on stderr
+  --help        this text
+
+Examples:
+  npm run demo
+  npm run -s demo -- --json --minutes 5
+`
+const requestsAtOnce = 4
+const lookEveryMs = 1_000
+const pauseAfterRefusalMs = 200
+const tellEverySeconds = 15
+/** The n-th question. They come again only after a while, or a cache would often be right. */
+const question = (n: number) => {
+  const [a, b] = [n % 37, (n * 7) % 41]
+  return (
+    [`${a}+${b}=?`, `tell me ${a} things about lichen`, `echo ${(a * 41 + b).toString(26)}`, `what is ${b} less ${a}?`][
+      n % 4
+    ] ?? ''
+  )
+}
+
+const fail = (text: string): never => {
+  process.stderr.write(`${text}\n\n${help}`)
+  process.exit(2)
+}
+const options = {
+  minutes: { type: 'string', default: '10' },
+  json: { type: 'boolean' },
+  help: { type: 'boolean' },
+} as const
+const { minutes, json, help: wantsHelp } = readOptions()
+if (wantsHelp) {
+  process.stdout.write(help)
+  process.exit(0)
+}
+const minutesMax = /^\d{1,2}$/.test(minutes) ? Number(minutes) : 0
+if (minutesMax < 1 || minutesMax > 60) fail(`--minutes ${minutes}: a whole number from 1 to 60.`)
+
+function readOptions() {
+  try {
+    return parseArgs({ options }).values
+  } catch (error) {
+    return fail((error as Error).message)
+  }
+}
+
+const stop = new AbortController()
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort())
+const say = (text: string) => process.stderr.write(`${text}\n`)
+const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
+
+await using town = new Neighbourhood()
+
+interface Outcome {
+  readonly players: readonly PlayerNow[]
+  readonly answered: number
+  readonly refused: number
+  readonly seconds: number
+}
+
+async function play(): Promise<Outcome> {
+  say('Starting a pool with a worker of its own …')
+  await town.start('up')
+  const players: Player[] = []
+  for await (const player of joinPlayers(town)) {
+    stop.signal.throwIfAborted()
+    players.push(player)
+    say(`${player.operator}'s worker joined; it ${player.does}.`)
+  }
+  const follower = new Follower(town, players)
+  const terminal = process.stdout.isTTY && !json ? new Terminal() : undefined
+  const started = Date.now()
+  const seconds = () => Math.round((Date.now() - started) / 1_000)
+  let [sent, answered, refused, told] = [0, 0, 0, 0]
+  let over = false
+  const ask = async () => {
+    while (!over) {
+      const content = question(sent++)
+      try {
+        await town.client().chat.completions.create({
+          model: 'lichen-demo',
+          messages: [{ role: 'user', content }],
+          temperature: 0,
+        })
+        answered++
+      } catch {
+        refused++
+        await sleep(pauseAfterRefusalMs)
+      }
+    }
+  }
+  const load = Array.from({ length: requestsAtOnce }, ask)
+  try {
+    for (;;) {
+      const now = await follower.look()
+      const lines = screenOf(now, { answered, refused, seconds: seconds() })
+      terminal?.draw(lines)
+      if (!terminal && seconds() - told >= tellEverySeconds) {
+        told = seconds()
+        say(lines.at(-1) ?? '')
+      }
+      const isOver = now.every(({ cheats, phase }) => !cheats || phase === 'convicted')
+      if (isOver || seconds() >= minutesMax * 60 || stop.signal.aborted) {
+        if (!terminal && !json) process.stdout.write(`${lines.join('\n')}\n`)
+        return { players: now, answered, refused, seconds: seconds() }
+      }
+      await sleep(lookEveryMs)
+    }
+  } finally {
+    over = true
+    await Promise.all(load)
+  }
+}
+
+/** Waits until what was taken has moved, so that the books show it, and reads them. */
+async function settle({ players }: Outcome): Promise<readonly PlayerNow[]> {
+  const follower = new Follower(town, players)
+  for (const until = Date.now() + 30_000; ; await sleep(lookEveryMs)) {
+    const now = await follower.look()
+    if (Date.now() > until || now.every(({ phase, held }) => phase !== 'convicted' || held === 0n)) return now
+  }
+}
+
+try {
+  const outcome = await play()
+  const players = await settle(outcome)
+  const caught = players.filter(({ cheats, phase }) => cheats && phase === 'convicted')
+  const wronged = players.filter(({ cheats, phase }) => !cheats && phase === 'convicted')
+  const audit = await town.cli('audit')
+  const cheats = players.filter((player) => player.cheats).length
+  const good = caught.length === cheats && wronged.length === 0 && audit.code === 0
+  process.exitCode = good ? 0 : 1
+  if (json) {
+    const rows = players.map(({ held, taken, ...row }) => ({ ...row, held: `${held}`, taken: `${taken}` }))
+    process.stdout.write(`${JSON.stringify({ ...outcome, good, audit: audit.code === 0, players: rows })}\n`)
+  } else {
+    process.stdout.write(`${(audit.out + audit.err).trim()}\n`)
+    process.stdout.write(
+      good
+        ? 'Every cheat was convicted and lost what it had earned; no honest worker was.\n'
+        : `Not as it should be: ${caught.length} of ${cheats} cheats and ${wronged.length} honest workers convicted.\n`,
+    )
+  }
+} catch (error) {
+  if (!stop.signal.aborted) throw error
+  say('Stopped.')
+  process.exitCode = 130
+}
