@@ -177,6 +177,7 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
     pool: pool.identity,
     logStage: transparency.stage,
     operatorOf: async (id) => (await identity.showWorker(id).catch(() => undefined))?.operator,
+    kernelOf: (id, digest) => kernels.of(id, digest),
     events,
   })
   closers.add('checks', () => checks[Symbol.asyncDispose]())

@@ -43,6 +43,8 @@ function segmentOf(choice: Choice, attempt: Attempt, place: number): GivenSegmen
         maxTokens,
         contextTokens: attempt.contextTokens,
         decode: statement?.signed.message.decode ?? 'batched',
+        ...(job.kernel === undefined ? {} : { kernel: job.kernel }),
+        ...(job.privacy === 'standard' ? {} : { poolOnly: true }),
         finish: job.state === 'cancelled' || attempt.outcome !== 'ended' ? 'cancelled' : (attempt.finish ?? 'stop'),
         promptClaim: attempt.claim?.promptTokens ?? null,
         body,

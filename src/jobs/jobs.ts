@@ -313,11 +313,12 @@ export class Jobs implements AsyncDisposable {
   #assure(request: AcceptedRequest, features: number): Assured | Refusal {
     const wish = wishOf(request)
     if (wish.level === 'required' || wish.level === 'deterministic') return this.#accompany(request, wish, features)
-    const unchecked = request.privacy === 'single-exposure' ? 'single_exposure' : this.#whyUnchecked(request)
+    const unchecked = this.#whyUnchecked(request)
     if (wish.explicit && wish.level !== 'none' && unchecked !== undefined) {
       return assuranceUnavailable(wish.level, unchecked, 'this pool cannot check answers to this request.')
     }
-    return { assurance: assuranceOf(wish, unchecked), company: undefined }
+    const how = request.privacy === 'single-exposure' ? 'own_engine_only' : null
+    return { assurance: assuranceOf(wish, unchecked, how), company: undefined }
   }
 
   /** Workers that compute it side by side. */

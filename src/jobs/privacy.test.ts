@@ -21,7 +21,7 @@ async function viewOf(pool: SmallPool, client: SmallClient) {
 }
 
 test('with single exposure no second worker sees a prompt, and the receipt names the one that did', async () => {
-  await using pool = await openPool()
+  await using pool = await openPool({ whyUnchecked: () => 'single_exposure' })
   const first = pool.workers.join('ann', { plan: diesAfter(0) })
   const client = await pool.ask(once)
   const second = pool.workers.join('bob')
@@ -80,5 +80,7 @@ test('who wants no check gets none, and who can be checked is told nothing else'
   expect(none.handle?.assurance).toEqual({ asked: 'none', given: 'none', reason: null })
   const sampled = await pool.ask(insists('sampled'))
   expect(sampled.handle?.assurance).toEqual({ asked: 'sampled', given: 'sampled', reason: null })
-  await Promise.all([none.ended, sampled.ended])
+  const seenOnce = await pool.ask(once)
+  expect(seenOnce.handle?.assurance).toEqual({ asked: 'sampled', given: 'sampled', reason: 'own_engine_only' })
+  await Promise.all([none.ended, sampled.ended, seenOnce.ended])
 })

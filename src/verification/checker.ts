@@ -13,15 +13,15 @@ import { transcriptLabel } from './intake.ts'
 import type { Look } from './judge-look.ts'
 import { KnownPace, knownBadOf } from './known-later.ts'
 import { verificationLimits } from './limits.ts'
-import { type LookPurpose, lookAt } from './look-at.ts'
+import { type LookPurpose, type LookWish, lookAt } from './look-at.ts'
 import { pick, type Sample, transcriptOf } from './sampling.ts'
 import { unseal } from './sealing.ts'
+import { secondOpinion } from './second-opinion.ts'
 import type { Standings } from './standings.ts'
 import { decodeAnswer, type KeptAnswer } from './transcript.ts'
 import { Tribunals } from './tribunals.ts'
 import type { VerifierIndex } from './verifier-index.ts'
 import type { Verifiers } from './verifiers.ts'
-import { confirmHit, type Vote } from './votes.ts'
 
 /** What happened to a check; for logs and counters. */
 export interface CheckEvents {
@@ -45,6 +45,8 @@ export interface CheckerOptions {
   readonly logStage: Stage<Leaf>
   /** The operator of a worker that is not here, by identity's record. */
   readonly operatorOf: (workerId: string) => Promise<string | undefined>
+  /** The kernel class of a connected worker with a model file, as the pool has measured it. */
+  readonly kernelOf: (workerId: string, digest: string) => string | undefined
   readonly events: CheckEvents
 }
 
@@ -57,6 +59,8 @@ interface Ending {
   /** Every verifier that looked, and whether it was overruled. */
   readonly votes: readonly { readonly verifier: string; readonly overruled: boolean }[]
   readonly by: readonly string[]
+  /** A replay on the same arithmetic differs, too. */
+  readonly proof?: boolean
 }
 
 /** For whom a known answer is meant, and by which check it was drawn. */
@@ -210,62 +214,37 @@ export class Checker implements AsyncDisposable {
     if (!answer) return { outcome: 'waived', waived: 'transcript_destroyed', votes: [], by: [] }
     const sample = await this.#sampleOf(check)
     const operator = await this.#operator(check.workerId)
-    const first =
-      check.reason === 'reference' ? this.#reference(check) : await this.#choose(check, sample, [operator], 1)
+    // What only the pool itself may see is looked at by its own engine, or by nobody.
+    const ours = check.reason === 'reference' || answer.poolOnly === true
+    const first = ours ? this.#reference(check) : await this.#choose(check, sample, [operator], 1)
     const [verifier] = first
     if (!verifier) throw new Later('no_verifier')
     const onStage = (stage: 'committed' | 'revealed') => this.#moved(check, stage, verifier)
-    const look = await this.#look(
-      check,
-      answer,
-      sample,
-      verifier,
-      check.reason === 'reference' ? 'reference' : 'first',
-      onStage,
-    )
+    const purpose = check.reason === 'reference' ? 'reference' : 'first'
+    const look = await this.#look(check, answer, sample, verifier, purpose, { onStage })
     if (transcriptOf(sample) !== 'real' && verifier.operator !== 'self') this.#sendLater({ check, sample, verifier })
     if (look.says === 'clean') {
       const votes = [{ verifier: verifier.worker, overruled: false }]
       return { outcome: 'clean', first: verifier, look, votes, by: [verifier.worker] }
     }
-    return this.#confirm(check, answer, sample, { verifier, look, operator })
+    const confirmed = await this.#confirm(check, answer, sample, verifier, operator)
+    if (!confirmed) throw new Later('no_second_opinion')
+    return { ...confirmed, first: verifier, look }
   }
 
-  /** Stage two: the pool's own engine, or two more verifiers. */
-  async #confirm(
-    check: OwedCheck,
-    answer: KeptAnswer,
-    sample: Sample,
-    { verifier: first, look, operator }: { verifier: Candidate; look: Look; operator: string },
-  ): Promise<Ending> {
-    const accuser = { verifier: first.worker, operator: first.operator }
+  #confirm(check: OwedCheck, answer: KeptAnswer, sample: Sample, first: Candidate, operator: string) {
+    const { digest, decode, kernel } = answer
+    const { kernelOf } = this.#o
+    const isExact = decode === 'isolated' && digest !== null && typeof kernel === 'string'
     const [reference] = this.#reference(check)
-    if (reference) {
-      // Where the pool itself was asked first, it has decided already.
-      const says =
-        reference.worker === first.worker
-          ? look.says
-          : (await this.#look(check, answer, sample, reference, 'second')).says
-      const verdict = confirmHit(accuser, { from: 'pool', says })
-      const votes = [{ verifier: first.worker, overruled: verdict.overruled.length > 0 }]
-      return { ...verdict, first, look, votes }
-    }
-    const [second, third] = await this.#choose(check, sample, [operator, first.operator], 2)
-    if (!second || !third) throw new Later('no_second_opinion')
-    const more = await Promise.all(
-      [second, third].map(async (one): Promise<Vote> => {
-        const { says } = await this.#look(check, answer, sample, one, 'second')
-        return { verifier: one.worker, operator: one.operator, says }
-      }),
-    )
-    const [one, other] = more
-    if (!one || !other) throw new Error('two were asked')
-    const verdict = confirmHit(accuser, { from: 'verifiers', votes: [one, other] })
-    const votes = [first.worker, one.verifier, other.verifier].map((verifier) => ({
-      verifier,
-      overruled: verdict.overruled.includes(verifier),
-    }))
-    return { ...verdict, first, look, votes }
+    return secondOpinion({
+      first,
+      operator,
+      reference,
+      isSameClass: ({ worker }) => isExact && kernelOf(worker, digest) === kernel,
+      choose: (excluded, count, suits) => this.#choose(check, sample, excluded, count, suits),
+      look: async (by, replay) => (await this.#look(check, answer, sample, by, 'second', { replay })).says,
+    })
   }
 
   readonly #look = (
@@ -274,42 +253,63 @@ export class Checker implements AsyncDisposable {
     sample: Sample,
     by: Candidate,
     purpose: LookPurpose,
-    onStage?: (stage: 'committed' | 'revealed') => Promise<void>,
+    how: Pick<LookWish, 'onStage' | 'replay'> = {},
   ): Promise<Look> => {
     const { runtime, verifiers, index } = this.#o
-    const wish = { checkId: check.id, purpose, by, answer, sample, ...(onStage ? { onStage } : {}) }
+    const wish = { checkId: check.id, purpose, by, answer, sample, ...how }
     return lookAt({ sql: this.#sql, runtime, verifiers, index }, wish, this.#stop.signal)
   }
 
   /**
    * For one check in five an answer of which the pool knows what to say, later and as if it were another check: tokens in
-   * another order, or one that the pool's own engine found clean.
+   * another order, or one that is known to be good. Where none is known to be, this one is looked at once more and is the next.
    */
   async #sendKnown({ check, sample, verifier }: KnownWish): Promise<void> {
     const known = transcriptOf(sample)
     if (known === 'real') return
     const answer = await this.#knownAnswer(check, known, sample)
-    if (!answer) return
+    if (!answer) {
+      if (known === 'known_good') await this.#vouchFor(check, sample, verifier)
+      return
+    }
     const look = await this.#look(check, answer, sample, verifier, known).catch(() => undefined)
     if (!look) return
     const right = look.says === (known === 'known_bad' ? 'hit' : 'clean')
     await this.#o.database.transaction((tx) => this.#judgeVerifier(tx, check, verifier.worker, !right))
   }
 
+  /** Another operator looks at what one found clean. */
+  async #vouchFor(check: OwedCheck, sample: Sample, first: Candidate): Promise<void> {
+    const answer = await this.#transcript(check)
+    const operator = await this.#operator(check.workerId)
+    const [other] = await this.#choose(check, sample, [operator, first.operator], 1)
+    if (answer && answer.poolOnly !== true && other) {
+      await this.#look(check, answer, sample, other, 'second').catch(() => undefined)
+    }
+  }
+
+  /**
+   * Good is what the pool's own engine or two operators found clean, and nobody anything else. What nobody ever gave is bad, whatever it
+   * was made from. What only the pool may see goes to nobody.
+   */
   async #knownAnswer(
     check: OwedCheck,
     known: 'known_bad' | 'known_good',
     sample: Sample,
   ): Promise<KeptAnswer | undefined> {
+    const operators = known === 'known_bad' ? 1 : 2
     const rows = await this.#sql<OwedCheck[]>`
       select ${checkColumns(this.#sql)} from checks c
        where digest = ${check.digest} and state = 'clean' and id <> ${check.id}
-         and exists (select from looks l where l.check_id = c.id and l.operator = 'self' and l.says = 'clean')
+         and exists (
+           select from looks l where l.check_id = c.id and l.purpose in ('first', 'second', 'reference', 'window')
+           having bool_and(l.says = 'clean') and (bool_or(l.operator = 'self') or count(distinct l.operator) >= ${operators}))
          and exists (select from transcripts t where (t.job_id, t.choice, t.attempt) = (c.job_id, c.choice, c.attempt))
        order by ended_at desc limit 32`
     const picked = rows[rows.length === 0 ? 0 : pick({ ...sample, label: 'canary', n: rows.length })]
     const good = picked && (await this.#transcript(picked))
-    return known === 'known_good' || !good ? good : knownBadOf(good)
+    if (!good || good.poolOnly === true) return undefined
+    return known === 'known_good' ? good : knownBadOf(good)
   }
 
   async #end(check: OwedCheck, ending: Ending): Promise<void> {
@@ -326,7 +326,9 @@ export class Checker implements AsyncDisposable {
       await tx`insert into verdicts (check_id, job_id, wire) values (${check.id}, ${check.jobId}, ${wire})`
       if (outcome !== 'waived') {
         const key = { workerId: check.workerId, model: check.model, duty: 'serve' } as const
-        const moved = await this.#o.standings.decide(tx, key, { kind: 'checked', outcome, by: ending.by }, check.id)
+        const { by, proof } = ending
+        const event = proof ? ({ kind: 'mismatch', by } as const) : ({ kind: 'checked', outcome, by } as const)
+        const moved = await this.#o.standings.decide(tx, key, event, check.id)
         if (moved.before !== moved.after) events.standingMoved?.({ ...key, ...moved })
       }
       for (const { verifier, overruled } of ending.votes) await this.#judgeVerifier(tx, check, verifier, overruled)
@@ -380,7 +382,13 @@ export class Checker implements AsyncDisposable {
     return reference ? [reference] : []
   }
 
-  async #choose(check: OwedCheck, sample: Sample, excluded: readonly string[], count: number): Promise<Candidate[]> {
+  async #choose(
+    check: OwedCheck,
+    sample: Sample,
+    excluded: readonly string[],
+    count: number,
+    suits: (candidate: Candidate) => boolean = () => true,
+  ): Promise<Candidate[]> {
     const { index } = this.#o
     const made = await this.#sql<{ operator: string; checks: number }[]>`
       select l.operator, count(*)::int as checks from looks l join checks c on c.id = l.check_id
@@ -389,7 +397,9 @@ export class Checker implements AsyncDisposable {
        group by 1`
     return chooseVerifiers({
       ...sample,
-      candidates: index.candidates(check.model, check.digest).filter(({ worker }) => worker !== check.workerId),
+      candidates: index
+        .candidates(check.model, check.digest)
+        .filter((one) => one.worker !== check.workerId && suits(one)),
       excluded: new Set(excluded),
       checksBy: new Map(made.map(({ operator, checks }) => [operator, checks])),
       count,

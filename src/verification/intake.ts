@@ -89,8 +89,9 @@ export class CheckIntake {
   /** Why answers to such a request are not checked, as a word; `undefined`: they are. */
   whyUnchecked({ kind, model, needs, privacy }: CheckedRequest): string | undefined {
     if (kind === 'embedding') return 'not_checkable'
-    if (privacy !== undefined && privacy !== 'standard') return 'privacy'
+    if (privacy === 'paranoid') return 'privacy'
     if (needs.includes('tools') || needs.includes('json_schema')) return 'native_sampler'
+    if (privacy === 'single-exposure') return this.#o.verifiers.hasOwn(model) ? undefined : 'single_exposure'
     return this.#o.verifiers.isChecked(model) ? undefined : 'no_verifier'
   }
 

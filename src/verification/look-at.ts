@@ -4,6 +4,7 @@ import type { Sql } from '#storage'
 import type { Candidate } from './choose-verifiers.ts'
 import { judgeLook, type Look } from './judge-look.ts'
 import { verificationLimits } from './limits.ts'
+import { type MarginThresholds, marginDefaults } from './margin.ts'
 import { pickSome, type Sample } from './sampling.ts'
 import type { KeptAnswer } from './transcript.ts'
 import type { VerifierIndex } from './verifier-index.ts'
@@ -26,6 +27,8 @@ export interface LookWish {
   readonly by: Candidate
   readonly answer: KeptAnswer
   readonly sample: Sample
+  /** `isolated`: token by token on the same arithmetic, where every token must be the same. `prefill` unless given. */
+  readonly replay?: 'prefill' | 'isolated'
   /** Told when the verifier has committed, and when it has revealed. */
   readonly onStage?: (stage: 'committed' | 'revealed') => Promise<void>
 }
@@ -42,29 +45,33 @@ export async function lookAt(tools: LookTools, wish: LookWish, stop: AbortSignal
   return look
 }
 
+/** On the same arithmetic there is no noise. */
+const exactly: MarginThresholds = { mean: 0, position: 0 }
+
 /** The verifier commits, then reveals, and what it says is judged. `purpose` and `checkId` are not read. */
 export async function lookThrough(
   { runtime, verifiers, index }: Omit<LookTools, 'sql'>,
-  { by, answer, sample, onStage }: LookWish,
+  { by, answer, sample, replay = 'prefill', onStage }: LookWish,
   stop: AbortSignal,
 ): Promise<{ look: Look; wire: Buffer; bytes: Buffer }> {
   const { lookMsMax, revealAfterMs } = verificationLimits
   using deadline = deadlineSignal(runtime, 2 * lookMsMax, new Error('the verifier took too long'), stop)
   const model = index.nameFor(by.worker, answer.digest ?? '') ?? answer.model
-  const run = verifiers.check(by.worker, lookAskOf(answer, model, sample), deadline.signal)
+  const run = verifiers.check(by.worker, lookAskOf(answer, model, sample, replay), deadline.signal)
   const { wire } = await run.committed
   await Promise.all([onStage?.('committed'), runtime.sleep(revealAfterMs, deadline.signal)])
   const { evidence, bytes } = await run.reveal()
   await onStage?.('revealed')
-  return { look: judgeLook(evidence, answer), wire, bytes }
+  const thresholds = replay === 'isolated' ? exactly : marginDefaults
+  return { look: judgeLook(evidence, answer, thresholds), wire, bytes }
 }
 
 /** The question, in which nothing but request and answer decides: a verifier must not see why it is asked. */
-function lookAskOf(answer: KeptAnswer, model: string, sample: Sample): LookAsk {
+function lookAskOf(answer: KeptAnswer, model: string, sample: Sample, replay: LookAsk['replay']): LookAsk {
   const { kind, digest, choice, seed, maxTokens, contextTokens, body, tokens } = answer
   const deadlineMs = verificationLimits.lookMsMax
   const positions = positionsOf(tokens.length, sample)
-  const how = { replay: 'prefill' as const, positions, top: 0, deadlineMs }
+  const how = { replay, positions, top: 0, deadlineMs }
   return { kind, model, digest, choice, seed, maxTokens, contextTokens, ...how, body, tokens }
 }
 

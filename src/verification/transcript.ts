@@ -11,6 +11,10 @@ export interface KeptAnswer {
   /** What its worker offered. */
   readonly contextTokens: number
   readonly decode: 'batched' | 'isolated'
+  /** Kernel class of its worker, where the answer had to be of one. */
+  readonly kernel?: string | undefined
+  /** Its client let no other worker see it: only the pool's own may look. */
+  readonly poolOnly?: boolean | undefined
   /** As its worker says; `cancelled` when the client left. */
   readonly finish: string
   /** Tokens of its prompt and of the segment, as claimed; null: nothing was claimed. */

@@ -79,7 +79,11 @@ export class Tribunals {
          and not exists (select from looks l where l.check_id = c.id and l.purpose = 'window')
        order by ended_at desc limit ${verificationLimits.heldPrices}`
     for (const exhibit of await this.#exhibitsOf(checks)) {
-      const [by] = await this.#members({ workerId, model, id: exhibit.check.id, duty: 'serve' }, exhibit, 1)
+      const own = exhibit.answer.poolOnly && this.#o.index.reference(model, exhibit.check.digest, workerId)
+      const others = exhibit.answer.poolOnly
+        ? []
+        : await this.#members({ workerId, model, id: exhibit.check.id, duty: 'serve' }, exhibit, 1)
+      const by = own || others[0]
       if (by) await this.#o.look(exhibit.check, exhibit.answer, exhibit.sample, by, 'window').catch(() => undefined)
     }
   }
@@ -93,7 +97,8 @@ export class Tribunals {
     const exhibits = await this.#exhibitsOf(hits)
     const [first] = exhibits
     if (!first || accused.duty !== 'serve') return
-    const members = await this.#members(accused, first, verificationLimits.tribunalVotes)
+    const isPrivate = exhibits.some(({ answer }) => answer.poolOnly)
+    const members = isPrivate ? [] : await this.#members(accused, first, verificationLimits.tribunalVotes)
     const own =
       members.length < verificationLimits.tribunalVotes && this.#o.index.reference(model, first.check.digest, workerId)
     const judges = own ? [own] : members

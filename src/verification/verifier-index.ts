@@ -77,6 +77,11 @@ export class VerifierIndex {
     return (this.#operatorsOf.get(model)?.size ?? 0) > 1
   }
 
+  /** Whether the pool's own engine has the model: it may look at what no other worker may see. */
+  hasOwn(model: string): boolean {
+    return this.#operatorsOf.get(model)?.has(ownOperator) ?? false
+  }
+
   /** The pool's own worker with this file, unless it is the one in question. */
   reference(model: string, digest: string | null, workerId: string): Candidate | undefined {
     return this.candidates(model, digest).find(
