@@ -34,6 +34,18 @@ export async function loadWorkerKeys(
   return { identity, staticKey }
 }
 
+const ownFiles = ['worker.key', 'session.key', fileName] as const
+
+/** Puts keys and membership aside, so that the next start makes new ones. What was put aside stays, to claim what it earned. */
+export async function retireWorkerKeys(dataDir: string, runtime: Runtime): Promise<void> {
+  const suffix = `retired-${new Date(runtime.now()).toISOString().replace(/[:.]/g, '-')}`
+  for (const name of ownFiles) {
+    await rename(path.join(dataDir, name), path.join(dataDir, `${name}.${suffix}`)).catch((error) => {
+      if (error.code !== 'ENOENT') throw error
+    })
+  }
+}
+
 /** The pool this data directory has joined, or `undefined`. Throws config_invalid on a file that was damaged. */
 export async function loadMembership(dataDir: string): Promise<Membership | undefined> {
   const file = path.join(dataDir, fileName)

@@ -62,6 +62,7 @@ const finalCodes: ReadonlySet<RefusalCode> = new Set([
   'worker_unknown',
   'worker_revoked',
   'worker_expired',
+  'worker_blocked',
   'invite_invalid',
   'invite_used',
   'invite_expired',

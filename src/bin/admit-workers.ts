@@ -1,8 +1,8 @@
-import type { Identity, PoolIdentity, WorkerRecord } from '#identity'
+import { addressBlocked, type Identity, type PoolIdentity, type WorkerRecord, workerBlocked } from '#identity'
 import type { PoolEvents } from '#observability'
 import type { Refusal, WorkerId } from '#protocol'
 import type { Runtime } from '#runtime'
-import { WorkerDoor } from '#transport'
+import { isWithin, parseTrustedProxies, WorkerDoor } from '#transport'
 import type { Admission, Workers } from '#workers'
 import { binLimits } from './limits.ts'
 
@@ -85,6 +85,20 @@ export function followWorkerKeys(identity: Identity, workers: Workers, events: P
 function tellSession(workers: Workers, { id, standing, expiresAt, operator }: WorkerRecord): void {
   if (standing === 'revoked') workers.disconnect(id, revoked(id))
   else workers.standingChanged(id, { standing, expiresAt: new Date(expiresAt), operator } satisfies Admission)
+}
+
+/** A block that was set here or by another replica ends the sessions it means, at once and once more for those that were on their way in. */
+export function followBlocks(identity: Identity, workers: Workers, runtime: Runtime): Disposable {
+  return identity.onBlockChange(({ kind, subject, lifted }) => {
+    if (lifted) return
+    if (kind === 'worker') workers.disconnect(subject as WorkerId, workerBlocked(subject as WorkerId, 'worker'))
+    else {
+      const within = parseTrustedProxies([subject])
+      const end = () => workers.disconnectFrom((address) => isWithin(address, within), addressBlocked)
+      end()
+      runtime.after(binLimits.blockedAgainMs, end)
+    }
+  })
 }
 
 const revoked = (id: WorkerId): Refusal => ({

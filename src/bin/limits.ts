@@ -21,6 +21,8 @@ export const binLimits = {
   startAuditMsMax: 5_000,
   /** A pool that is just starting has its database up by then; so long commands beside it wait. */
   databaseUpMs: 10_000,
+  /** After a block of an address once more: a session was on its way in for at most as long as the door waits (5 s). */
+  blockedAgainMs: 6_000,
   /** Rows of a backup's part, bytes as JSON: what is held in memory. */
   backupPartBytes: 4 * 2 ** 20,
   /** A member of a backup that is read whole; its manifest has 100 bytes a table. */

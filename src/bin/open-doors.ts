@@ -11,6 +11,7 @@ import { closeServer, inviteUrl, listen, listenForOwnWorker } from './listen.ts'
 import { openFederation } from './open-federation.ts'
 import { openLending } from './open-lending.ts'
 import type { Ground, Rooms } from './open-rooms.ts'
+import { ownOperator } from './own-worker.ts'
 import { removePoolFile, writePoolFile } from './pool-file.ts'
 
 /** Where a pool is reached: by everybody, and by its own worker. */
@@ -109,6 +110,7 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
             await insertAct(tx, { actor, action: 'worker.reset', subject: `worker:${id}` })
           }),
       },
+      ownOperator,
       inviteUrl,
       database: settings.databaseUrl === undefined ? 'embedded' : 'external',
       queueMax: settings.queueMax,

@@ -13,7 +13,7 @@ import { type Database, GroupCommit } from '#storage'
 import { type Checks, Kernels, openChecks, Standings } from '#verification'
 import { type ConnectedWorker, Workers } from '#workers'
 import { actsOfPool } from './acts-of-pool.ts'
-import { followWorkerKeys } from './admit-workers.ts'
+import { followBlocks, followWorkerKeys } from './admit-workers.ts'
 import { auditAtStart } from './audit-at-start.ts'
 import type { Closers } from './closers.ts'
 import type { Borrowing } from './lending/borrowing.ts'
@@ -228,6 +228,8 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
   closers.add('jobs', () => jobs.close())
   const following = followWorkerKeys(identity, workers, events)
   closers.add('workers’ keys', () => following[Symbol.dispose]())
+  const blocking = followBlocks(identity, workers, runtime)
+  closers.add('blocks', () => blocking[Symbol.dispose]())
   return {
     identity,
     workers,

@@ -1,4 +1,4 @@
-import type { AgentStatus } from '#agent'
+import { type AgentStatus, retireWorkerKeys } from '#agent'
 import { type Settings, surroundings } from '#config'
 import { createLog } from '#observability'
 import { PoolError } from '#protocol'
@@ -13,10 +13,12 @@ interface ServeOptions {
   readonly settings: Settings
   readonly name: string
   readonly json: boolean
+  /** Puts the old key aside first. */
+  readonly newKey: boolean
 }
 
 /** `lichen worker join`: serves until stopped. Throws the refusal it could not go on with. */
-export async function serveAsWorker({ invite, dataDir, settings, name, json }: ServeOptions): Promise<void> {
+export async function serveAsWorker({ invite, dataDir, settings, name, json, newKey }: ServeOptions): Promise<void> {
   const color = process.stderr.isTTY === true && !surroundings().noColor
   const pretty = settings.logFormat === 'pretty' || (settings.logFormat === 'auto' && process.stderr.isTTY === true)
   // a person is told in sentences, and only once
@@ -27,6 +29,7 @@ export async function serveAsWorker({ invite, dataDir, settings, name, json }: S
   const watchLauncher = surroundings().launchedByNpm
   const life = watchLifetime({ runtime: systemRuntime, log, flush, watchLauncher, drainMs: shutdownTimeout })
   const lent = { models: model, upstreams: upstream, upstreamApiKey, slots, threads, payerSignature, upstreamInside }
+  if (newKey) await retireWorkerKeys(dataDir, systemRuntime)
   const order = { dataDir, invite, name, ...lent }
   try {
     const end = await runWorker({ ...order, drainMs: shutdownTimeout }, { runtime: systemRuntime, log, life, onStatus })

@@ -21,7 +21,7 @@ export async function blockOperator(
     const operator = await lockOperator(tx, operatorId)
     if (operator.blockedAt !== null) return
     const now = runtime.now()
-    await tx`update operators set blocked_at = ${now}::timestamptz where id = ${operator.id}`
+    await tx`update operators set blocked_at = ${now}::timestamptz, blocked_because = ${because} where id = ${operator.id}`
     const workers = await tx<{ id: string; expiresAt: number }[]>`
       update worker_keys set standing = 'revoked' where operator_id = ${operator.id} and standing <> 'revoked'
       returning id, expires_at as "expiresAt"`
@@ -43,7 +43,7 @@ export async function unblockOperator(database: Database, operatorId: string, by
     if (operator.blockedAt === null) {
       throw new PoolError('conflict', `Operator ${operator.name} is not blocked.`, 'Nothing is to be done.')
     }
-    await tx`update operators set blocked_at = null where id = ${operator.id}`
+    await tx`update operators set blocked_at = null, blocked_because = null where id = ${operator.id}`
     const details = { operator: operator.name }
     await recordAct(tx, by, { action: 'operator.unblock', subject: `operator:${operator.id}`, details })
   })
@@ -54,16 +54,16 @@ export function assertNotBlocked(operator: string, blockedAt: number | null | un
   if (blockedAt === null || blockedAt === undefined) return
   throw new PoolError(
     'conflict',
-    `Operator ${operator} is blocked: a worker of it was convicted of false answers.`,
+    `Operator ${operator} is blocked: a worker of it was convicted of false answers, or an admin said so.`,
     'See `lichen operators ls`; an admin may lift the block: `lichen operators unblock ID`.',
   )
 }
 
-async function lockOperator(tx: Tx, id: string): Promise<Operator> {
-  if (uuid.test(id)) {
-    const [row] = await tx<Operator[]>`
-      select id, name, blocked_at as "blockedAt" from operators where id = ${id} for update`
-    if (row) return row
-  }
-  throw new PoolError('not_found', `There is no operator ${id}.`, 'See `lichen operators ls`.')
+/** By id, or by the whole name. */
+async function lockOperator(tx: Tx, idOrName: string): Promise<Operator> {
+  const [row] = await tx<Operator[]>`
+    select id, name, blocked_at as "blockedAt" from operators
+     where id = ${uuid.test(idOrName) ? idOrName : null}::uuid or name = ${idOrName} order by name = ${idOrName} limit 1 for update`
+  if (row) return row
+  throw new PoolError('not_found', `There is no operator ${idOrName}.`, 'See `lichen operators ls`.')
 }

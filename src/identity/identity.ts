@@ -5,6 +5,7 @@ import { type AdminKeyRecord, AdminKeys } from './admin-keys.ts'
 import type { ApiKey, ApiKeyChange, ApiKeyRecord, NewApiKey } from './api-key-records.ts'
 import { type ApiKeyPage, ApiKeys } from './api-keys.ts'
 import { blockOperator, unblockOperator } from './block-operator.ts'
+import { type BlockChange, type BlockRecord, Blocks } from './blocks.ts'
 import {
   type InviteRecord,
   listInvites,
@@ -15,9 +16,10 @@ import {
 } from './invites.ts'
 import { type Act, recordAct } from './record-act.ts'
 import type { Actor, Role } from './roles.ts'
+import { type NewRotation, type RotationStep, rotateWorkers } from './rotate-workers.ts'
 import type { NewUser, UserRecord } from './user-records.ts'
 import { Users } from './users.ts'
-import { type AdmitVerdict, type WorkerAtDoor, WorkerKeys } from './worker-keys.ts'
+import { type AdmitVerdict, findWorker, type WorkerAtDoor, WorkerKeys } from './worker-keys.ts'
 import type { WorkerAct, WorkerRecord } from './worker-records.ts'
 
 interface Page {
@@ -26,6 +28,9 @@ interface Page {
   /** Rows, 1 … 1,000; 100 when absent. */
   readonly limit?: number
 }
+
+/** Whom a block means. */
+export type Blocked = { readonly worker: string } | { readonly operator: string } | { readonly address: string }
 
 /**
  * Who may ask, who may work, who may decide. Every method may reject with PoolError `database_unavailable`; those that
@@ -38,6 +43,7 @@ export class Identity implements Disposable {
   readonly #apiKeys: ApiKeys
   readonly #users: Users
   readonly #adminKeys: AdminKeys
+  readonly #blocks: Blocks
   readonly #workers: WorkerKeys
 
   constructor(database: Database, runtime: Runtime) {
@@ -46,7 +52,8 @@ export class Identity implements Disposable {
     this.#apiKeys = new ApiKeys(database, runtime)
     this.#users = new Users(database, runtime)
     this.#adminKeys = new AdminKeys(database, runtime)
-    this.#workers = new WorkerKeys(database, runtime)
+    this.#blocks = new Blocks(database, runtime)
+    this.#workers = new WorkerKeys(database, runtime, this.#blocks)
   }
 
   /** The key itself is in the answer and nowhere else. @throws PoolError not_found, conflict, invalid_request. */
@@ -145,7 +152,7 @@ export class Identity implements Disposable {
     return listOperators(this.#database, page)
   }
 
-  /** Revokes all keys of its workers, too; once is enough. @throws PoolError not_found. */
+  /** By id or name. Revokes all keys of its workers, too; once is enough. @throws PoolError not_found. */
   blockOperator(operatorId: string, because: string, by: string): Promise<void> {
     return blockOperator(this.#database, this.#runtime, { operatorId, because, by })
   }
@@ -153,6 +160,42 @@ export class Identity implements Disposable {
   /** Its workers' keys stay revoked until each is renewed. @throws PoolError not_found, conflict. */
   unblockOperator(operatorId: string, by: string): Promise<void> {
     return unblockOperator(this.#database, operatorId, by)
+  }
+
+  /** A worker is named by its id or the beginning of it. Once is enough. @throws PoolError not_found, conflict, invalid_request. */
+  async block(whom: Blocked, because: string, by: string): Promise<void> {
+    if ('operator' in whom) return this.blockOperator(whom.operator, because, by)
+    await this.#database.transaction(async (tx) => {
+      if ('address' in whom) await this.#blocks.block(tx, { kind: 'address', subject: whom.address, because, by })
+      else {
+        const { id } = await findWorker(tx, whom.worker)
+        await this.#blocks.block(tx, { kind: 'worker', subject: id, because, by })
+      }
+    })
+  }
+
+  /** Its key is again what it was; keys of an operator stay revoked until renewed. @throws PoolError not_found, conflict, invalid_request. */
+  async unblock(whom: Blocked, by: string): Promise<void> {
+    if ('operator' in whom) return this.unblockOperator(whom.operator, by)
+    await this.#database.transaction(async (tx) => {
+      if ('address' in whom) await this.#blocks.lift(tx, 'address', whom.address, by)
+      else await this.#blocks.lift(tx, 'worker', (await findWorker(tx, whom.worker)).id, by)
+    })
+  }
+
+  /** Those that stand, of all kinds. */
+  listBlocks(page?: Page): Promise<BlockRecord[]> {
+    return this.#blocks.list(page)
+  }
+
+  /** Told within a second of every worker or address that was blocked or freed, wherever it was done; perhaps of some twice. */
+  onBlockChange(told: (change: BlockChange) => void): Disposable {
+    return this.#blocks.onChange(told)
+  }
+
+  /** Revokes keys and invites their operators again. @throws PoolError not_found, invalid_request. */
+  rotateWorkers(wish: NewRotation): Promise<RotationStep> {
+    return rotateWorkers(this.#database, this.#runtime, wish)
   }
 
   /** The operator a worker belongs to, by its id; undefined for a key that never joined. */
@@ -217,5 +260,6 @@ export class Identity implements Disposable {
   [Symbol.dispose](): void {
     this.#apiKeys[Symbol.dispose]()
     this.#workers[Symbol.dispose]()
+    this.#blocks[Symbol.dispose]()
   }
 }

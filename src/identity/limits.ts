@@ -20,6 +20,12 @@ export const identityLimits = {
   changesMax: 10_000,
   /** Rows of one page. */
   pageRowsMax: 1_000,
+  /** Blocks of workers, and of addresses, that stand at once: every newcomer's address is compared with all networks, 1 µs each. */
+  blocksMax: 1_000,
+  /** Why somebody was blocked, in characters. */
+  becauseCharsMax: 200,
+  /** Keys that one step of a rotation revokes: four statements each, in one transaction. */
+  rotatedKeysMax: 200,
   /** A worker or an admin key may be named by the beginning of its id, this many hex digits at least. */
   idPrefixCharsMin: 6,
 } as const

@@ -3,6 +3,7 @@ import { PoolError, type Refusal, type WorkerId } from '#protocol'
 import type { Runtime } from '#runtime'
 import { BatchLoader, type Database, databaseError, type Tx } from '#storage'
 import { assertNotBlocked } from './block-operator.ts'
+import { assertWorkerFree, type Blocks, workerBlocked } from './blocks.ts'
 import { ChangeFeed, changedSince } from './change-feed.ts'
 import { decideWorkerAct, type WorkerWish } from './decide-worker-act.ts'
 import { checkExpiry } from './invites.ts'
@@ -24,6 +25,8 @@ export interface WorkerAtDoor {
   readonly id: WorkerId
   /** Of an invite; workers that have joined need none. */
   readonly token?: Buffer | undefined
+  /** Where it comes from; unknown to callers without a socket. */
+  readonly address?: string | undefined
 }
 
 export type AdmitVerdict = ({ readonly ok: true } & WorkerAdmission) | { readonly ok: false; readonly refusal: Refusal }
@@ -47,16 +50,19 @@ export class WorkerKeys implements Disposable {
   readonly #database: Database
   readonly #runtime: Runtime
   readonly #loader: BatchLoader<WorkerRow>
+  readonly #blocks: Pick<Blocks, 'whyNotFrom'>
   readonly #feeds: Disposable[] = []
 
-  constructor(database: Database, runtime: Runtime) {
+  constructor(database: Database, runtime: Runtime, blocks: Pick<Blocks, 'whyNotFrom'>) {
     this.#database = database
     this.#runtime = runtime
+    this.#blocks = blocks
     this.#loader = new BatchLoader((ids) => this.#load(ids))
   }
 
   async admit(worker: WorkerAtDoor): Promise<AdmitVerdict> {
-    const known = await this.#loader.get(worker.id)
+    const [known, elsewhere] = await Promise.all([this.#loader.get(worker.id), this.#blocks.whyNotFrom(worker.address)])
+    if (elsewhere) return { ok: false, refusal: elsewhere }
     if (known) return judge(known, this.#runtime.now())
     if (!worker.token) {
       return refuse('worker_unknown', 'The pool does not know this worker.', 'Join with an invite of its operator.')
@@ -98,7 +104,8 @@ export class WorkerKeys implements Disposable {
     })
   }
 
-  async #refuseBlocked(tx: Tx, { operator }: WorkerRow): Promise<void> {
+  async #refuseBlocked(tx: Tx, { id, operator }: WorkerRow): Promise<void> {
+    await assertWorkerFree(tx, id)
     const [row] = await tx<{ blockedAt: number | null }[]>`
       select blocked_at as "blockedAt" from operators where name = ${operator}`
     assertNotBlocked(operator, row?.blockedAt)
@@ -180,6 +187,7 @@ export class WorkerKeys implements Disposable {
 /** Decides; touches no clock and no table. */
 function judge(worker: WorkerRow, nowMs: number): AdmitVerdict {
   const { standing, expiresAt, operator } = worker
+  if (worker.blocked) return { ok: false, refusal: workerBlocked(worker.id, worker.blocked) }
   const name = worker.id.slice(0, 12)
   const renew = `Ask the pool’s operator to renew it: \`lichen workers renew ${name}\`.`
   if (standing === 'revoked') return refuse('worker_revoked', 'The key of this worker was revoked.', renew)
@@ -188,7 +196,7 @@ function judge(worker: WorkerRow, nowMs: number): AdmitVerdict {
 }
 
 /** @throws PoolError not_found, conflict when several ids begin so. */
-async function findWorker(tx: Tx, idOrPrefix: string): Promise<WorkerRow> {
+export async function findWorker(tx: Tx, idOrPrefix: string): Promise<WorkerRow> {
   const usable = /^[0-9a-f]+$/.test(idOrPrefix) && idOrPrefix.length >= identityLimits.idPrefixCharsMin
   const rows = usable
     ? await tx<WorkerRow[]>`

@@ -35,12 +35,15 @@ export interface WorkerAdmission {
 export interface WorkerRow extends WorkerRecord {
   readonly publicKey: Buffer
   readonly expiresInMs: bigint
+  readonly blocked: 'worker' | 'operator' | null
   readonly revision: bigint
 }
 
 /** Select list for {@link WorkerRow}, from `worker_keys w join operators o`. */
 export const workerColumns = `w.id, o.name as operator, w.standing, w.joined_at as "joinedAt", w.expires_at as "expiresAt",
-  w.public_key as "publicKey", w.expires_in_ms as "expiresInMs", ${revisionOf('w')}`
+  w.public_key as "publicKey", w.expires_in_ms as "expiresInMs",
+  case when exists (select from blocks b where b.kind = 'worker' and b.subject = w.id and b.lifted_at is null) then 'worker'
+       when o.blocked_at is not null then 'operator' end as blocked, ${revisionOf('w')}`
 
 export const workerTables = 'worker_keys w join operators o on o.id = w.operator_id'
 

@@ -7,6 +7,9 @@ export const eventTypes = [
   'worker_left',
   'circuit_opened',
   'circuit_closed',
+  'worker_blocked',
+  'worker_unblocked',
+  'workers_rotated',
   'peer_handshake',
   'overview',
   'peer_status',
@@ -15,7 +18,7 @@ export type EventType = (typeof eventTypes)[number]
 
 export interface PoolEvent {
   readonly type: EventType
-  /** Id of the worker or pool it happened to. */
+  /** Whom it happened to: id of a worker or pool, an operator, a network. */
   readonly subject: string
   /** Milliseconds since 1970. */
   readonly at: number

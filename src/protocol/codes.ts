@@ -78,6 +78,8 @@ export const refusalCodes = {
   worker_unknown: { status: 403, type: 'session_error' },
   worker_revoked: { status: 403, type: 'session_error' },
   worker_expired: { status: 403, type: 'session_error' },
+  worker_blocked: { status: 403, type: 'session_error' },
+  address_blocked: { status: 403, type: 'session_error' },
   session_exists: { status: 409, type: 'session_error' },
   session_replaced: { status: 409, type: 'session_error' },
   assignment_refused: { status: 403, type: 'session_error' },

@@ -196,7 +196,7 @@ export const offerOf = (name: string, features: ModelOffer['features'], digest: 
 export const toyDigest = 'ab'.repeat(32)
 
 /** Nothing ever happened. */
-export const noJournal: ApiDeps['admin']['journal'] = { read: async () => [] }
+export const noJournal: ApiDeps['admin']['journal'] = { read: async () => [], add: () => {} }
 
 /** All circuits are closed, and nobody has a record. */
 export const noTrust: ApiDeps['admin']['trust'] = { circuitOf: () => 'closed', reset: async () => {} }
@@ -206,6 +206,7 @@ const noAdmin = {
   workers: { list: () => [], show: () => ({ worker: undefined, violations: [] }), drain: () => false },
   journal: noJournal,
   trust: noTrust,
+  ownOperator: 'self',
   inviteUrl: () => 'http://127.0.0.1:5424',
   database: 'embedded',
   queueMax: 10,

@@ -14,6 +14,8 @@ import { readSessionPayload, writePoolPayload } from './session-payload.ts'
 export interface Peer {
   readonly publicKey: Buffer
   readonly id: WorkerId
+  /** Where it comes from, behind trusted proxies; empty when unknown. */
+  readonly address: string
   /** The one-time token of an invite. */
   readonly token?: Buffer
 }
@@ -24,6 +26,8 @@ export type Admission = { readonly ok: true } | { readonly ok: false; readonly r
 export interface AcceptOptions {
   /** Open, with no listener of its own yet. */
   readonly socket: WebSocket
+  /** The client's. */
+  readonly address?: string
   readonly pool: Identity
   readonly staticKey: DhKey
   readonly runtime: Runtime
@@ -91,7 +95,7 @@ async function shakeHands(
   const session = new NoiseSession({
     inbox,
     keys: noise.finish(),
-    peer: { publicKey: peer.publicKey, id: peer.id },
+    peer: { publicKey: peer.publicKey, id: peer.id, address: peer.address },
     runtime,
     onFault,
     ...(limits ? { limits } : {}),
@@ -103,7 +107,7 @@ async function shakeHands(
 async function readWorker(
   noise: NoiseHandshake,
   message: Buffer,
-  { isKnownKey }: AcceptOptions,
+  { isKnownKey, address = '' }: AcceptOptions,
   signal: AbortSignal,
 ): Promise<Peer> {
   const payload = noise.read(message)
@@ -115,7 +119,7 @@ async function readWorker(
   if (!known && !acceptPublicKey(proof.publicKey).ok) {
     throw handshakeFailed('The identity key of the worker is not acceptable.')
   }
-  return { ...proof, id }
+  return { ...proof, id, address }
 }
 
 async function letIn(

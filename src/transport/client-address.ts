@@ -34,7 +34,7 @@ export function clientAddress(
 ): string {
   let address = plainAddress(remoteAddress ?? '')
   const chain = forwardedFor?.split(',') ?? []
-  while (chain.length > 0 && isTrusted(address, trusted)) {
+  while (chain.length > 0 && isWithin(address, trusted)) {
     const next = plainAddress(chain.pop()?.trim() ?? '')
     if (isIP(next) === 0) break
     address = next
@@ -59,7 +59,8 @@ function plainAddress(address: string): string {
   return /^::ffff:\d+\.\d+\.\d+\.\d+$/i.test(address) ? address.slice(7) : address
 }
 
-function isTrusted(address: string, trusted: TrustedProxies): boolean {
+/** Whether an address is one of those, or in one of their ranges. */
+export function isWithin(address: string, those: BlockList): boolean {
   const version = isIP(address)
-  return version !== 0 && trusted.check(address, version === 6 ? 'ipv6' : 'ipv4')
+  return version !== 0 && those.check(address, version === 6 ? 'ipv6' : 'ipv4')
 }

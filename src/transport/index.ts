@@ -6,7 +6,7 @@
  * Always  nothing of a message leaves unencrypted; a peer's identity is proven before its first message is delivered.
  */
 export type { Admission, Peer } from './accept-session.ts'
-export { clientAddress, parseTrustedProxies, sourceGroup } from './client-address.ts'
+export { clientAddress, isWithin, parseTrustedProxies, sourceGroup } from './client-address.ts'
 export { closeCode } from './close-code.ts'
 export { transportOps } from './conformance.ts'
 export { type DialOptions, dialSession } from './dial-session.ts'

@@ -20,6 +20,8 @@ export interface SessionPeer {
   readonly publicKey: Buffer
   /** Lowercase hex sha256 of the public key. */
   readonly id: string
+  /** On the pool's side: where the worker comes from. */
+  readonly address?: string
 }
 
 /**

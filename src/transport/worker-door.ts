@@ -145,6 +145,7 @@ export class WorkerDoor<A extends Admission> {
     let admitted: Admitted<A> | undefined
     const session = await acceptSession({
       socket,
+      address: source,
       pool,
       staticKey,
       runtime,

@@ -1,7 +1,9 @@
-import type { Refusal, WorkerId } from '#protocol'
+import type { Refusal, RefusalCode, WorkerId } from '#protocol'
 import type { Runtime } from '#runtime'
 import { workersLimits } from './limits.ts'
 import type { Admission } from './worker-session.ts'
+
+const forbidding: ReadonlySet<RefusalCode> = new Set(['worker_revoked', 'worker_expired', 'worker_blocked'])
 
 /**
  * What operators decided in the last seconds. A worker may be between its admission (read from the database) and its
@@ -21,7 +23,7 @@ export class RecentStandings {
 
   /** Only what forbids the key is remembered; any other refusal ends one session. */
   refused(id: WorkerId, refusal: Refusal): void {
-    if (refusal.code === 'worker_revoked' || refusal.code === 'worker_expired') this.#remember(id, refusal)
+    if (forbidding.has(refusal.code)) this.#remember(id, refusal)
   }
 
   latest(id: WorkerId, admitted: Admission): Admission | Refusal {

@@ -32,6 +32,8 @@ export interface Admission {
 /** A worker whose session is open, always up to date. */
 export interface ConnectedWorker extends Admission {
   readonly id: WorkerId
+  /** Where its session comes from; empty when unknown. */
+  readonly address: string
   /** Name and version of its program, as it says. */
   readonly agent: string
   readonly features: readonly string[]
@@ -66,6 +68,7 @@ export interface SessionHost {
 export class WorkerSession implements ConnectedWorker {
   readonly id: WorkerId
   readonly since: number
+  readonly address: string
   readonly #runtime: Runtime
   readonly #session: SecureSession
   readonly #host: SessionHost
@@ -88,6 +91,7 @@ export class WorkerSession implements ConnectedWorker {
   constructor(session: SecureSession, admission: Admission, runtime: Runtime, host: SessionHost) {
     this.id = session.peer.id as WorkerId
     this.since = runtime.now()
+    this.address = session.peer.address ?? ''
     this.#runtime = runtime
     this.#session = session
     this.#admission = admission

@@ -129,6 +129,11 @@ export class Workers implements Disposable {
     return session !== undefined
   }
 
+  /** Ends every session from such an address now, greeted or not. */
+  disconnectFrom(meant: (address: string) => boolean, refusal: Refusal): void {
+    for (const session of [...this.#sessions.values()]) if (meant(session.address)) session.refuse(refusal)
+  }
+
   /** No new work for it, or new work again. False when it is not connected. */
   drain(id: WorkerId, on = true): boolean {
     const session = this.#sessions.get(id)

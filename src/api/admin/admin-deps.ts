@@ -27,6 +27,10 @@ export interface AdminDeps {
     | 'listOperators'
     | 'hasOperator'
     | 'unblockOperator'
+    | 'block'
+    | 'unblock'
+    | 'listBlocks'
+    | 'rotateWorkers'
     | 'recordAct'
     | 'approveWorker'
     | 'renewWorker'
@@ -41,7 +45,9 @@ export interface AdminDeps {
     circuitOf(workerId: string): 'closed' | 'open' | 'half_open'
     reset(workerId: string, actor: string): Promise<void>
   }
-  readonly journal: Pick<EventJournal, 'read'>
+  readonly journal: Pick<EventJournal, 'read' | 'add'>
+  /** Whose keys a rotation leaves alone unless it is named: the pool's own. */
+  readonly ownOperator: string
   /** Where invited workers will find this pool; known once it listens. */
   readonly inviteUrl: () => string
   /** `embedded` or `external`. */

@@ -4,6 +4,7 @@ import type { RequestCounts } from '../request-counts.ts'
 import type { Route } from '../route.ts'
 import { adminKeyRoutes } from './admin-keys.ts'
 import { apiKeyRoutes } from './api-keys.ts'
+import { blockRoutes } from './blocks.ts'
 import { eventRoute } from './events.ts'
 import { federationAdminRoutes } from './federation.ts'
 import { federationRequestRoutes } from './federation-requests.ts'
@@ -46,6 +47,7 @@ export function adminRoutes(deps: Needs, limits: ApiLimits, counts: RequestCount
     ...userRoutes(admin, limits),
     ...adminKeyRoutes(admin, limits),
     ...inviteRoutes(admin, deps.poolId, now, limits),
+    ...blockRoutes(admin, deps.poolId, now, limits),
     ...workerRoutes(admin, now, limits),
     ...trustLogRoutes(admin, limits),
     eventRoute(admin, limits),

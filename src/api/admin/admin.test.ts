@@ -31,6 +31,7 @@ beforeAll(async () => {
       workers,
       journal,
       trust: noTrust,
+      ownOperator: 'self',
       inviteUrl: () => 'https://pool.example',
       database: 'embedded',
       queueMax: 1_024,

@@ -39,6 +39,7 @@ beforeAll(async () => {
       workers,
       journal: noJournal,
       trust: noTrust,
+      ownOperator: 'self',
       inviteUrl: () => 'https://pool.example',
       database: 'embedded',
       queueMax: 1,

@@ -19,6 +19,8 @@ const workerSchema = z.strictObject({
   connected: z.boolean(),
   connected_since: timeSchema.nullable(),
   agent: z.string().nullable(),
+  /** Where its session comes from. */
+  address: z.string().nullable(),
   draining: z.boolean(),
   /** `open`: failed too often, no work for a while; `half_open`: one run at a time, on trial. */
   circuit: z.enum(['closed', 'open', 'half_open']),
@@ -58,7 +60,15 @@ const drainSchema = z.strictObject({
   on: z.boolean().default(true),
 })
 
-const absent = { connected: false, connected_since: null, agent: null, draining: false, slots: 0, active: 0 } as const
+const absent = {
+  connected: false,
+  connected_since: null,
+  agent: null,
+  address: null,
+  draining: false,
+  slots: 0,
+  active: 0,
+} as const
 
 function sessionOf(worker: ConnectedWorker | undefined) {
   if (!worker) return { ...absent, tokens_per_second: null, models: [] }
@@ -66,6 +76,7 @@ function sessionOf(worker: ConnectedWorker | undefined) {
     connected: true,
     connected_since: timeText(worker.since),
     agent: worker.agent,
+    address: worker.address || null,
     draining: worker.draining,
     slots: worker.slots,
     active: worker.active,

@@ -87,3 +87,31 @@ test('a pool on loopback does not answer to a name that a web page made up', asy
   expect(await calledAs('rebound.example', '/')).toBe(403)
   expect(await calledAs('localhost', '/metrics')).toBe(200)
 })
+
+test('a blocked worker leaves and is told so at the door; after a rotation it comes back with a new key', async () => {
+  const { invite } = (await town.cli('invite', '--operator', 'bob', '--json')).json as { invite: string }
+  const dataDir = path.join(town.folder, 'bob')
+  const join = (...args: string[]) => town.run(['worker', 'join', ...args, '--model', demoModelPath, '--data', dataDir])
+  const first = join(invite)
+  const id = await eventually('the worker to ask', () => /workers approve ([0-9a-f]{64})/.exec(first.stderr)?.[1])
+  await town.admin('POST', `/workers/${id}/approve`)
+  await town.cli('workers', 'block', id, '--because', 'answers from a cache')
+  expect(await first.ended).toBe(1)
+  expect(first.stderr).toContain('worker_blocked')
+  const again = join()
+  expect(await again.ended).toBe(1)
+  expect(again.stderr).toContain('worker_blocked')
+  expect((await town.cli('workers', 'blocks')).out).toContain('answers from a cache')
+  await town.cli('workers', 'unblock', id)
+  const { data } = (
+    await town.cli('workers', 'rotate', '--operator', 'bob', '--because', 'a laptop was stolen', '--json')
+  ).json as { data: { worker: string; invite: string }[] }
+  expect(data.map(({ worker }) => worker)).toEqual([id])
+  const renewed = join(data[0]?.invite ?? '', '--new-key')
+  const newId = await eventually('it to ask anew', () => /workers approve ([0-9a-f]{64})/.exec(renewed.stderr)?.[1])
+  expect(newId).not.toBe(id)
+  await renewed.stop()
+  const { json } = await town.cli('events', '--json', '--type', 'worker_blocked,worker_unblocked,workers_rotated')
+  const types = (json as { data: { type: string }[] }).data.map(({ type }) => type)
+  expect(types).toEqual(['worker_blocked', 'worker_unblocked', 'workers_rotated'])
+})

@@ -32,7 +32,7 @@ export const commands: readonly CommandEntry[] = [
   },
   {
     name: 'workers',
-    summary: 'list, approve, renew, revoke, drain and reset workers',
+    summary: 'list, approve, renew, revoke, drain, reset, block and rotate workers',
     load: async () => (await import('./workers.ts')).workersCommand,
   },
   {

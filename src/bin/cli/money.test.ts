@@ -30,6 +30,7 @@ beforeAll(async () => {
       workers: noWorkers,
       journal: noJournal,
       trust: noTrust,
+      ownOperator: 'self',
       inviteUrl: () => '',
       database: 'embedded',
       queueMax: 1,

@@ -32,6 +32,7 @@ beforeAll(async () => {
       workers,
       journal: noJournal,
       trust: noTrust,
+      ownOperator: 'self',
       inviteUrl,
       database: 'embedded',
       queueMax: 1,

@@ -15,7 +15,9 @@ function joinCommand(): Command {
   const command = new Command('join')
     .description('connect to a pool and serve until stopped; dials out only, no open port, no root')
     .argument('[invite]', 'the invite of the pool’s operator; not needed again once it was accepted')
-    .action(async (invite: string | undefined, options: { json?: boolean }, self: Command) => {
+    .option('--new-key', 'come back as a newcomer: put the old key aside and make another; needs an invite')
+    .action(async (invite: string | undefined, options: { json?: boolean; newKey?: boolean }, self: Command) => {
+      if (options.newKey === true && invite === undefined) throw noInvite
       const { serveAsWorker } = await import('../serve-as-worker.ts')
       const settings = await settingsOf(self)
       await serveAsWorker({
@@ -24,6 +26,7 @@ function joinCommand(): Command {
         settings: await withLocalUpstream(settings),
         name: settings.name ?? os.hostname(),
         json: options.json === true,
+        newKey: options.newKey === true,
       })
     })
   withSettings(command, ['worker'])
@@ -31,10 +34,17 @@ function joinCommand(): Command {
     ['lichen worker join lichen1_…', 'join with the demo model'],
     ['lichen worker join lichen1_… --model ~/models/qwen.gguf --slots 2', 'lend a model file'],
     ['lichen worker join lichen1_… --upstream auto', 'lend the Ollama or llama-server that runs here'],
+    ['lichen worker join lichen1_… --new-key', 'after the pool has revoked every key (workers rotate)'],
     ['lichen worker join', 'serve again after a restart'],
     ['lichen worker join - < invite.txt', 'the invite from a file: it is not seen in the process list'],
   ])
 }
+
+const noInvite = new CommandProblem(
+  'invite_invalid',
+  'A new key is known to no pool.',
+  'Give the invite that came with the rotation: lichen worker join INVITE --new-key.',
+)
 
 async function inviteFromStdin(): Promise<string> {
   let text = ''

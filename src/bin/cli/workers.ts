@@ -3,6 +3,7 @@ import { asTyped } from '../as-typed.ts'
 import { durationMs, settingsOf, withExamples, withSettings } from './options.ts'
 import { clean, print, table } from './output.ts'
 import { PoolClient } from './pool-client.ts'
+import { blockCommands } from './workers-block.ts'
 
 /** A worker as the pool lists it. */
 interface WorkerRow {
@@ -30,6 +31,7 @@ interface WorkerDetails extends WorkerRow {
   readonly joined_at: string
   readonly connected_since: string | null
   readonly agent: string | null
+  readonly address: string | null
   readonly acts: readonly WorkerAct[]
   readonly violations: readonly { readonly at: string; readonly message: string }[]
 }
@@ -54,6 +56,7 @@ export function workersCommand(): Command {
     .addCommand(actCommand('reset', 'a fresh start: close its circuit, forget what checks found; recorded as an act'))
     .addCommand(verificationsCommand())
     .addCommand(reputationCommand())
+  for (const command of blockCommands()) group.addCommand(command)
   return withExamples(group, [
     ['lichen workers ls', 'who is here'],
     ['lichen workers approve 3fa9c1', 'six digits of the id are enough where only one worker has them'],
@@ -193,7 +196,7 @@ function showCommand(): Command {
 }
 
 function detailsOf(worker: WorkerDetails): string {
-  const { id, operator, standing, expires_at, joined_at, agent, acts, violations } = worker
+  const { id, operator, standing, expires_at, joined_at, agent, address, acts, violations } = worker
   const until = expires_at === null ? '' : `, ${standing === 'expired' ? 'since' : 'until'} ${expires_at}`
   const facts = [
     ['operator', operator],
@@ -201,6 +204,7 @@ function detailsOf(worker: WorkerDetails): string {
     ['joined', joined_at],
     ['session', sessionOf(worker)],
     ...(agent === null ? [] : [['program', agent]]),
+    ...(address === null ? [] : [['address', address]]),
     ...worker.models.map((model, index) => [index === 0 ? 'models' : '', modelText(model)]),
   ]
   const history = acts.map((act) => [act.at, act.act, act.by, act.expires_at ?? ''])
