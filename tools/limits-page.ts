@@ -31,7 +31,9 @@ export async function limitsPage(): Promise<string> {
     if (!existsSync(file)) continue
     const reasons = reasonsOf(readFileSync(file, 'utf8'))
     const exported: Record<string, Record<string, unknown>> = await import(file)
-    const rows = Object.values(exported)
+    const rows = Object.keys(exported)
+      .sort()
+      .map((name) => exported[name] ?? {})
       .filter((group) => typeof group === 'object')
       .flatMap((group) => Object.entries(group).map(([key, value]) => row(key, value, reasons.get(key) ?? '')))
     sections.push(`## ${room}\n\n| limit | value | why |\n|---|---|---|\n${rows.join('\n')}\n`)

@@ -31,6 +31,7 @@ import { receiptRoutes } from './openai/receipts.ts'
 import { serveAnswer } from './openai/serve-answer.ts'
 import { openApiRoute } from './ops/openapi.ts'
 import { opsRoutes } from './ops/ops-routes.ts'
+import { poolPageRoutes } from './pool-page/pool-page-routes.ts'
 import { refuseSocket } from './refuse-socket.ts'
 import { RequestCounts } from './request-counts.ts'
 import { requestId } from './request-id.ts'
@@ -56,6 +57,7 @@ function allRoutes(
     ...federationRoutes(deps.federation),
     ...opsRoutes(deps),
     ...adminRoutes(deps, limits, counts),
+    ...poolPageRoutes(deps),
   ]
   const openApi = openApiRoute(deps.version, [...answerRoutes, ...known])
   const simple = [...known, openApi]
@@ -80,15 +82,23 @@ export function buildServer(handedIn: ApiDeps): FastifyInstance {
   const { simple, notices } = allRoutes(deps, limits, counts)
   for (const { caller, path } of notices) if (caller === 'client') clientPaths.add(path)
   for (const route of answerRoutes) addAnswerRoute(app, route, deps, house, doorkeeper)
-  for (const route of simple) {
-    app.route({
+  const addSimple = (to: FastifyInstance, route: Route) =>
+    to.route({
       method: route.method,
       url: route.path,
       bodyLimit: route.bodyBytesMax ?? limits.adminBodyBytesMax,
       onRequest: doorkeeper.hookFor(route.caller),
       handler: (request, reply) => void serveRoute(deps, doorkeeper, route, request, reply),
     })
-  }
+  for (const route of simple) if (!route.form) addSimple(app, route)
+  app.register(async (page) => {
+    // forms are read here and nowhere else: a page of somebody else can send one without asking
+    page.removeAllContentTypeParsers()
+    page.addContentTypeParser('application/x-www-form-urlencoded', { parseAs: 'buffer' }, (_, body, done) =>
+      done(null, body),
+    )
+    for (const route of simple) if (route.form) addSimple(page, route)
+  })
   addRefusals(app, notices, doorkeeper)
   app.addHook('onClose', async () => live[Symbol.dispose]())
   return app

@@ -61,6 +61,8 @@ export interface ApiDeps {
   /** `active`, `observe`, `off`. */
   readonly federationMode: string
   readonly requestsAdmin: RequestsAdmin
+  /** 32 bytes that seal sessions of the page; the same in every process of the pool. */
+  readonly pageSecret: Buffer
   readonly toggles: Pick<Toggles, 'because' | 'list' | 'set'>
   /** Whether the database answers now. */
   readonly databaseAnswers: () => Promise<boolean>

@@ -1,3 +1,5 @@
+import { escapeHtml } from './html.ts'
+
 /** What the page of `GET /` shows. */
 export interface HomeFacts {
   readonly pool: string
@@ -19,15 +21,6 @@ a{color:var(--good)}h1{font-size:1.6rem;margin:0}p{margin:.6rem 0}.soft{color:va
 code,pre{font:14px/1.5 ui-monospace,monospace}pre{background:var(--box);border:1px solid var(--line);border-radius:8px;padding:1rem;white-space:pre-wrap}code,pre{overflow-wrap:anywhere}
 table{border-collapse:collapse;width:100%;margin:1rem 0}td,th{text-align:left;padding:.4rem 0;border-bottom:1px solid var(--line)}td+td,th+th{text-align:right;padding-left:1rem}
 .id,.id code{font-size:12px}`
-
-const entities: Readonly<Record<string, string>> = {
-  '&': '&amp;',
-  '<': '&lt;',
-  '>': '&gt;',
-  '"': '&quot;',
-  "'": '&#39;',
-}
-const escapeHtml = (text: string) => text.replace(/[&<>"']/g, (sign) => entities[sign] ?? sign)
 
 /** The page a person sees who opens the pool in a browser. */
 export function homePage({ pool, version, url, ready, models }: HomeFacts): string {

@@ -30,6 +30,8 @@ export const apiLimits = {
   pipelinedRequestsMax: 16,
   /** The metrics page is made anew at most so often: it is open to all, and making it costs milliseconds. */
   metricsAgeMs: 1_000,
+  /** How long somebody stays logged in at the page of the pool. */
+  pageSessionMs: 3_600_000,
   /** Bodies of administration: names, durations, lists of models. */
   adminBodyBytesMax: 65_536,
   /** Exports of the ledger at once; each holds a few thousand rows while its reader is slow. */

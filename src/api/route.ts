@@ -23,12 +23,14 @@ export interface Notice {
   readonly reply?: z.ZodType
   /** Bytes of the body; administration's limit when absent. */
   readonly bodyBytesMax?: number
+  /** The body is a form of our own page (`application/x-www-form-urlencoded`); the handler reads its bytes. */
+  readonly form?: true
   /** 200 unless something is made. */
   readonly status?: 200 | 201
 }
 
 /** What a handler is given: parsed, and from somebody who may. */
-interface Visit<Query = unknown, Body = unknown> {
+export interface Visit<Query = unknown, Body = unknown> {
   readonly params: Readonly<Record<string, string>>
   readonly query: Query
   readonly body: Body

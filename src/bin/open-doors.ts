@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { type ApiDeps, buildServer } from '#api'
 import { isLoopback, packageVersion, type Settings } from '#config'
+import { sha256 } from '#crypto'
 import { findReceipt, type ProveLeaves } from '#jobs'
 import { type Ledger, ledgerStage, transferLeaf } from '#ledger'
 import { insertAct } from '#log'
@@ -88,6 +89,7 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
     federationMode: settings.federation,
     toggles,
     requestsAdmin,
+    pageSecret: sha256(Buffer.from('lichen/page-session/1'), pool.identity.seed),
     databaseAnswers: () =>
       database.ping().then(
         () => true,

@@ -6,6 +6,8 @@ import { CommandProblem } from './problem.ts'
 import { type SigningOptions, signingKey } from './signing-key.ts'
 
 const base = '/v1/admin/federation'
+/** Random bytes of a request's id. */
+const idBytes = 8
 const actions = ['query_events', 'circuit_reset'] as const
 type Action = (typeof actions)[number]
 
@@ -138,7 +140,7 @@ function requestCommand(): Command {
     const { systemRuntime } = await import('#runtime')
     const peer = await client.json<{ id: string }>('GET', `${base}/peers/${encodeURIComponent(pool)}`)
     const params = paramsOf(action, options, systemRuntime.now())
-    const id = `fadm_${systemRuntime.randomBytes(8).toString('hex')}`
+    const id = `fadm_${systemRuntime.randomBytes(idBytes).toString('hex')}`
     const signatures =
       action === 'circuit_reset' ? [await signRequest(client, options, { peer: peer.id, id, action, params })] : []
     const body = {

@@ -1,0 +1,246 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { runInNewContext } from 'node:vm'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { identityFromSeed } from '#crypto'
+import { PeerAdminKeys, Toggles } from '#federation'
+import { Identity, poolItself } from '#identity'
+import { systemRuntime } from '#runtime'
+import { ApiDouble } from '../../testkit/api-double.ts'
+import { AskingPool } from '../../testkit/asking-pool.ts'
+import { loopbackHosts } from '../../testkit/federated-pool.ts'
+import { ForeignPool } from '../../testkit/foreign-pool.ts'
+import { signScript } from './sign-script.ts'
+
+let anna: AskingPool
+let api: ApiDouble
+let toggles: Toggles
+const v1Writers: string[] = []
+const neighbour = new ForeignPool(randomBytes(32))
+const admin = identityFromSeed(randomBytes(32))
+/** API keys of an auditor and of somebody who administers nothing. */
+const keys = { auditor: '', user: '' }
+
+beforeAll(async () => {
+  anna = await AskingPool.open('anna', { v1Writers })
+  const { database } = anna.pool.db
+  const identity = new Identity(database, systemRuntime)
+  await identity.addAdminKey({ name: 'ada', publicKey: admin.publicKey }, poolItself)
+  for (const role of ['auditor', 'user'] as const) {
+    await identity.createUser({ name: role, role }, poolItself)
+    keys[role] = (await identity.createApiKey({ name: role, user: role, role }, poolItself)).key
+  }
+  toggles = await Toggles.open({
+    database,
+    runtime: systemRuntime,
+    filesThere: async () => [],
+    whyNoWrite: async () => undefined,
+    onFlip: () => {},
+    onProblem: () => {},
+  })
+  const { office } = anna.pool.federation
+  const admins = {
+    mode: 'active',
+    name: 'Anna’s <pool>',
+    url: '',
+    publicKey: anna.pool.identity.publicKey,
+    killed: async () => false,
+  }
+  api = await ApiDouble.open({
+    authenticate: (key) => identity.authenticate(key),
+    poolId: anna.pool.id,
+    toggles,
+    federationMode: 'active',
+    federationAdmin: Object.assign(office, admins),
+    requestsAdmin: { requests: anna.requests, peerKeys: new PeerAdminKeys(database, systemRuntime) },
+  })
+  await neighbour.listen()
+  loopbackHosts.push(new URL(neighbour.url).host)
+  neighbour.answers.set('/v1/federation/admin/callback', () => ({ ok: true }))
+  v1Writers.push(neighbour.id)
+  await office.add(neighbour.url, undefined)
+  await anna.bond(neighbour.id)
+})
+afterAll(async () => {
+  await api[Symbol.asyncDispose]()
+  toggles[Symbol.dispose]()
+  await neighbour[Symbol.asyncDispose]()
+  await anna[Symbol.asyncDispose]()
+})
+
+/** Sends a form as a browser without a script does. */
+async function post(path: string, fields: Record<string, string>, headers: Record<string, string> = {}) {
+  const answer = await fetch(`${api.url}/admin/pool/${path}`, {
+    method: 'POST',
+    redirect: 'manual',
+    headers: { 'content-type': 'application/x-www-form-urlencoded', origin: api.url, ...headers },
+    body: new URLSearchParams(fields),
+  })
+  return { status: answer.status, text: await answer.text(), headers: answer.headers }
+}
+
+async function logIn(key = 'owner'): Promise<{ cookie: string; token: string; html: string }> {
+  const { status, headers } = await post('login', { key })
+  expect([status, headers.get('location')]).toEqual([303, '/admin/pool'])
+  const cookie = headers.get('set-cookie')?.split(';')[0] ?? ''
+  const html = await (await fetch(`${api.url}/admin/pool`, { headers: { cookie } })).text()
+  return { cookie, html, token: /name="token" value="([^"]+)"/.exec(html)?.[1] ?? '' }
+}
+
+const isOff = () => toggles.on()
+
+test('who is not logged in sees a field for a key, and does nothing', async () => {
+  const answer = await fetch(`${api.url}/admin/pool`)
+  expect(await answer.text()).not.toMatch(/Stop all federation|token/)
+  expect(await post('kill', { reason: 'x' })).toMatchObject({ status: 401 })
+  expect(await post('login', { key: 'wrong' })).toMatchObject({ status: 401 })
+  expect(await post('login', { key: keys.user })).toMatchObject({ status: 401 })
+  expect(await post('kill', {}, { cookie: `lichen_admin=${'A'.repeat(200)}` })).toMatchObject({ status: 401 })
+  expect(await isOff()).toBe(false)
+})
+
+test('a session lies in a cookie that no script reads and no other site sends, and ends by logging out', async () => {
+  const { headers } = await post('login', { key: 'owner' })
+  expect(headers.get('set-cookie')).toMatch(/; Max-Age=3600; Path=\/admin\/pool; HttpOnly; SameSite=Strict$/)
+  expect(headers.get('set-cookie')).not.toContain('owner')
+  const { cookie, token } = await logIn()
+  expect((await post('logout', { token }, { cookie })).headers.get('set-cookie')).toMatch(/^lichen_admin=; Max-Age=0/)
+})
+
+test('the page runs one script file of its own and no inline one, loads nothing from elsewhere, and shows names as text', async () => {
+  const { cookie, html } = await logIn()
+  const { headers } = await fetch(`${api.url}/admin/pool`, { headers: { cookie } })
+  const policy = headers.get('content-security-policy') ?? ''
+  expect(policy).toContain("default-src 'none'")
+  expect(policy).not.toContain('unsafe')
+  const style = /<style>([\s\S]*?)<\/style>/.exec(html)?.[1] ?? ''
+  expect(policy).toContain(createHash('sha256').update(style).digest('base64'))
+  expect(html.match(/<script[^>]*>/g)).toEqual(['<script src="/admin/pool/sign.js" defer>'])
+  expect(html).not.toMatch(/ on\w+=| style=|javascript:|https?:\/\/(?!127\.0\.0\.1)/)
+  expect(html).toContain('Anna’s &lt;pool&gt;')
+})
+
+test('a form that another site fills in does nothing', async () => {
+  const { cookie, token } = await logIn()
+  const forged = [
+    post('kill', {}, { cookie }),
+    post('kill', { token: `${token.slice(1)}A` }, { cookie }),
+    post('kill', { token }, { cookie, origin: 'https://evil.example' }),
+    post('kill', { token }, { cookie, origin: 'null' }),
+    post('kill', { token }, { cookie, 'sec-fetch-site': 'cross-site' }),
+    post('kill', { token: (await logIn()).token }, { cookie }),
+  ]
+  for (const one of await Promise.all(forged)) expect(one.status).toBe(403)
+  expect(await isOff()).toBe(false)
+  // and what has keys of its own takes no forms
+  const json = await fetch(`${api.url}/v1/admin/federation/kill`, {
+    method: 'POST',
+    headers: { authorization: 'Bearer owner', 'content-type': 'application/x-www-form-urlencoded' },
+    body: 'reason=x',
+  })
+  expect(json.status).toBe(415)
+})
+
+test('without a script: stop, resume, turn a toggle, approve a READ', async () => {
+  const { cookie, token } = await logIn()
+  expect((await post('kill', { token, reason: 'a drill' }, { cookie })).headers.get('location')).toBe(
+    '/admin/pool?done=killed',
+  )
+  expect(await isOff()).toBe(true)
+  const off = await (await fetch(`${api.url}/admin/pool?done=killed`, { headers: { cookie } })).text()
+  expect(off).toContain('Switched off by: <code>lichen fed kill</code>')
+  await post('resume', { token }, { cookie })
+  expect(await isOff()).toBe(false)
+  await post('toggles/read', { token, on: 'false' }, { cookie })
+  expect(toggles.allows('read')).toBe(false)
+  await post('toggles/read', { token, on: 'true' }, { cookie })
+  const id = await asked('query_events')
+  const decided = await post(`requests/${id}`, { token, decision: 'approve' }, { cookie })
+  expect(decided.headers.get('location')).toBe('/admin/pool?done=approved')
+  expect((await anna.requests.show(id)).decidedBy).toBe('owner.key')
+  const again = await post(`requests/${id}`, { token, decision: 'approve' }, { cookie })
+  expect([again.status, again.text.includes('This request is executed')]).toEqual([409, true])
+  expect((await post(`requests/${id}`, { token, decision: 'perhaps' }, { cookie })).status).toBe(400)
+})
+
+async function asked(action: string): Promise<string> {
+  const body = {
+    request_id: `fadm_${randomBytes(8).toString('hex')}`,
+    origin_pool_id: neighbour.id,
+    action_type: action,
+  }
+  expect((await neighbour.send(anna.pool.url, { path: '/v1/federation/admin/request', body })).status).toBe(200)
+  return body.request_id
+}
+
+/** A form of the page, with just what the script touches. */
+function formOf(html: string, file: string) {
+  const data = [...html.matchAll(/ data-(\w+)="([^"]*)"/g)].map(([, name, value = '']) => [
+    name,
+    value.replaceAll('&quot;', '"'),
+  ])
+  const ended = Promise.withResolvers<Record<string, string>>()
+  const elements = { signatures: { value: '' }, decision: { value: '' } }
+  const parts: Record<string, object> = {
+    '.unsigned': {},
+    '.signing': {},
+    'input[type=file]': { files: [{ text: async () => file }] },
+    'input[value=slashing]': { checked: false },
+    'input[value=reciprocal]': { checked: false },
+    '[role=status]': {
+      set textContent(said: string) {
+        if (said !== 'Signing…') ended.reject(new Error(said))
+      },
+    },
+  }
+  let submitted = (_event: object) => {}
+  const form = {
+    dataset: Object.fromEntries(data),
+    elements,
+    querySelector: (what: string) => parts[what],
+    addEventListener: (_name: string, listener: typeof submitted) => {
+      submitted = listener
+    },
+    submit: () => ended.resolve({ signatures: elements.signatures.value, decision: elements.decision.value }),
+  }
+  const press = (value: string) => {
+    submitted({ preventDefault: () => {}, submitter: { value }, timeStamp: 0 })
+    return ended.promise
+  }
+  return { form, press }
+}
+
+test('a WRITE is signed in the browser with a key that stays there, exactly as the command signs it', async () => {
+  const id = await asked('circuit_reset')
+  const { cookie, token, html } = await logIn()
+  expect((await post(`requests/${id}`, { token, decision: 'approve' }, { cookie })).text).toContain(
+    'signature of an admin',
+  )
+  const { form, press } = formOf(html, `${admin.seed.toString('base64url')}\n`)
+  const document = { querySelectorAll: () => [form] }
+  runInNewContext(signScript, {
+    document,
+    crypto,
+    TextEncoder,
+    Uint8Array,
+    DataView,
+    atob,
+    btoa,
+    Math,
+    Number,
+    JSON,
+    String,
+    Array,
+  })
+  const signed = await press('approve')
+  expect(JSON.stringify(signed)).not.toContain(admin.seed.toString('base64url'))
+  const decided = await post(`requests/${id}`, { token, ...signed }, { cookie })
+  expect(decided.headers.get('location')).toBe('/admin/pool?done=approved')
+  expect((await anna.requests.show(id)).decisionSignatures.map(({ key_id }) => key_id)).toEqual([admin.id])
+})
+
+test('an auditor sees it all and may do nothing', async () => {
+  const { cookie, token, html } = await logIn(keys.auditor)
+  expect(html).not.toMatch(/>Approve|Stop all|>Turn o/)
+  expect((await post('kill', { token }, { cookie })).status).toBe(403)
+  expect(await isOff()).toBe(false)
+})
