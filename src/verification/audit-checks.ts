@@ -2,6 +2,7 @@ import { leafHash, sha256 } from '#crypto'
 import type { LoggedLeaf } from '#log'
 import { decodeSigned, epochCommitment, type SignatureChecker } from '#protocol'
 import { type Sql, texts } from '#storage'
+import { trialRules, wrongLook, wrongRates, wrongSentence } from './audit-trials.ts'
 import { verdictLeaf } from './checker.ts'
 import { epochLeaf, toldLeaf } from './epochs.ts'
 
@@ -34,7 +35,12 @@ export async function auditCheckLeaves(
   leaves: readonly LoggedLeaf[],
   facts: AuditFacts,
 ): Promise<string | undefined> {
-  return (await wrongEpoch(sql, leaves)) ?? (await wrongVerdict(sql, leaves, facts))
+  const checks = leaves.filter(({ kind }) => kind === 'check').map(({ ref }) => ref)
+  return (
+    (await wrongEpoch(sql, leaves)) ??
+    (await wrongVerdict(sql, leaves, facts)) ??
+    (checks.length > 0 ? await wrongLook(sql, checks, facts.checker) : undefined)
+  )
 }
 
 async function wrongEpoch(sql: Sql, leaves: readonly LoggedLeaf[]): Promise<string | undefined> {
@@ -115,9 +121,9 @@ const rules: readonly string[] = [
 
 /** Rows without a leaf, and what epochs, checks and verdicts must agree on. The first that is wrong, in a sentence. */
 export async function auditCheckTables(sql: Sql): Promise<string | undefined> {
-  for (const rule of rules) {
+  for (const rule of [...rules, ...trialRules]) {
     const [found] = await sql.unsafe<{ problem: string }[]>(`select * from (${rule}) as c (problem) limit 1`)
     if (found) return `${found.problem}.`
   }
-  return undefined
+  return (await wrongRates(sql)) ?? (await wrongSentence(sql))
 }

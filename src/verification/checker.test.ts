@@ -1,127 +1,21 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { sha256 } from '#crypto'
 import { systemRuntime } from '#runtime'
-import { part } from '#storage'
-import { testPool } from '#testkit'
-import { SmallPool } from '../testkit/small-pool.ts'
+import { emptyAnswer, SmallChecks, type SmallOpinion, smallFile, smallWorker } from '../testkit/small-checks.ts'
 import { type TestDatabase, testDatabase } from '../testkit/test-database.ts'
-import type { Acts } from './acts.ts'
-import { type Checks, openChecks } from './open-checks.ts'
 import { RateTable } from './rates.ts'
-import { Standings } from './standings.ts'
-import type { KeptAnswer } from './transcript.ts'
-import type { LookAsk } from './verifiers.ts'
-
-type Says = (ask: LookAsk) => 'clean' | 'hit'
 
 let home: TestDatabase
-let pool: SmallPool
-let standings: Standings
-let checks: Checks
-/** What small verifiers say, and what they were asked. */
-const opinions = new Map<string, Says>()
-const kernels = new Map<string, string>()
-const asked: { worker: string; replay: LookAsk['replay'] }[] = []
-const done: string[] = []
-
-const idOf = (name: string) => sha256(Buffer.from(name)).toString('hex')
-const fileOf = (model: string) => sha256(Buffer.from(`file of ${model}`)).toString('hex')
-
-/** Small verifiers: each says what it was told to, in the form of evidence. */
-const verifiers = {
-  check(worker: string, ask: LookAsk) {
-    asked.push({ worker, replay: ask.replay })
-    const margin = (opinions.get(worker) ?? (() => 'clean'))(ask) === 'hit' ? 3 : 0
-    const positions = ask.tokens.map((_, position) => ({ position, margin }))
-    const ending = { shown: 'length' as const, end: undefined }
-    const seen = { promptTokens: 9, completionTokens: ask.tokens.length, wrongPieces: [], unknownAt: undefined }
-    const bytes = Buffer.from(worker)
-    return {
-      committed: Promise.resolve({ wire: bytes }),
-      reveal: async () => ({ evidence: { ...seen, positions, ending }, bytes }),
-    }
-  },
-}
-
-const act = (name: string) => async (about: { workerId: string }) => {
-  done.push(`${name} ${about.workerId}`)
-}
-const acts: Acts = {
-  pauseReleases: act('pause'),
-  resumeReleases: act('resume'),
-  freeze: act('freeze'),
-  slash: act('slash'),
-  refundUsers: act('refund'),
-  blockOperator: act('block'),
-}
-
+let town: SmallChecks
 beforeAll(async () => {
   home = await testDatabase()
-  const { database } = home
-  pool = await SmallPool.open(database)
-  standings = await Standings.open({ database, runtime: systemRuntime })
-  checks = await openChecks({
-    database,
-    commit: pool.commit,
-    runtime: systemRuntime,
-    standings,
-    verifiers,
-    acts,
-    pool: testPool,
-    logStage: pool.log.stage,
-    operatorOf: async () => undefined,
-    kernelOf: (worker) => kernels.get(worker),
-    events: {},
-  })
+  town = await SmallChecks.open(home.database)
 })
 afterAll(async () => {
-  await checks?.[Symbol.asyncDispose]()
-  standings?.[Symbol.dispose]()
-  await pool?.[Symbol.asyncDispose]()
+  await town?.[Symbol.asyncDispose]()
   await home?.drop()
 })
 
-/** Verifiers of one model, each of an operator of its own name. */
-function join(model: string, people: Record<string, Says>, kernel: Record<string, string> = {}): void {
-  for (const [name, says] of Object.entries(people)) {
-    const id = idOf(`${model} ${name}`)
-    opinions.set(id, says)
-    if (kernel[name]) kernels.set(id, kernel[name])
-    const offers = [{ name: model, digest: fileOf(model) }]
-    checks.workerAvailable({ id, operator: name, features: ['verify'], offers, draining: false })
-  }
-}
-
-const emptyAnswer = (model: string): KeptAnswer => ({
-  kind: 'chat',
-  model,
-  digest: fileOf(model),
-  choice: 0,
-  seed: '00'.repeat(32),
-  maxTokens: 4,
-  contextTokens: 512,
-  decode: 'batched',
-  finish: 'length',
-  promptClaim: 9,
-  body: Buffer.from('{}'),
-  tokens: [],
-})
-
-/** An answer of `mallory`, settled as jobs do it; the id of its job. */
-async function answered(model: string, more: Partial<KeptAnswer> = {}, by = 'mallory'): Promise<string> {
-  const jobId = systemRuntime.uuid()
-  const at = systemRuntime.now()
-  const answer = { ...emptyAnswer(model), tokens: [1, 2, 3, 4].map((id) => ({ id, piece: Buffer.from('a') })), ...more }
-  const statement = systemRuntime.randomBytes(64)
-  const segment = { choice: 0, attempt: 0, workerId: idOf(`${model} ${by}`), digest: fileOf(model), statement }
-  const segments = [{ ...segment, unfit: null, answer: () => answer }]
-  const sampling = checks.intake.sample(at)
-  await pool.commit.submit([
-    part(pool.log.stage, { kind: 'receipt', ref: jobId, data: Buffer.from(`receipt of ${jobId}`) }),
-    ...checks.intake.settle({ jobId, model, sampling, at, unchecked: null, segments }),
-  ])
-  return jobId
-}
+const idOf = (model: string, name: string) => smallWorker(model, name).id
 
 async function stateOf(jobId: string): Promise<string | undefined> {
   const [row] = await home.sql<{ state: string }[]>`select state from checks where job_id = ${jobId}`
@@ -140,7 +34,7 @@ const looksAt = (jobId: string) => home.sql<{ purpose: string; verifier: string;
 const phaseOf = async (model: string, name: string, duty: string) => {
   const [row] = await home.sql<{ phase: string; hits: number }[]>`
     select phase, posterior_hits as hits from standings
-     where worker_id = ${idOf(`${model} ${name}`)} and model = ${model} and duty = ${duty}`
+     where worker_id = ${idOf(model, name)} and model = ${model} and duty = ${duty}`
   return row
 }
 
@@ -148,24 +42,26 @@ const hit = () => 'hit' as const
 const clean = () => 'clean' as const
 
 test('an answer computed alone is computed again on the same arithmetic; one that differs there too freezes its worker at once', async () => {
-  join('exact', { ann: hit, bob: hit, cid: hit, dan: hit }, { ann: 'k1', bob: 'k1', cid: 'k2', dan: 'k2' })
-  const job = await answered('exact', { decode: 'isolated', kernel: 'k1' })
+  town.join('exact', { ann: hit, bob: hit, cid: hit, dan: hit }, { ann: 'k1', bob: 'k1', cid: 'k2', dan: 'k2' })
+  const job = await town.answered('exact', { decode: 'isolated', kernel: 'k1' })
   expect(await ended(job)).toBe('hit')
   const [first, second, ...more] = await looksAt(job)
   expect([first?.purpose, second?.purpose, more]).toEqual(['first', 'second', []])
-  expect(kernels.get(second?.verifier ?? '')).toBe('k1')
-  expect(asked.filter(({ replay }) => replay === 'isolated').map(({ worker }) => worker)).toEqual([second?.verifier])
-  const mallory = idOf('exact mallory')
-  await expect.poll(() => done.includes(`slash ${mallory}`), { timeout: 20_000 }).toBe(true)
-  expect(done.indexOf(`freeze ${mallory}`)).toBeGreaterThanOrEqual(0)
-  expect(done.indexOf(`freeze ${mallory}`)).toBeLessThan(done.indexOf(`slash ${mallory}`))
+  expect([idOf('exact', 'ann'), idOf('exact', 'bob')]).toContain(second?.verifier)
+  expect(town.asked.filter(({ replay }) => replay === 'isolated').map(({ worker }) => worker)).toEqual([
+    second?.verifier,
+  ])
+  const mallory = idOf('exact', 'mallory')
+  await expect.poll(() => town.done.includes(`slash ${mallory}`), { timeout: 20_000 }).toBe(true)
+  expect(town.done.indexOf(`freeze ${mallory}`)).toBeGreaterThanOrEqual(0)
+  expect(town.done.indexOf(`freeze ${mallory}`)).toBeLessThan(town.done.indexOf(`slash ${mallory}`))
 })
 
 test('a friend with the same arithmetic clears nobody: a third decides, and the friend takes the hit', async () => {
-  const friend: Says = (ask) => (ask.replay === 'isolated' ? 'clean' : 'hit')
+  const friend: SmallOpinion = (ask) => (ask.replay === 'isolated' ? 'clean' : 'hit')
   const people = { ann: friend, bob: friend, cid: hit, dan: hit }
-  join('friend', people, { ann: 'k1', bob: 'k1', cid: 'k2', dan: 'k2' })
-  const job = await answered('friend', { decode: 'isolated', kernel: 'k1' })
+  town.join('friend', people, { ann: 'k1', bob: 'k1', cid: 'k2', dan: 'k2' })
+  const job = await town.answered('friend', { decode: 'isolated', kernel: 'k1' })
   expect(await ended(job)).toBe('hit')
   const looks = await looksAt(job)
   expect(looks.map(({ says }) => says).sort()).toEqual(['clean', 'hit', 'hit'])
@@ -176,12 +72,12 @@ test('a friend with the same arithmetic clears nobody: a third decides, and the 
 
 test('a batched answer is never replayed: two more look at a hit, and who accused alone takes it', async () => {
   let accusers = 0
-  const once: Says = () => (accusers++ === 0 ? 'hit' : 'clean')
-  join('batched', { ann: once, bob: once, cid: once, dan: once }, { ann: 'k1', bob: 'k1', cid: 'k1', dan: 'k1' })
-  const before = asked.length
-  const job = await answered('batched', { kernel: 'k1' })
+  const once: SmallOpinion = () => (accusers++ === 0 ? 'hit' : 'clean')
+  town.join('batched', { ann: once, bob: once, cid: once, dan: once }, { ann: 'k1', bob: 'k1', cid: 'k1', dan: 'k1' })
+  const before = town.asked.length
+  const job = await town.answered('batched', { kernel: 'k1' })
   expect(await ended(job)).toBe('clean')
-  expect(asked.slice(before).map(({ replay }) => replay)).toEqual(['prefill', 'prefill', 'prefill'])
+  expect(town.asked.slice(before).map(({ replay }) => replay)).toEqual(['prefill', 'prefill', 'prefill'])
   const looks = await looksAt(job)
   expect(new Set(looks.map(({ operator }) => operator)).size).toBe(3)
   expect((await phaseOf('batched', looks[0]?.operator ?? '', 'verify'))?.hits).toBe(1)
@@ -189,24 +85,24 @@ test('a batched answer is never replayed: two more look at a hit, and who accuse
 })
 
 test('what no second worker may see is looked at by the pool’s own engine only', async () => {
-  join('private', { ann: hit, bob: hit, cid: hit })
+  town.join('private', { ann: hit, bob: hit, cid: hit })
   const request = { kind: 'chat', model: 'private', needs: [], privacy: 'single-exposure' }
-  expect(checks.intake.whyUnchecked(request)).toBe('single_exposure')
-  join('private', { self: clean })
-  expect(checks.intake.whyUnchecked(request)).toBeUndefined()
-  expect(checks.intake.whyUnchecked({ ...request, privacy: 'paranoid' })).toBe('privacy')
-  const jobs = await Promise.all(Array.from({ length: 12 }, () => answered('private', { poolOnly: true })))
+  expect(town.checks.intake.whyUnchecked(request)).toBe('single_exposure')
+  town.join('private', { self: clean })
+  expect(town.checks.intake.whyUnchecked(request)).toBeUndefined()
+  expect(town.checks.intake.whyUnchecked({ ...request, privacy: 'paranoid' })).toBe('privacy')
+  const jobs = await Promise.all(Array.from({ length: 12 }, () => town.answered('private', { poolOnly: true })))
   for (const job of jobs) expect(await ended(job)).toBe('clean')
-  const seen = asked.filter(({ worker }) => ['ann', 'bob', 'cid'].some((name) => worker === idOf(`private ${name}`)))
+  const seen = town.asked.filter(({ worker }) => ['ann', 'bob', 'cid'].some((name) => worker === idOf('private', name)))
   expect(seen).toEqual([])
 })
 
 test('without an engine of its own a pool sends answers that are known to be good or bad all the same', async () => {
-  const isReversed: Says = (ask) => (ask.tokens[0]?.id === 4 ? 'hit' : 'clean')
-  join('known', { ann: isReversed, bob: isReversed, cid: isReversed })
+  const isReversed: SmallOpinion = (ask) => (ask.tokens[0]?.id === 4 ? 'hit' : 'clean')
+  town.join('known', { ann: isReversed, bob: isReversed, cid: isReversed })
   // One in ten brings one of each kind: of 100 none does so with a chance below 10⁻⁴.
   const jobs: string[] = []
-  for (let n = 0; n < 100; n++) jobs.push(await answered('known'))
+  for (let n = 0; n < 100; n++) jobs.push(await town.answered('known'))
   for (const job of jobs) expect(await ended(job)).toBe('clean')
   const kinds = async () => {
     const rows = await home.sql<{ purpose: string; says: string }[]>`
@@ -215,29 +111,36 @@ test('without an engine of its own a pool sends answers that are known to be goo
     return rows.map(({ purpose, says }) => `${purpose} ${says}`)
   }
   // A known good answer is vouched for by the first that is drawn, and goes with a later one.
-  for (let n = 0; n < 100 && (await kinds()).length < 2; n++) await ended(await answered('known'))
+  for (let n = 0; n < 100 && (await kinds()).length < 2; n++) await ended(await town.answered('known'))
   await expect.poll(kinds, { timeout: 20_000 }).toEqual(['known_bad hit', 'known_good clean'])
   for (const name of ['ann', 'bob', 'cid']) expect((await phaseOf('known', name, 'verify'))?.hits ?? 0).toBe(0)
 }, 60_000)
 
 test('of answers that nobody picked one in 500 goes to the pool’s own engine once more, where it has one', () => {
-  join('again', { self: clean, ann: clean })
-  join('alone', { ann: clean, bob: clean })
+  town.join('again', { self: clean, ann: clean })
+  town.join('alone', { ann: clean, bob: clean })
   const picked = (model: string) => {
     const at = systemRuntime.now()
-    const workerId = idOf(`${model} mallory`)
-    const sampling = { ...checks.intake.sample(at), rates: new RateTable([[workerId, model, 0]]) }
+    const workerId = idOf(model, 'mallory')
+    const sampling = { ...town.checks.intake.sample(at), rates: new RateTable([[workerId, model, 0]]) }
     const given = {
       choice: 0,
       attempt: 0,
       workerId,
-      digest: fileOf(model),
+      digest: smallFile(model),
       unfit: null,
       answer: () => emptyAnswer(model),
     }
     const settled = Array.from({ length: 6_000 }, (_, n) => {
       const segments = [{ ...given, statement: Buffer.from(`${model} ${n} ${at}`) }]
-      const parts = checks.intake.settle({ jobId: idOf(`${n}`), model, sampling, at, unchecked: null, segments })
+      const parts = town.checks.intake.settle({
+        jobId: systemRuntime.uuid(),
+        model,
+        sampling,
+        at,
+        unchecked: null,
+        segments,
+      })
       return parts.length > 0
     })
     return settled.filter(Boolean).length

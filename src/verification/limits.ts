@@ -17,6 +17,8 @@ export const verificationLimits = {
   ratesUsedMs: hourMs,
   /** Rates that were in force are kept so long: until every answer under them is told. */
   ratesKeptMs: 72 * hourMs,
+  /** The newest tables of check rates, which an audit makes again from their rows. */
+  auditedRatesMax: 1_000,
   /** Checks a pool process makes at once. */
   checksAtOnceMax: 4,
   /** Owed checks are looked for so often. */
