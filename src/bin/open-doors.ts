@@ -60,7 +60,7 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
   } = all
   const poolKey = pool.identity.publicKey
   const { door, admin: federationAdmin, toggles, requestsAdmin, federation } = await openFederation(all)
-  const remote = openLending(all, federation)
+  const { receipts, statements } = openLending(all, federation)
   const prove: ProveLeaves = (leaves) => transparency.proveAll(leaves)
   const { tlsCert, tlsKey } = settings
   return {
@@ -76,7 +76,7 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
     jobs,
     models,
     tiers: settings.tier.length > 0 ? { list: settings.tier, degradation: settings.degradation } : undefined,
-    receipt: (jobId) => findReceipt({ sql: database.sql, poolKey, prove, remote: (id) => remote.of(id) }, jobId),
+    receipt: (jobId) => findReceipt({ sql: database.sql, poolKey, prove, remote: (id) => receipts.of(id) }, jobId),
     prices: async () => ({
       pool_id: pool.poolId,
       pool_key: poolKey.toString('base64url'),
@@ -85,7 +85,9 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
     }),
     logReader: transparency.reader,
     federation: door,
-    federationAdmin,
+    federationAdmin: Object.assign(federationAdmin, {
+      statement: (id: string, days: number) => statements.exchange(id, days),
+    }),
     federationMode: settings.federation,
     toggles,
     requestsAdmin,

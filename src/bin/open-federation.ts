@@ -71,7 +71,7 @@ export async function openFederation(all: Ground & Rooms) {
       federation.answer(request, sourceGroup(clientAddress(remote, forwarded, trusted))),
   }
   const { office } = federation
-  const admin: FederationAdmin = Object.assign(office, {
+  const admin: Omit<FederationAdmin, 'statement'> = Object.assign(office, {
     mode: settings.federation,
     name: settings.federationName,
     url: settings.publicUrl ?? '',

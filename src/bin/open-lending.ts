@@ -1,11 +1,12 @@
 import { z } from 'zod'
 import { JobLender } from '#api'
-import { answerNo, answerYes, type Federation, jobPath, receiptPath } from '#federation'
+import { answerNo, answerYes, type Federation, jobPath, receiptPath, statementPath } from '#federation'
 import { findReceipt, type ProveLeaves } from '#jobs'
 import { executorPrices } from '#ledger'
 import { Borrowing } from './lending/borrowing.ts'
 import { lendingBooks } from './lending/lending-books.ts'
 import { RemoteReceipts } from './lending/remote-receipts.ts'
+import { Statements } from './lending/statements.ts'
 import type { Ground, Rooms } from './open-rooms.ts'
 
 type Needs = Ground & Pick<Rooms, 'jobs' | 'models' | 'ledger' | 'transparency' | 'elsewhere'>
@@ -13,7 +14,7 @@ type Needs = Ground & Pick<Rooms, 'jobs' | 'models' | 'ledger' | 'transparency' 
 const receiptAskSchema = z.strictObject({ origin_request_id: z.string().max(200) })
 
 /** Work that goes to other pools, and theirs that comes here. */
-export function openLending(all: Needs, federation: Federation): RemoteReceipts {
+export function openLending(all: Needs, federation: Federation): { receipts: RemoteReceipts; statements: Statements } {
   const { settings, runtime, pool, database, log, closers, jobs, models, ledger, elsewhere, transparency } = all
   const onProblem = (error: unknown) => log.error({ err: error }, 'lending between pools is in trouble')
   const receipts = new RemoteReceipts({ database, runtime, federation, onProblem })
@@ -62,5 +63,7 @@ export function openLending(all: Needs, federation: Federation): RemoteReceipts 
         : answerNo(409, 'not settled yet')
     },
   })
-  return receipts
+  const statements = new Statements({ database, runtime, federation, pool: pool.identity })
+  federation.serve(statementPath, { trustMin: 2, reply: (heard) => statements.reply(heard) })
+  return { receipts, statements }
 }

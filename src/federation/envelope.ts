@@ -136,3 +136,15 @@ export function acceptanceBytes(acceptance: { giver: string; receiver: string; l
   const { giver, receiver, level, at } = acceptance
   return fields('lichen-federation-acceptance/1', giver, receiver, String(level), String(at))
 }
+
+/** What one pool says another and it have done for each other; `rows` is the hash of all of it. */
+export function statementBytes(said: {
+  giver: string
+  receiver: string
+  since: number
+  until: number
+  rows: Buffer
+}): Buffer {
+  const { giver, receiver, since, until, rows } = said
+  return fields('lichen-federation-statement/1', giver, receiver, String(since), String(until), rows)
+}

@@ -40,5 +40,16 @@ export { jobPath, receiptPath } from './read-envelope.ts'
 export type { Heard } from './receiver.ts'
 export type { RequestRow } from './request-rows.ts'
 export { type Answer, answerNo, answerYes, type StreamedAnswer } from './signed-route.ts'
+export {
+  type Comparison,
+  compareStatements,
+  type SignedStatement,
+  signStatement,
+  statementAskSchema,
+  statementFromWire,
+  statementHolds,
+  statementPath,
+  statementToWire,
+} from './statement.ts'
 export { type ToggleRow, Toggles, toggleNames } from './toggles.ts'
 export { handshakePath } from './verify-envelope.ts'

@@ -21,9 +21,9 @@ export const federationLimits = {
   /** Requests of one known pool, once its signature holds. */
   requestsPerMinute: 60,
   /** Lent jobs of one pool, by its trust from 0 to 4. */
-  jobsPerMinute: [0, 0, 600, 3_000, 3_000],
+  jobsPerMinute: [60, 60, 600, 3_000, 3_000],
   /** Rounds of reconciliation of one pool, by its trust. */
-  factsPerMinute: [0, 0, 0, 3_000, 3_000],
+  factsPerMinute: [60, 60, 60, 3_000, 3_000],
   /** Handshakes of strangers from one /24 or /56, before their key is looked at. */
   strangersPerMinute: 20,
   /** Signatures that do not hold, from one /24 or /56; beyond, none from there is looked at. */

@@ -10,6 +10,8 @@ interface Sent {
   nonce?: string
   /** A lent job: hop 1, and its own id as the chain. */
   lent?: boolean
+  /** Another way it is said to have come. */
+  chain?: string[]
   /** Headers put over those that were signed. */
   headers?: Record<string, string>
 }
@@ -121,14 +123,15 @@ export class ForeignPool implements AsyncDisposable {
     const body = sent.body === undefined ? '' : JSON.stringify(sent.body)
     const timestamp = sent.timestamp ?? Math.floor(Date.now() / 1_000)
     const nonce = sent.nonce ?? randomBytes(8).toString('hex')
-    const [hop, chain] = sent.lent ? ['1', this.id] : ['0', '']
+    const way = sent.chain ?? (sent.lent ? [this.id] : [])
+    const [hop, chain] = [String(way.length), way.join(',')]
     const bytes = Buffer.from(`${method}\n${path}\n${timestamp}\n${nonce}\n${hop}\n${chain}\n${body}`)
     const headers = {
       'Content-Type': 'application/json',
       'X-IAMINE-Atom-Id': this.id,
       'X-IAMINE-Timestamp': String(timestamp),
       'X-IAMINE-Nonce': nonce,
-      ...(sent.lent ? { 'X-IAMINE-Hop': hop, 'X-IAMINE-Forward-Chain': chain } : {}),
+      ...(way.length > 0 ? { 'X-IAMINE-Hop': hop, 'X-IAMINE-Forward-Chain': chain } : {}),
       'X-IAMINE-Signature': sign(null, bytes, this.#key).toString('base64'),
       ...sent.headers,
     }
@@ -138,7 +141,9 @@ export class ForeignPool implements AsyncDisposable {
         response.on('data', (part) => {
           text += part
         })
-        response.on('end', () => resolve({ status: response.statusCode ?? 0, body: JSON.parse(text) }))
+        response.on('end', () =>
+          resolve({ status: response.statusCode ?? 0, body: JSON.parse(text) as Record<string, unknown> }),
+        )
       })
       request.on('error', reject)
       request.end(body)

@@ -1,5 +1,12 @@
 import { z } from 'zod'
-import type { Added, PeerOffice, PeerView } from '#federation'
+import {
+  type Added,
+  type Comparison,
+  type PeerOffice,
+  type PeerView,
+  type SignedStatement,
+  statementToWire,
+} from '#federation'
 import type { ApiLimits } from '../limits.ts'
 import { type Route, route } from '../route.ts'
 import { pageOf, pageQuery, pageSchema, timeOrNull, timeSchema, timeText } from './page.ts'
@@ -13,6 +20,13 @@ export interface FederationAdmin
   readonly publicKey: Buffer
   /** Whether the kill switch is on now. */
   readonly killed: () => Promise<boolean>
+  /** What both pools have signed about the work of so many days. */
+  readonly statement: (id: string, days: number) => Promise<ComparedStatements>
+}
+
+interface ComparedStatements extends Comparison {
+  readonly ours: SignedStatement
+  readonly theirs: SignedStatement
 }
 
 const countsSchema = z.strictObject({ successes: z.int(), failures: z.int(), mismatches: z.int() })
@@ -73,6 +87,51 @@ function toRow({ peer, health, reachable, record }: PeerView): Row {
 const addedSchema = peerSchema.extend({ told: z.boolean() })
 const promotedSchema = peerSchema.extend({ awaiting: z.boolean() })
 const nothing = z.strictObject({})
+const amount = z.string().regex(/^\d+$/)
+const signedSchema = z.strictObject({
+  since: z.int(),
+  until: z.int(),
+  lent: z.array(z.array(z.string())),
+  borrowed: z.array(z.array(z.string())),
+  signature: z.string(),
+})
+const statementReply = z.strictObject({
+  object: z.literal('peer_statement'),
+  since: timeSchema,
+  until: timeSchema,
+  /** Micro-credits that both agree on. */
+  owed_to_us: amount,
+  owed_to_them: amount,
+  /** Jobs both agree on. */
+  jobs: z.int(),
+  /** `by`: who computed it; null: that side does not know the job. */
+  differences: z.array(
+    z.strictObject({ id: z.string(), by: z.enum(['us', 'them']), ours: amount.nullable(), theirs: amount.nullable() }),
+  ),
+  /** As signed, to be kept. */
+  ours: signedSchema,
+  theirs: signedSchema,
+})
+
+function toStatement({ ours, theirs, owedToUs, owedToThem, jobs, differences }: ComparedStatements) {
+  const text = (micro: bigint | null) => (micro === null ? null : micro.toString())
+  return {
+    object: 'peer_statement' as const,
+    since: timeText(ours.since * 1_000),
+    until: timeText(ours.until * 1_000),
+    owed_to_us: owedToUs.toString(),
+    owed_to_them: owedToThem.toString(),
+    jobs,
+    differences: differences.map(({ id, by, ...both }) => ({
+      id,
+      by,
+      ours: text(both.ours),
+      theirs: text(both.theirs),
+    })),
+    ours: statementToWire(ours),
+    theirs: statementToWire(theirs),
+  }
+}
 
 function toAdded({ view, problem }: Added): z.infer<typeof addedSchema> {
   const row = toRow(view)
@@ -180,6 +239,13 @@ export function federationAdminRoutes(federation: FederationAdmin, limits: ApiLi
       nothing,
       peerSchema,
       async (id, _, actor) => toRow(await federation.allowV1(id, actor)),
+    ),
+    act(
+      'statement',
+      'Exchange signed statements of the work of some days, and compare them job by job.',
+      z.strictObject({ days: z.int().min(1).max(400).default(30) }),
+      statementReply,
+      async (id, { days }) => toStatement(await federation.statement(id, days)),
     ),
     act(
       'ping',

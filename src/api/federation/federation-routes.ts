@@ -57,6 +57,7 @@ export function federationRoutes(federation: FederationDoor): readonly Route[] {
     signed('/v1/federation/verify', 'Prove to a known pool that the key is here (signed).'),
     signed('/v1/federation/job', 'Another pool lends itself an answer of the workers here (signed).'),
     signed('/v1/federation/receipt', 'What was signed here for a job of another pool (signed).'),
+    signed('/v1/federation/statement', 'What this pool has in its books about work with another (signed).'),
     signed('/v1/federation/peer/accept', 'Another pool gives its word on a bond, and takes ours (signed).'),
     signed('/v1/federation/admin/request', 'Another pool asks the human here for something (signed).'),
     signed('/v1/federation/admin/callback', 'Another pool says what became of a request (signed).'),

@@ -44,6 +44,7 @@ beforeAll(async () => {
     url: '',
     publicKey: anna.pool.identity.publicKey,
     killed: async () => false,
+    statement: () => Promise.reject(new Error('nobody asks here')),
   }
   api = await ApiDouble.open({
     authenticate: (key) => identity.authenticate(key),

@@ -1,6 +1,7 @@
 import { Command, InvalidArgumentError } from 'commander'
-import { settingsOf, withExamples, withSettings } from './options.ts'
-import { clean, print, table } from './output.ts'
+import { creditsText } from './amounts.ts'
+import { positive, settingsOf, withExamples, withSettings } from './options.ts'
+import { clean, counted, print, table } from './output.ts'
 import { PoolClient } from './pool-client.ts'
 import { CommandProblem } from './problem.ts'
 
@@ -56,6 +57,7 @@ export function peerCommands(): Command[] {
     showCommand(),
     promoteCommand(),
     demoteCommand(),
+    statementCommand(),
     ...actCommands(),
   ]
 }
@@ -226,6 +228,53 @@ function demoteCommand(): Command {
       print(options.json === true, peer, () => clean(`${peer.id}  ${peer.name}: ${trustText(peer, peer.trust)}.`))
     })
   return withExamples(withSettings(command, ['client']), [['lichen fed demote 3fa9c1 1', 'no more jobs, either way']])
+}
+
+interface StatementReply {
+  readonly since: string
+  readonly until: string
+  readonly owed_to_us: string
+  readonly owed_to_them: string
+  readonly jobs: number
+  readonly differences: readonly { id: string; by: 'us' | 'them'; ours: string | null; theirs: string | null }[]
+}
+
+function statementCommand(): Command {
+  const command = new Command('statement')
+    .description('exchange signed statements of work with a pool, and say where they differ')
+    .argument('<id>', idText)
+    .option('--days <n>', 'how far back, ending two minutes ago (default: 30)', positive)
+    .action(async (id: string, options: Options & { days?: number }, self: Command) => {
+      const body = options.days === undefined ? {} : { days: options.days }
+      const client = new PoolClient(await settingsOf(self))
+      const statement = await client.json<StatementReply>('POST', routeOf(id, '/statement'), body)
+      print(options.json === true, statement, () => statementText(statement))
+      if (statement.differences.length > 0)
+        throw new CommandProblem(
+          'statements_differ',
+          `The pools differ about ${counted(statement.differences.length, 'job', 'jobs')}.`,
+          'Keep both statements (--json), and talk to the other admin.',
+          1,
+        )
+    })
+  return withExamples(withSettings(command, ['client']), [
+    ['lichen fed statement 3fa9c1 --json > june.json', 'with both signatures, to keep'],
+  ])
+}
+
+const amountText = (micro: string | null) => (micro === null ? 'not known' : creditsText(micro))
+
+function statementText({ since, until, owed_to_us, owed_to_them, jobs, differences }: StatementReply): string {
+  const rows = [
+    ['to', until],
+    ['jobs both agree on', String(jobs)],
+    ['owed to us', amountText(owed_to_us)],
+    ['owed to them', amountText(owed_to_them)],
+  ]
+  const head = table(['FROM', since], rows)
+  if (differences.length === 0) return head
+  const lines = differences.map(({ id, by, ours, theirs }) => [id, by, amountText(ours), amountText(theirs)])
+  return `${head}\n\n${table(['JOB', 'COMPUTED BY', 'OURS', 'THEIRS'], lines)}`
 }
 
 interface Ping {

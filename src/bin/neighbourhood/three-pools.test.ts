@@ -99,6 +99,9 @@ test('a pool without workers answers with those of another, and its receipt name
   const owed = await eventually('the price', async () => (await anna.owes(bert.id)) || undefined)
   expect(owed).toBeGreaterThan(0)
   await expect.poll(() => bert.owes(anna.id)).toBe(-owed)
+  // what was asked for in the last two minutes is in no statement yet
+  const statement = await anna.admin('POST', `/federation/peers/${bert.id}/statement`)
+  expect(statement).toMatchObject({ jobs: 0, differences: [], theirs: { signature: expect.any(String) } })
 })
 
 test('what must not leave is not forwarded', async () => {
