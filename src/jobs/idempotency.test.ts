@@ -33,7 +33,7 @@ async function answered(pool: SmallPool, more?: Partial<IdempotentRequest>): Pro
   const client = await pool.ask({ idempotency: mine })
   await client.ended
   await pool.record(client)
-  mine.finish({ jobId: client.handle?.id ?? '', status: 200, body: '{"answer":42}' })
+  mine.finish({ jobId: client.handle?.id ?? '', status: 200, headers: ['x-told', 'again'], body: '{"answer":42}' })
   return client
 }
 
@@ -49,7 +49,7 @@ test('a repeated request gets the first answer, and nothing is computed again', 
   const client = await answered(pool)
   expect(await pool.jobs.idempotent(request())).toMatchObject({
     state: 'replay',
-    replay: { jobId: client.handle?.id, status: 200, body: '{"answer":42}' },
+    replay: { jobId: client.handle?.id, status: 200, headers: ['x-told', 'again'], body: '{"answer":42}' },
   })
   expect(worker.had).toHaveLength(1)
 })
@@ -60,7 +60,7 @@ test('a duplicate that comes while the first is being answered waits for its ans
   const mine = await claim(pool)
   const duplicates = [pool.jobs.idempotent(request()), pool.jobs.idempotent(request())]
   await expect.poll(() => mine.wanted).toBe(true)
-  mine.finish({ jobId: 'job', status: 200, body: '{}' })
+  mine.finish({ jobId: 'job', status: 200, headers: ['x-told', 'again'], body: '{}' })
   expect((await Promise.all(duplicates)).map((found) => found.state)).toEqual(['replay', 'replay'])
 })
 
@@ -72,7 +72,7 @@ test('when the first fails, exactly one of those that wait may try', async () =>
   await expect.poll(() => mine.wanted).toBe(true)
   mine.abandon()
   const first = await Promise.race(duplicates)
-  if (first.state === 'new') first.claim.finish({ jobId: 'job', status: 200, body: '{}' })
+  if (first.state === 'new') first.claim.finish({ jobId: 'job', status: 200, headers: ['x-told', 'again'], body: '{}' })
   expect((await Promise.all(duplicates)).map((found) => found.state).sort()).toEqual(['new', 'replay'])
 })
 
@@ -145,7 +145,13 @@ test('bodies are kept within their memory, the oldest go first', async () => {
   const { pool } = await openPool()
   await using _ = pool
   const body = 'x'.repeat(jobsLimits.replayBytesMax / 4)
-  for (let i = 0; i < 6; i++) (await claim(pool, { key: `${serial}-${i}` })).finish({ jobId: 'job', status: 200, body })
+  for (let i = 0; i < 6; i++)
+    (await claim(pool, { key: `${serial}-${i}` })).finish({
+      jobId: 'job',
+      status: 200,
+      headers: ['x-told', 'again'],
+      body,
+    })
   const states = await Promise.all(
     [0, 1, 2, 3, 4, 5].map(async (i) => (await pool.jobs.idempotent(request({ key: `${serial}-${i}` }))).state),
   )

@@ -9,6 +9,8 @@ import { jobsLimits } from './limits.ts'
 export interface Replay {
   readonly jobId: string
   readonly status: number
+  /** What the first answer's headers said of its job: name, value, name, value. */
+  readonly headers: readonly string[]
   /** The JSON body as it was sent. */
   readonly body: string
 }

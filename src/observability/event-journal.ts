@@ -37,7 +37,7 @@ export interface EventQuery {
   readonly only?: { readonly types: readonly EventType[]; readonly subject: string }
   /** The newest ones, newest first, instead of the oldest. */
   readonly newest?: boolean
-  /** Rows, 1 … {@link observabilityLimits.eventsPageMax}. */
+  /** Rows, 1 … {@link observabilityLimits.eventsPageMax}, and one more to see whether there are more. */
   readonly limit: number
 }
 
@@ -94,7 +94,7 @@ export class EventJournal implements AsyncDisposable {
            and at >= ${since ?? 0}::timestamptz
            and type = any(${texts(types ?? eventTypes)}::text[])
            and (subject = ${only?.subject ?? ''} or not type = any(${texts(only?.types ?? [])}::text[]))
-         order by seq ${newest ? sql`desc` : sql`asc`} limit ${Math.min(limit, observabilityLimits.eventsPageMax)}`
+         order by seq ${newest ? sql`desc` : sql`asc`} limit ${Math.min(limit, observabilityLimits.eventsPageMax + 1)}`
       return [...rows]
     } catch (error) {
       throw databaseError(error)

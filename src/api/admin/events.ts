@@ -23,7 +23,6 @@ const types = z
 
 /** What happened to workers and neighbours of late. */
 export function eventRoute({ journal }: Pick<AdminDeps, 'journal'>, limits: ApiLimits): Route {
-  const max = observabilityLimits.eventsPageMax - 1
   return route({
     method: 'GET',
     path: '/v1/admin/events',
@@ -36,7 +35,7 @@ export function eventRoute({ journal }: Pick<AdminDeps, 'journal'>, limits: ApiL
     reply: pageSchema(eventSchema),
     handle: ({ query: { type, since, after, limit } }) =>
       pageOf(
-        { after, limit: Math.min(limit, max) },
+        { after, limit: Math.min(limit, observabilityLimits.eventsPageMax) },
         (page) =>
           journal.read({ ...page, ...(type ? { types: type } : {}), ...(since === undefined ? {} : { since }) }),
         ({ at, ...event }) => ({ object: 'event' as const, ...event, at: timeText(at) }),

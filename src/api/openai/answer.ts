@@ -24,11 +24,15 @@ export interface Exchange {
   readonly out: ServerResponse
   /** Headers of every response to it: name, value, name, value. */
   readonly headers: readonly string[]
+  /** The model that stands in for the one asked for. */
+  readonly served?: string | undefined
   /** When it came, monotonic milliseconds. */
   readonly since: number
   /** The right to answer its `Idempotency-Key`; ended with the answer, whatever happens. */
   readonly claim?: IdempotencyClaim | undefined
 }
+
+const servedHeader = 'x-lichen-served-model'
 
 /** Nothing the HTTP standard knows; what proxies log when the client left before the answer. */
 const clientGoneStatus = 499
@@ -94,19 +98,31 @@ export abstract class Answer implements JobSink, LiveAnswer {
     const { out, claim } = this.exchange
     if (!out.destroyed) writeJson(out, 200, body, this.headers())
     this.sentHash = sha256(Buffer.from(body))
-    if (this.handle) claim?.finish({ jobId: this.handle.id, status: 200, body })
+    if (this.handle) claim?.finish({ jobId: this.handle.id, status: 200, headers: this.#ofJob(this.handle), body })
     this.finished(200)
   }
 
-  /** Headers of this response: the exchange's own and, once there is a job, its receipt. */
+  /** Headers of this response: the exchange's own and, once there is a job, what is to be said of it and of the budget. */
   protected headers(): readonly string[] {
-    if (!this.handle) return this.exchange.headers
-    const { id, salt, left, assurance, privacy } = this.handle
-    const ms = Math.round(this.house.runtime.monotonic() - this.exchange.since)
-    const own = ['x-lichen-receipt', id, 'x-lichen-salt', salt.toString('hex'), 'openai-processing-ms', String(ms)]
+    const { headers, since } = this.exchange
+    if (!this.handle) return [...headers, ...this.#ofModel()]
+    const { left } = this.handle
+    const ms = Math.round(this.house.runtime.monotonic() - since)
+    const budget = left ? budgetHeaders(left, this.house.runtime.now()) : []
+    return [...headers, ...this.#ofJob(this.handle), 'openai-processing-ms', String(ms), ...budget]
+  }
+
+  /** What is as true of a replay as of the first answer. */
+  #ofJob({ id, salt, assurance, privacy }: JobHandle): string[] {
+    const own = ['x-lichen-receipt', id, 'x-lichen-salt', salt.toString('hex')]
     own.push(assuranceHeader, assuranceText(assurance))
     if (privacy !== 'standard') own.push(privacyHeader, privacy)
-    return [...this.exchange.headers, ...own, ...(left ? budgetHeaders(left, this.house.runtime.now()) : [])]
+    return [...own, ...this.#ofModel()]
+  }
+
+  #ofModel(): string[] {
+    const { served } = this.exchange
+    return served === undefined ? [] : [servedHeader, served]
   }
 
   /** The last byte was handed to the socket. Whoever reads slowly from here on is watched. */

@@ -15,7 +15,10 @@ test('a repeated request gets the very same bytes and receipt, computed once', a
   const first = await ask(api, 'k1')
   const again = await ask(api, 'k1')
   expect(await again.text()).toBe(await first.text())
-  expect(again.headers.get('x-lichen-receipt')).toBe(first.headers.get('x-lichen-receipt'))
+  for (const said of ['x-lichen-receipt', 'x-lichen-salt', 'x-lichen-assurance']) {
+    expect(first.headers.get(said)).toMatch(/./)
+    expect(again.headers.get(said)).toBe(first.headers.get(said))
+  }
   expect([first, again].map((one) => one.headers.get('idempotent-replayed'))).toEqual([null, 'true'])
   expect(api.jobs.all).toHaveLength(1)
   expect(api.jobs.last.request.idempotency?.bodyMac).toBeDefined()

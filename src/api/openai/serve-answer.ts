@@ -60,8 +60,7 @@ export async function serveAnswer<K extends OpenAiKind>(
   const claim = asked.key === undefined ? undefined : await claimKey(deps, route, asked, asked.key, request)
   if (claim && 'body' in claim) return replay(house, asked.exchange, claim)
   const { client, body } = asked
-  const headers = standIn === undefined ? asked.exchange.headers : [...asked.exchange.headers, servedHeader, standIn]
-  const exchange = { ...asked.exchange, headers, claim }
+  const exchange = { ...asked.exchange, served: standIn, claim }
   const answer = openAnswer(deps, house, route, exchange, request, { ...model, served })
   const accepted = toAcceptedRequest(route.kind, request, {
     body,
@@ -82,8 +81,6 @@ export async function serveAnswer<K extends OpenAiKind>(
     answer.refuse(refusal, left && budgetHeaders(left, deps.runtime.now()))
   }
 }
-
-const servedHeader = 'x-lichen-served-model'
 
 /** Another model, where nobody offers the one that is asked for. A payer who has signed for it, or pinned its file, gets that or nothing. */
 function standInOf(
@@ -138,9 +135,8 @@ async function claimKey<K extends OpenAiKind>(
   throw new PoolError('request_timeout', 'The client left.', 'Ask again.')
 }
 
-function replay(house: AnswerHouse, exchange: Exchange, { jobId, status, body }: Replay): void {
+function replay(house: AnswerHouse, exchange: Exchange, { status, headers: ofJob, body }: Replay): void {
   const { out, headers, route, since } = exchange
-  if (!out.destroyed)
-    writeJson(out, status, body, [...headers, 'x-lichen-receipt', jobId, 'idempotent-replayed', 'true'])
+  if (!out.destroyed) writeJson(out, status, body, [...headers, ...ofJob, 'idempotent-replayed', 'true'])
   house.ended(route, status, house.runtime.monotonic() - since)
 }

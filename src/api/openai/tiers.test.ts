@@ -50,6 +50,14 @@ test('who is answered by another model is told which', async () => {
   expect(reply.headers.get('x-lichen-served-model')).toBe('toy')
   expect(await reply.json()).toMatchObject({ model: 'toy' })
   expect(api.jobs.last.request.model).toBe('toy')
+  const asking = { model: 'huge', messages }
+  const replayed = () => api.post('/v1/chat/completions', asking, { 'idempotency-key': 'once' })
+  await (await replayed()).text()
+  const again = await replayed()
+  expect(['idempotent-replayed', 'x-lichen-served-model'].map((name) => again.headers.get(name))).toEqual([
+    'true',
+    'toy',
+  ])
   const usual = await ask('toy')
   expect(usual.headers.has('x-lichen-served-model')).toBe(false)
 })
