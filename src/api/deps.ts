@@ -64,7 +64,7 @@ export interface ApiDeps {
   /** 32 bytes that seal sessions of the page; the same in every process of the pool. */
   readonly pageSecret: Buffer
   readonly toggles: Pick<Toggles, 'because' | 'list' | 'set'>
-  /** Whether the database answers now. */
+  /** Whether the database answers now, and writes. */
   readonly databaseAnswers: () => Promise<boolean>
   /** Whether the pool was told to stop: it takes no new work. */
   readonly isStopping: () => boolean

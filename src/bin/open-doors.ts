@@ -92,7 +92,8 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
     toggles,
     requestsAdmin,
     pageSecret: sha256(Buffer.from('lichen/page-session/1'), pool.identity.seed),
-    databaseAnswers: () =>
+    databaseAnswers: async () =>
+      !commit.stalled &&
       database.ping().then(
         () => true,
         () => false,

@@ -470,3 +470,22 @@ describe('a write that nobody waits for', () => {
     expect(await last).toEqual({ applied: true })
   })
 })
+
+test('a pool whose writes fail knows it, and is well again with the first one that does not', async () => {
+  let full = true
+  const disk: Stage<string> = {
+    name: 'disk',
+    alwaysApplies: true,
+    async apply(tx: Tx, ids) {
+      if (full) await tx.unsafe(`do $$ begin raise exception 'could not extend file' using errcode = '53100'; end $$`)
+      return ids.map(() => 0)
+    },
+  }
+  await using commit = new GroupCommit({ database: db.database, runtime: systemRuntime, stages: [disk] })
+  expect(commit.stalled).toBe(false)
+  const written = commit.submit([part(disk, 'a')])
+  await expect.poll(() => commit.stalled).toBe(true)
+  full = false
+  expect(await written).toEqual({ applied: true })
+  expect(commit.stalled).toBe(false)
+})

@@ -117,6 +117,8 @@ export class GroupCommit implements AsyncDisposable {
   /** Begins the flush of those who are patient. */
   #timer: Timer | undefined
   #stopped = false
+  /** When a flush last failed that had been tried before; undefined after one that did not. */
+  #failedAt: number | undefined
 
   /** `stages` in the order every flush applies them (contracts: ledger, orders, jobs, receipts, log). */
   constructor(options: {
@@ -134,6 +136,14 @@ export class GroupCommit implements AsyncDisposable {
   /** Operations not yet on their way. */
   get waiting(): number {
     return this.#waiting.length
+  }
+
+  /**
+   * Writes fail at the moment: a full disk, a server that answers reads only. Nobody may write for as long as this is so, hence it is
+   * forgotten after {@link storageLimits.stalledMs}: the next write shows what is true.
+   */
+  get stalled(): boolean {
+    return this.#failedAt !== undefined && this.#runtime.monotonic() - this.#failedAt < storageLimits.stalledMs
   }
 
   /**
@@ -207,10 +217,12 @@ export class GroupCommit implements AsyncDisposable {
     for (; open.length > 0; retries++) {
       try {
         await this.#attempt(open)
+        this.#failedAt = undefined
         for (const entry of open) answer(entry)
         break
       } catch (error) {
         lastError = error
+        if (retries > 0) this.#failedAt = this.#runtime.monotonic()
         open = this.#stillInTime(open, error)
         if (open.length > 0) await this.#runtime.sleep(Math.min(500, 10 * 2 ** retries))
       }

@@ -6,6 +6,8 @@ export const storageLimits = {
   waitingOperationsMax: 20_480,
   /** From submit to commit, database restarts included; then `database_unavailable`. */
   operationDeadlineMs: 30_000,
+  /** How long after the last failed write the pool says that it is not ready, where no later one was tried. */
+  stalledMs: 5_000,
   /** One connection attempt. A local socket answers in milliseconds, a remote server in a few round trips. */
   connectDeadlineMs: 5_000,
   /** One statement, by the server's own clock. */

@@ -10,7 +10,7 @@ test('a pool is ready only while a request would be answered', async () => {
   }
   expect(await ready()).toEqual([200, { ready: true, reason: null }])
   api.databaseUp = false
-  expect(await ready()).toEqual([503, { ready: false, reason: 'The database does not answer.' }])
+  expect(await ready()).toEqual([503, { ready: false, reason: 'The database does not answer, or cannot write.' }])
   api.databaseUp = true
   api.models.remove('ff'.repeat(32))
   expect(await ready()).toEqual([503, { ready: false, reason: 'No approved worker that offers a model is connected.' }])
