@@ -1,4 +1,4 @@
-import type { Toggles } from '#federation'
+import type { Toggles, Tokens } from '#federation'
 import type { Role } from '#identity'
 import type { FoundReceipt, Jobs, Payer } from '#jobs'
 import type { LogReader } from '#log'
@@ -61,6 +61,7 @@ export interface ApiDeps {
   /** `active`, `observe`, `off`. */
   readonly federationMode: string
   readonly requestsAdmin: RequestsAdmin
+  readonly tokens: Pick<Tokens, 'issue' | 'allow' | 'list'>
   /** 32 bytes that seal sessions of the page; the same in every process of the pool. */
   readonly pageSecret: Buffer
   readonly toggles: Pick<Toggles, 'because' | 'list' | 'set'>

@@ -1,10 +1,13 @@
 import { readFile } from 'node:fs/promises'
-import { type ApiDeps, buildServer } from '#api'
+import { type ApiDeps, buildServer, type Client } from '#api'
 import { isLoopback, packageVersion, type Settings } from '#config'
 import { sha256 } from '#crypto'
+import { looksLikeToken, type Tokens } from '#federation'
+import type { Identity } from '#identity'
 import { findReceipt, type ProveLeaves } from '#jobs'
 import { type Ledger, ledgerStage, transferLeaf } from '#ledger'
 import { insertAct } from '#log'
+import type { Refusal } from '#protocol'
 import { part } from '#storage'
 import { TrustLogs } from '#verification'
 import { openWorkerDoor } from './admit-workers.ts'
@@ -59,7 +62,7 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
     commit,
   } = all
   const poolKey = pool.identity.publicKey
-  const { door, admin: federationAdmin, toggles, requestsAdmin, federation } = await openFederation(all)
+  const { door, admin: federationAdmin, toggles, requestsAdmin, tokens, federation } = await openFederation(all)
   const { receipts, statements } = openLending(all, federation)
   const prove: ProveLeaves = (leaves) => transparency.proveAll(leaves)
   const { tlsCert, tlsKey } = settings
@@ -71,7 +74,8 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
     publicUrl: settings.publicUrl,
     loopbackOnly: isLoopback(settings.host) && tlsCert === undefined && !settings.behindTlsProxy,
     browserOrigins: settings.browserOrigins,
-    authenticate: (key) => identity.authenticate(key),
+    authenticate: (key) => (looksLikeToken(key) ? byToken(key, tokens, identity) : identity.authenticate(key)),
+    tokens,
     isOwner: (key) => pool.isOwner(key),
     jobs,
     models,
@@ -132,6 +136,18 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
     },
     tls: tlsCert && tlsKey ? { cert: await readFile(tlsCert), key: await readFile(tlsKey) } : undefined,
   }
+}
+
+/** Who comes with a token computes as the API key it stands for, and administers nothing. */
+async function byToken(
+  token: string,
+  tokens: Pick<Tokens, 'apiKeyOf'>,
+  identity: Pick<Identity, 'apiKeyById'>,
+): Promise<Client | Refusal> {
+  const meant = await tokens.apiKeyOf(token)
+  if ('code' in meant) return meant
+  const key = await identity.apiKeyById(meant.apiKeyId)
+  return 'code' in key ? key : { ...key, role: 'user' }
 }
 
 /** One row for each model that has a price of its own, `*` for all others. */

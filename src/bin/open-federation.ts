@@ -1,6 +1,6 @@
 import path from 'node:path'
 import type { ApiDeps, FederationAdmin, FederationDoor } from '#api'
-import { type Capability, Federation, handshakePath, PeerAdminKeys, Toggles } from '#federation'
+import { type Capability, Federation, handshakePath, PeerAdminKeys, Toggles, Tokens } from '#federation'
 import type { Runtime } from '#runtime'
 import { clientAddress, parseTrustedProxies, sourceGroup } from '#transport'
 import { killSwitchFilesThere } from './kill-switch-files.ts'
@@ -80,7 +80,14 @@ export async function openFederation(all: Ground & Rooms) {
   })
   const requests = openAdminRequests(all, federation, toggles)
   const requestsAdmin: ApiDeps['requestsAdmin'] = { requests, peerKeys: new PeerAdminKeys(database, runtime) }
-  return { door, admin, toggles, requestsAdmin, federation }
+  const tokens = new Tokens({
+    ...all,
+    poolId: pool.poolId,
+    identity: pool.identity,
+    peers: federation.peers,
+    off: () => toggles.on(),
+  })
+  return { tokens, door, admin, toggles, requestsAdmin, federation }
 }
 
 /** What workers here offer, with prices; looked at every second. */

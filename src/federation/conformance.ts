@@ -7,6 +7,7 @@ import { readFact, type SignedFact, whyRefused } from './facts/fact.ts'
 import { countingFacts, type FactSet, faultsOf, joinFacts, viewOf } from './facts/merge.ts'
 import { checkPeerUrl } from './peer-url.ts'
 import { readEnvelope } from './read-envelope.ts'
+import { verifyToken } from './token.ts'
 import { isFresh, type KnownKey, verifyEnvelope, whyNotHeard } from './verify-envelope.ts'
 
 const poolId = z.string().transform((text, context) => {
@@ -151,10 +152,30 @@ function mergeFacts({ now, authors, sets, discarded }: z.infer<typeof mergeSchem
   }
 }
 
+const tokenSchema = z.strictObject({
+  token: z.string(),
+  self: poolId,
+  /** Milliseconds. */
+  now: z.int().min(0),
+  /** Raw keys of pools whose tokens count. */
+  issuers: z.array(bytes32).max(1_000),
+})
+
+function verifyJwt({ token, self, now, issuers }: z.infer<typeof tokenSchema>): OpResult {
+  const verified = verifyToken(token, self, now, (id) => {
+    const key = issuers.find((one) => sha256(one).toString('hex') === id)
+    return key && acceptPublicKey(key).ok ? key : undefined
+  })
+  if (!verified.ok) return refused(verified.code, 'The token is refused.')
+  const { issuer, audience, subject, issuedAt, expiresAt, id } = verified.claims
+  return { ok: true, output: { iss: issuer, aud: audience, sub: subject, iat: issuedAt, exp: expiresAt, jti: id } }
+}
+
 /** Operations of federation; docs/reference/conformance.md shows an example of each. */
 export const federationOps: Readonly<Record<string, ConformanceOp>> = {
   'envelope.sign': conformanceOp(signSchema, sign),
   'envelope.verify': conformanceOp(verifySchema, verify),
   'facts.merge': conformanceOp(mergeSchema, mergeFacts),
+  'jwt.verify': conformanceOp(tokenSchema, verifyJwt),
   'peerurl.check': conformanceOp(urlSchema, checkUrl),
 }

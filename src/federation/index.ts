@@ -1,7 +1,7 @@
 /**
  * Federation: how sovereign pools (the seeds' "atoms" of a "molecule") speak with each other.
  *
- * Owns    tables peers, nonces, peer_acceptances, peer_records, federation_toggles, peer_admin_keys and admin_requests; the signed envelopes of versions 1 and 2, their receiver, the one way out to other pools, the rule
+ * Owns    tables peers, nonces, peer_acceptances, peer_records, federation_toggles, peer_admin_keys, admin_requests and token_peers; the signed envelopes of versions 1 and 2, their receiver, the one way out to other pools, the rule
  *         for URLs that a peer supplies.
  * Imports crypto, log, observability, protocol, runtime, storage. What decides is pure: no clock, no dice, no table, no socket.
  * Always  a message counts for nothing before its signature has verified under a key that was accepted; a peer that spoke version 2 is
@@ -52,4 +52,6 @@ export {
   statementToWire,
 } from './statement.ts'
 export { type ToggleRow, Toggles, toggleNames } from './toggles.ts'
+export { looksLikeToken } from './token.ts'
+export { type TokenPeer, Tokens } from './tokens.ts'
 export { handshakePath } from './verify-envelope.ts'

@@ -87,6 +87,12 @@ export const federationLimits = {
   requestSweepMs: 2_000,
   /** Callbacks tried in one round. */
   callbacksPerRound: 16,
+  /** A token of a user, as text. */
+  tokenCharsMax: 4_096,
+  /** How long a token is good at most. */
+  tokenLifeMsMax: 86_400_000,
+  /** A token may have been issued so far ahead of our clock. */
+  tokenAheadMsMax: 60_000,
   /** Whoever decides waits so long for the first try of the callback. */
   callbackWaitMs: 3_000,
   /** A lent job that streams is cut when its executor is silent for so long. */

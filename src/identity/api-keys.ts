@@ -158,6 +158,21 @@ export class ApiKeys implements Disposable {
     return this.#loader.get(keyHash).then((row) => (row ? judge(row, this.#runtime.now()) : invalid))
   }
 
+  /** The key with this id, if it is good now. Asked of the database each time: tokens are not remembered. */
+  async byId(id: string): Promise<ApiKey | Refusal> {
+    const { sql } = this.#database
+    try {
+      const rows = isUuid(id)
+        ? await sql<ApiKeyRow[]>`
+            select ${sql.unsafe(apiKeyColumns)} from ${sql.unsafe(apiKeyTables)} where k.id = ${id}`
+        : []
+      const [row] = rows
+      return row ? judge(row, this.#runtime.now()) : invalid
+    } catch (error) {
+      throw databaseError(error)
+    }
+  }
+
   /** The user changed: this process knows it at once, before the change feed tells it. */
   async userChanged(userId: string): Promise<void> {
     const { sql } = this.#database

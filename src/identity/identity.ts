@@ -81,6 +81,11 @@ export class Identity implements Disposable {
     return this.#apiKeys.authenticate(key)
   }
 
+  /** The API key that a token stands for, if it is good now; refusals as {@link authenticate}. */
+  apiKeyById(id: string): Promise<ApiKey | Refusal> {
+    return this.#apiKeys.byId(id)
+  }
+
   /** @throws PoolError conflict for a name or payer key that is taken, invalid_request. */
   createUser(wish: NewUser, by: Actor): Promise<UserRecord> {
     return this.#users.create(wish, by)

@@ -281,6 +281,7 @@ export class ApiDouble implements AsyncDisposable {
       federationAdmin: {} as ApiDeps['federationAdmin'], // tests that administer it hand in a real one
       federationMode: 'off',
       toggles: noToggles,
+      tokens: {} as ApiDeps['tokens'],
       pageSecret: Buffer.alloc(32, 7),
       requestsAdmin: { requests: {}, peerKeys: {} } as ApiDeps['requestsAdmin'], // tests that decide hand in a real one
       databaseAnswers: async () => this.databaseUp,

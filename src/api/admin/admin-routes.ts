@@ -9,6 +9,7 @@ import { eventRoute } from './events.ts'
 import { federationAdminRoutes } from './federation.ts'
 import { federationRequestRoutes } from './federation-requests.ts'
 import { federationSwitchRoutes } from './federation-switches.ts'
+import { federationTokenRoutes } from './federation-tokens.ts'
 import { grantRoute } from './grants.ts'
 import { inviteRoutes } from './invites.ts'
 import { jobRoutes } from './jobs.ts'
@@ -35,6 +36,7 @@ type Needs = Pick<
   | 'federationMode'
   | 'toggles'
   | 'requestsAdmin'
+  | 'tokens'
 >
 
 /** The doors of those who run the pool, each with the least role that may enter. */
@@ -53,6 +55,7 @@ export function adminRoutes(deps: Needs, limits: ApiLimits, counts: RequestCount
     eventRoute(admin, limits),
     ...federationAdminRoutes(deps.federationAdmin, limits),
     ...federationSwitchRoutes(deps),
+    ...federationTokenRoutes(deps),
     ...federationRequestRoutes(deps, limits),
     ...offeredModelRoutes(deps.models),
     ...jobRoutes(deps.jobs, limits),

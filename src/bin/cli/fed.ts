@@ -3,11 +3,18 @@ import { adminKeysCommand } from './fed-admin-keys.ts'
 import { peerCommands } from './fed-peers.ts'
 import { requestCommands } from './fed-requests.ts'
 import { switchCommands } from './fed-switch.ts'
+import { tokensCommand } from './fed-tokens.ts'
 import { withExamples } from './options.ts'
 
 export function fedCommand(): Command {
   const group = new Command()
-  for (const command of [...peerCommands(), ...requestCommands(), adminKeysCommand(), ...switchCommands()])
+  for (const command of [
+    ...peerCommands(),
+    ...requestCommands(),
+    adminKeysCommand(),
+    tokensCommand(),
+    ...switchCommands(),
+  ])
     group.addCommand(command)
   return withExamples(group, [
     ['lichen fed info', 'who this pool is to others, and the line to hand over in person'],
