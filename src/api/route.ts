@@ -71,11 +71,19 @@ export class StreamReply {
   readonly contentType: string
   readonly pieces: AsyncGenerator<string | Buffer>
   readonly headers: readonly string[]
+  /** The reader is gone, although the next piece is not there yet. */
+  readonly abandon: (() => void) | undefined
 
-  constructor(contentType: string, pieces: AsyncGenerator<string | Buffer>, headers: readonly string[] = []) {
+  constructor(
+    contentType: string,
+    pieces: AsyncGenerator<string | Buffer>,
+    headers: readonly string[] = [],
+    abandon?: () => void,
+  ) {
     this.contentType = contentType
     this.pieces = pieces
     this.headers = headers
+    this.abandon = abandon
   }
 }
 

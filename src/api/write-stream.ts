@@ -11,11 +11,14 @@ import type { StreamReply } from './route.ts'
  */
 export async function writeStream(
   out: ServerResponse,
-  { contentType, pieces, headers: more }: StreamReply,
+  { contentType, pieces, headers: more, abandon }: StreamReply,
   headers: readonly string[],
   runtime: Pick<Runtime, 'after'>,
 ): Promise<number> {
+  const left = () => abandon?.()
+  out.once('close', left)
   try {
+    if (out.destroyed) left()
     let piece = await pieces.next()
     out.writeHead(200, [...headers, ...more, ...securityHeaders, 'content-type', contentType])
     while (!piece.done && out.req.method !== 'HEAD') {
@@ -26,9 +29,11 @@ export async function writeStream(
     out.end()
     return 200
   } catch (error) {
+    if (out.destroyed && abandon) return 499
     if (out.headersSent) out.destroy()
     throw error
   } finally {
+    out.off('close', left)
     await pieces.return(undefined)
   }
 }

@@ -191,7 +191,7 @@ export class Federation implements Disposable {
       const answer = await reply(heard, ending.signal)
       if (!('pieces' in answer)) return this.#signed(heard, answer)
       streams = true
-      return { ...answer, pieces: this.#signedPieces(heard, answer, ending.signal, done) }
+      return { ...answer, pieces: this.#signedPieces(heard, answer, ending.signal, done), abandon: abort }
     } finally {
       if (!streams) done()
     }

@@ -12,6 +12,8 @@ export interface Answer {
 export interface StreamedAnswer {
   readonly contentType: string
   readonly pieces: AsyncGenerator<Buffer, void>
+  /** Who asked is gone: nobody waits for the next piece. Set for who serves it. */
+  readonly abandon?: () => void
 }
 
 /** What a pool finds at one signed path. */

@@ -14,7 +14,7 @@ export interface FederationDoor {
 }
 
 function reply(answer: Answer | StreamedAnswer): TextReply | StreamReply {
-  if ('pieces' in answer) return new StreamReply(answer.contentType, answer.pieces)
+  if ('pieces' in answer) return new StreamReply(answer.contentType, answer.pieces, [], answer.abandon)
   const { status, body, headers } = answer
   return new TextReply('application/json; charset=utf-8', JSON.stringify(body), status, headers)
 }
