@@ -8,7 +8,7 @@ import type { Workers } from '#workers'
 interface Needs {
   readonly workers: Pick<Workers, 'drain'>
   readonly identity: Pick<Identity, 'operatorOf' | 'blockOperator'>
-  readonly earnings: Pick<Earnings, 'slash' | 'refund'>
+  readonly earnings: Pick<Earnings, 'slash' | 'refund' | 'payBack'>
   readonly log: Log
   /** Whether it is another pool, which is told on its record: here nobody can freeze or slash it. */
   readonly isElsewhere: (workerId: string, model: string) => boolean
@@ -42,6 +42,9 @@ export function actsOfPool({ workers, identity, earnings, log, isElsewhere }: Ne
     },
     async refundUsers({ jobs, ...about }) {
       await earnings.refund(about, jobs)
+    },
+    async payBack(about) {
+      await earnings.payBack({ ...about, id: about.because })
     },
     async blockOperator({ workerId, model, because }) {
       const operator = await identity.operatorOf(workerId)

@@ -9,7 +9,7 @@ import { type Ledger, ledgerStage, transferLeaf } from '#ledger'
 import { insertAct } from '#log'
 import type { Refusal } from '#protocol'
 import { part } from '#storage'
-import { TrustLogs } from '#verification'
+import { Appeals, TrustLogs } from '#verification'
 import { openWorkerDoor } from './admit-workers.ts'
 import { closeServer, inviteUrl, listen, listenForOwnWorker } from './listen.ts'
 import { openFederation } from './open-federation.ts'
@@ -110,6 +110,14 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
       workers,
       trustLogs: new TrustLogs(database),
       journal,
+      appeals: new Appeals({
+        database,
+        runtime,
+        standings,
+        poolId: sha256(poolKey),
+        isBlocked: (tx, id) => identity.isBlocked(tx, id),
+        unblock: (tx, id, convicted, by) => identity.unblockWorker(tx, id, convicted, by),
+      }),
       trust: {
         circuitOf: (id) => breakers.circuitOf(id),
         reset: (id, actor) =>

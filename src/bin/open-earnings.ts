@@ -41,6 +41,10 @@ export function openEarnings(needs: Needs): Earnings {
     isOwn,
     operatorOf: (workerId) => identity.operatorOf(workerId),
     checksCost: (workerId) => checksCost(database, workerId),
+    hasOpenAppeal: async (workerId) => {
+      const open = await database.sql`select from appeals where worker_id = ${workerId} and outcome is null`
+      return open.length > 0
+    },
     onProblem: (error) => log.error({ err: error }, 'held earnings could not be moved'),
   })
 }

@@ -43,10 +43,27 @@ export async function unblockOperator(database: Database, operatorId: string, by
     if (operator.blockedAt === null) {
       throw new PoolError('conflict', `Operator ${operator.name} is not blocked.`, 'Nothing is to be done.')
     }
-    await tx`update operators set blocked_at = null, blocked_because = null where id = ${operator.id}`
-    const details = { operator: operator.name }
-    await recordAct(tx, by, { action: 'operator.unblock', subject: `operator:${operator.id}`, details })
+    await lift(tx, operator, by)
   })
+}
+
+/** Of a worker whose appeal was granted, unless one of the `convicted` belongs to the same operator. */
+export async function unblockOperatorOf(
+  tx: Tx,
+  workerId: string,
+  convicted: readonly string[],
+  by: string,
+): Promise<void> {
+  const [found] = await tx<{ id: string }[]>`
+    select o.id from worker_keys w join operators o on o.id = w.operator_id
+     where w.id = ${workerId} and o.blocked_at is not null
+       and not exists (select from worker_keys c where c.operator_id = o.id and c.id = any(${[...convicted]}::text[]))`
+  if (found) await lift(tx, await lockOperator(tx, found.id), by)
+}
+
+async function lift(tx: Tx, { id, name }: Operator, by: string): Promise<void> {
+  await tx`update operators set blocked_at = null, blocked_because = null where id = ${id}`
+  await recordAct(tx, by, { action: 'operator.unblock', subject: `operator:${id}`, details: { operator: name } })
 }
 
 /** @throws PoolError conflict. */

@@ -1,10 +1,10 @@
 import type { Refusal } from '#protocol'
 import type { Runtime } from '#runtime'
-import type { Database } from '#storage'
+import type { Database, Tx } from '#storage'
 import { type AdminKeyRecord, AdminKeys } from './admin-keys.ts'
 import type { ApiKey, ApiKeyChange, ApiKeyRecord, NewApiKey } from './api-key-records.ts'
 import { type ApiKeyPage, ApiKeys } from './api-keys.ts'
-import { blockOperator, unblockOperator } from './block-operator.ts'
+import { blockOperator, unblockOperator, unblockOperatorOf } from './block-operator.ts'
 import { type BlockChange, type BlockRecord, Blocks } from './blocks.ts'
 import {
   type InviteRecord,
@@ -186,6 +186,17 @@ export class Identity implements Disposable {
       if ('address' in whom) await this.#blocks.lift(tx, 'address', whom.address, by)
       else await this.#blocks.lift(tx, 'worker', (await findWorker(tx, whom.worker)).id, by)
     })
+  }
+
+  /** Whether a worker or its operator is blocked. */
+  async isBlocked(tx: Tx, workerId: string): Promise<boolean> {
+    return (await findWorker(tx, workerId)).blocked !== null
+  }
+
+  /** After a granted appeal: its own block, and its operator's unless one of the `convicted` belongs to it, too. */
+  async unblockWorker(tx: Tx, workerId: string, convicted: readonly string[], by: string): Promise<void> {
+    if ((await findWorker(tx, workerId)).blocked === 'worker') await this.#blocks.lift(tx, 'worker', workerId, by)
+    await unblockOperatorOf(tx, workerId, convicted, by)
   }
 
   /** Those that stand, of all kinds. */

@@ -18,6 +18,7 @@ const pool: Identity = identityFromSeed(Buffer.alloc(32, 7))
 const runtime = simulatedRuntime(1, Date.parse('2026-11-20T12:00:00Z'))
 const operator = randomUUID()
 const doubted = new Set<string>()
+const appealing = new Set<string>()
 
 let db: TestDatabase
 let ledger: Ledger
@@ -41,6 +42,7 @@ beforeAll(async () => {
       isOwn: (id) => id === 'f'.repeat(64),
       operatorOf: async () => operator,
       checksCost: async () => 25n,
+      hasOpenAppeal: async (id) => appealing.has(id),
       onProblem: () => {},
     })
   processes = [open(), open()]
@@ -191,11 +193,41 @@ test('what nobody can pay back is the pool’s debt on record, and the user is p
   expect([await posted(user), await posted('debt')]).toEqual([10_000n, -100n])
 })
 
+test('after a granted appeal what was taken goes back once, out of the reserve and then as debt; users keep what they got', async () => {
+  const [user, worker] = [await aUser(), stranger()]
+  const job = await aJob(user, worker)
+  await aJob(user, worker)
+  const about = conviction(worker)
+  await earnings.slash(about)
+  await earnings.refund(about, [job])
+  const [before, debt] = [await posted(user), await posted('debt')]
+  // while somebody may still give it back, nothing of it is burnt
+  appealing.add(worker)
+  runtime.jumpWallClock(26 * hour)
+  const reserve = await posted('refund_reserve')
+  await earnings.spendSlashed()
+  expect(await posted('refund_reserve')).toBe(reserve)
+  appealing.delete(worker)
+  const appeal = { id: randomUUID(), workerId: worker, because: 'appeal 1' }
+  await Promise.all(processes.map((one) => one.payBack(appeal)))
+  await earnings.payBack(appeal)
+  expect(await posted(`worker:${worker}`)).toBe(120n)
+  expect([await posted('refund_reserve'), await posted('debt')]).toEqual([
+    reserve < 120n ? 0n : reserve - 120n,
+    debt - (reserve < 120n ? 120n - reserve : 0n),
+  ])
+  expect(await posted(user)).toBe(before)
+  await earnings.spendSlashed()
+  // a second appeal finds nothing that is still gone
+  await earnings.payBack({ ...appeal, id: randomUUID() })
+  expect(await posted(`worker:${worker}`)).toBe(120n)
+})
+
 test('every move is signed by the pool and says why; nobody else’s signature counts', async () => {
   const rows = (await scanTransfers(db.sql, null, 1_000)).filter(
     ({ authorisation }) => (authorisation?.length ?? 0) > 20,
   )
-  expect(new Set(rows.map(({ kind }) => kind))).toEqual(new Set(['release', 'slash', 'refund']))
+  expect(new Set(rows.map(({ kind }) => kind))).toEqual(new Set(['release', 'slash', 'refund', 'restitution']))
   const facts = { poolKey: pool.publicKey, adminKeys: new Set<string>(), payerKeys: () => new Set<string>() }
   const checker = new SignatureChecker()
   for (const row of rows) {

@@ -1,7 +1,7 @@
 import { decodeSigned } from '#protocol'
 import type { Runtime, Timer } from '#runtime'
 import { type Database, databaseError, type Outcome } from '#storage'
-import { ledgerCodes, type TransferOp } from './ledger-op.ts'
+import { ledgerCodes, type MoveKind, type TransferOp } from './ledger-op.ts'
 import { ledgerLimits } from './limits.ts'
 import { type MoveSigner, moveId, signMoves } from './move-op.ts'
 import { planRefund } from './plan-refund.ts'
@@ -30,6 +30,8 @@ export interface EarningsOptions extends MoveSigner {
   readonly operatorOf: (workerId: string) => Promise<string | undefined>
   /** What looking at this worker's answers has cost, micro-credits. */
   readonly checksCost: (workerId: string) => Promise<bigint>
+  /** What was taken from it is kept while it waits for a decision. */
+  readonly hasOpenAppeal: (workerId: string) => Promise<boolean>
   readonly onProblem: (error: unknown) => void
 }
 
@@ -156,6 +158,7 @@ export class Earnings implements AsyncDisposable {
           moveId('burn', about.workerId, about.because),
         ]
         if ((await this.#isDone(spent)) || (await this.#isDone(burnt))) continue
+        if (await this.#o.hasOpenAppeal(about.workerId)) continue
         const left = amount - (await this.#refundedFromReserve(about.workerId, since))
         const has = (await this.#available(['refund_reserve'])).get('refund_reserve') ?? 0n
         const rest = left < has ? left : has
@@ -170,14 +173,68 @@ export class Earnings implements AsyncDisposable {
     })
   }
 
+  /**
+   * After a granted appeal: what was taken from the worker and from its operator's stake goes back, once; out of the reserve, and what is
+   * short is the pool's debt. Users keep what they got: the mistake was not theirs.
+   */
+  async payBack(appeal: Conviction): Promise<void> {
+    for (const [from, amount] of await this.#takenFrom(appeal.workerId)) {
+      const id = moveId('restitution', appeal.id, from)
+      if (await this.#isDone(id)) continue
+      const to = from.replace(/^held:/, 'worker:')
+      await this.#once(async () => {
+        const has = (await this.#available(['refund_reserve'])).get('refund_reserve') ?? 0n
+        const reserve = has < amount ? has : amount
+        const parts = [
+          { source: 'refund_reserve', part: reserve },
+          { source: 'debt', part: amount - reserve },
+        ].filter(({ part }) => part > 0n)
+        return parts.map(({ source, part }, n) =>
+          this.#move(
+            'restitution',
+            source,
+            to,
+            part,
+            appeal,
+            n === 0 ? id : moveId('restitution', appeal.id, from, source),
+          ),
+        )
+      })
+    }
+  }
+
+  /** What slashes and refunds took out of a worker's earnings and its operator's stake, less what went back before. */
+  async #takenFrom(workerId: string): Promise<Map<string, bigint>> {
+    const { sql } = this.#o.database
+    const now = this.#o.runtime.now()
+    const taken = new Map<string, bigint>()
+    const add = (account: string, amount: bigint) => taken.set(account, (taken.get(account) ?? 0n) + amount)
+    for (const kind of ['slash', 'refund', 'restitution'] as const) {
+      for (const row of await scanTaken(sql, kind, 0, now)) {
+        if (whoseMove(row)?.workerId !== workerId) continue
+        const account = kind === 'restitution' ? row.to[0]?.account.replace(/^worker:/, 'held:') : row.from
+        if (account?.startsWith('held:') || account?.startsWith('stake:')) {
+          add(account, kind === 'restitution' ? -row.amount : row.amount)
+        }
+      }
+    }
+    return new Map([...taken].filter(([, amount]) => amount > 0n))
+  }
+
   async #refundedFromReserve(workerId: string, since: number): Promise<bigint> {
-    const refunds = await scanTaken(this.#o.database.sql, 'refund', since, this.#o.runtime.now())
-    const his = refunds.filter((row) => row.from === 'refund_reserve' && whoseMove(row)?.workerId === workerId)
+    const [refunds, returned] = await Promise.all(
+      (['refund', 'restitution'] as const).map((kind) =>
+        scanTaken(this.#o.database.sql, kind, since, this.#o.runtime.now()),
+      ),
+    )
+    const his = [...(refunds ?? []), ...(returned ?? [])].filter(
+      (row) => row.from === 'refund_reserve' && whoseMove(row)?.workerId === workerId,
+    )
     return his.reduce((sum, { amount }) => sum + amount, 0n)
   }
 
   #move(
-    kind: 'release' | 'slash' | 'refund',
+    kind: MoveKind,
     from: string,
     to: string,
     amount: bigint,

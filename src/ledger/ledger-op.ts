@@ -13,7 +13,7 @@ export type TransferPhase = 'pending' | 'posted' | 'voided' | 'expired' | 'direc
 export type TransferKind = 'charge' | 'grant' | 'bootstrap' | 'payment' | MoveKind
 
 /** What the pool itself moves, by a rule or after a conviction. */
-export type MoveKind = 'release' | 'slash' | 'refund'
+export type MoveKind = 'release' | 'slash' | 'refund' | 'restitution'
 
 /** One who is paid, and how much: micro-credits, more than 0. */
 export interface Leg {

@@ -49,16 +49,16 @@ export async function readResolutions(sql: Sql, holds: readonly string[]): Promi
   return new Map(rows.map((row) => [row.hold ?? '', toRow(row)]))
 }
 
-/** Slashes, or refunds, between two times (milliseconds since 1970), oldest first. Convictions are rare. */
+/** Slashes, refunds or restitutions between two times (milliseconds since 1970), oldest first. Convictions are rare. */
 export async function scanTaken(
   sql: Sql,
-  kind: 'slash' | 'refund',
+  kind: 'slash' | 'refund' | 'restitution',
   since: number,
   until: number,
 ): Promise<TransferRow[]> {
   const rows = await sql<Stored[]>`
     select ${sql.unsafe(columns)} from transfers t join accounts payer on payer.id = t.debit
-     where t.kind in ('slash', 'refund') and t.kind = ${kind} and t.at between ${since}::timestamptz and ${until}::timestamptz
+     where t.kind in ('slash', 'refund', 'restitution') and t.kind = ${kind} and t.at between ${since}::timestamptz and ${until}::timestamptz
      order by t.at limit ${ledgerLimits.takenRowsMax}`
   return rows.map(toRow)
 }

@@ -10,7 +10,7 @@ test('docs/reference/transfers.md says for every kind whose signature authorises
   const page = readFileSync(path.join(import.meta.dirname, '../../docs/reference/transfers.md'), 'utf8')
   const rows = page
     .split('\n')
-    .filter((line) => /^\| `(charge|grant|bootstrap|payment|release|slash|refund)`/.test(line))
+    .filter((line) => /^\| `(charge|grant|bootstrap|payment|release|slash|refund|restitution)`/.test(line))
   const list = (items: readonly string[]) => items.map((item) => `\`${item}\``).join(', ')
   const expected = Object.entries(transferKinds).map(([kind, { from, to, phases, signer, message, kept }]) => {
     return `| \`${kind}\` | ${list(from)} | ${list(to)} | ${phases.join(', ')} | ${signer} | \`${message}\` | ${kept} |`

@@ -71,4 +71,12 @@ export const transferKinds: Readonly<Record<TransferKind, TransferKindRule>> = {
     message: 'move/1',
     kept: '`transfers.authorisation`',
   },
+  restitution: {
+    from: ['refund_reserve', 'debt'],
+    to: ['worker', 'stake'],
+    phases: ['direct'],
+    signer: 'pool key, after a granted appeal that it names',
+    message: 'move/1',
+    kept: '`transfers.authorisation`',
+  },
 }

@@ -87,6 +87,14 @@ const examples: { [T in Exclude<SignedType, 'pool-statement/1'>]: SignedMessages
     because: 'held long enough',
     at: sampleTime,
   },
+  'appeal/1': {
+    pool: poolId,
+    worker: Buffer.from(bob.id, 'hex'),
+    id: uuid,
+    statement: 'The file of the model was replaced.',
+    evidence: 'sha256 of the old one: …',
+    at: sampleTime,
+  },
 }
 const signers = { alice, bob, carla, pool }
 

@@ -198,6 +198,9 @@ export const toyDigest = 'ab'.repeat(32)
 /** Nothing ever happened. */
 export const noJournal: ApiDeps['admin']['journal'] = { read: async () => [], add: () => {} }
 
+/** Nobody appeals. */
+export const noAppeals = { list: async () => [] } as unknown as ApiDeps['admin']['appeals']
+
 /** All circuits are closed, and nobody has a record. */
 export const noTrust: ApiDeps['admin']['trust'] = { circuitOf: () => 'closed', reset: async () => {} }
 
@@ -205,6 +208,7 @@ export const noTrust: ApiDeps['admin']['trust'] = { circuitOf: () => 'closed', r
 const noAdmin = {
   workers: { list: () => [], show: () => ({ worker: undefined, violations: [] }), drain: () => false },
   journal: noJournal,
+  appeals: noAppeals,
   trust: noTrust,
   ownOperator: 'self',
   inviteUrl: () => 'http://127.0.0.1:5424',

@@ -55,6 +55,7 @@ export class SmallChecks implements AsyncDisposable {
       done.push(`${name} ${about.workerId}`)
     }
     const acts: Acts = {
+      payBack: act('pay back'),
       pauseReleases: act('pause'),
       resumeReleases: act('resume'),
       freeze: act('freeze'),

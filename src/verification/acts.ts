@@ -22,6 +22,8 @@ export interface Acts {
   slash(about: ActCase): Promise<void>
   /** What these jobs cost goes back to who paid, once for each job. Comes again for jobs that a later check finds false. */
   refundUsers(about: ActCase & { readonly jobs: readonly string[] }): Promise<void>
+  /** A granted appeal (`because`): what was taken from the worker and its operator goes back. */
+  payBack(about: ActCase): Promise<void>
   /** No worker of its operator is admitted any longer. */
   blockOperator(about: ActCase): Promise<void>
 }

@@ -117,7 +117,30 @@ const rules: readonly string[] = [
   `select 'Worker ' || s.worker_id || ' is convicted, and no act of the log says so' from standings s
     where s.phase = 'convicted' and not exists (
       select from standing_acts a where a.worker_id = s.worker_id and a.model = s.model and a.act = 'slash')`,
+  `select 'Appeal ' || a.id || ' is not the one that the log tells of' from appeals a
+    where not exists (select from acts t where t.action = 'worker.appeal' and t.details ->> 'appeal' = a.id::text
+                         and t.details ->> 'sha256' = encode(sha256(a.wire), 'hex'))`,
+  `select 'Appeal ' || a.id || ' is ' || a.outcome || ', and no act of the log says so' from appeals a
+    where a.outcome is not null
+      and not exists (select from acts t where t.action = 'worker.appeal_' || a.outcome and t.details ->> 'appeal' = a.id::text)`,
 ]
+
+/** What went back to workers, each against the granted appeal that its signed bytes name. */
+async function wrongRestitution(sql: Sql): Promise<string | undefined> {
+  const granted = new Set<string>()
+  const appeals = await sql<{ id: string; workerId: string }[]>`
+    select id, worker_id as "workerId" from appeals where outcome = 'granted'`
+  for (const { id, workerId } of appeals) granted.add(`${id} ${workerId}`)
+  const moved = await sql<{ id: string; authorisation: Buffer }[]>`
+    select id, authorisation from transfers where kind in ('slash', 'refund', 'restitution') and kind = 'restitution'`
+  for (const { id, authorisation } of moved) {
+    const decoded = decodeSigned(authorisation, 'move/1')
+    const { because, worker } = decoded.ok ? decoded.signed.message : { because: '', worker: null }
+    if (!granted.has(`${because} ${worker?.toString('hex')}`))
+      return `Transfer ${id} gives back what no granted appeal names.`
+  }
+  return undefined
+}
 
 /** Rows without a leaf, and what epochs, checks and verdicts must agree on. The first that is wrong, in a sentence. */
 export async function auditCheckTables(sql: Sql): Promise<string | undefined> {
@@ -125,5 +148,5 @@ export async function auditCheckTables(sql: Sql): Promise<string | undefined> {
     const [found] = await sql.unsafe<{ problem: string }[]>(`select * from (${rule}) as c (problem) limit 1`)
     if (found) return `${found.problem}.`
   }
-  return (await wrongRates(sql)) ?? (await wrongSentence(sql))
+  return (await wrongRates(sql)) ?? (await wrongSentence(sql)) ?? (await wrongRestitution(sql))
 }

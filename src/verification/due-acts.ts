@@ -11,7 +11,7 @@ interface DueAct {
   readonly workerId: string
   readonly model: string
   readonly duty: Duty
-  readonly act: Act['act']
+  readonly act: Act['act'] | 'pay_back'
   readonly verifier: string | null
   readonly because: string
 }
@@ -65,6 +65,8 @@ export class DueActs {
         return acts.slash(about)
       case 'block_operator':
         return acts.blockOperator(about)
+      case 'pay_back':
+        return acts.payBack(about)
       case 'refund_users':
         return acts.refundUsers({ ...about, jobs: await this.#convictedJobs(due) })
       case 'call_tribunal':

@@ -98,6 +98,10 @@ export const verificationLimits = {
   knownWaitChecksMax: 64,
   knownWaitMsMax: 21_600_000,
   knownWaitingMax: 256,
+  /** Appeals of one worker, ever. */
+  appealsMax: 10,
+  /** Convicted workers that are looked at when an operator may be let in again. */
+  convictedReadMax: 10_000,
   /** From a verifier's commitment to the reveal, always: what the pool writes meanwhile must not show. */
   revealAfterMs: 100,
 } as const

@@ -1,6 +1,6 @@
 import type { Identity } from '#identity'
 import type { EventJournal } from '#observability'
-import type { TrustLogs } from '#verification'
+import type { Appeals, TrustLogs } from '#verification'
 import type { Workers } from '#workers'
 
 /** What administration needs besides the rest of the API. */
@@ -40,6 +40,7 @@ export interface AdminDeps {
   >
   readonly workers: Pick<Workers, 'list' | 'show' | 'drain'>
   readonly trustLogs: Pick<TrustLogs, 'verifications' | 'reputation'>
+  readonly appeals: Pick<Appeals, 'submit' | 'list' | 'decide'>
   /** Whether workers get work, after failures; and an admin's fresh start for one. */
   readonly trust: {
     circuitOf(workerId: string): 'closed' | 'open' | 'half_open'

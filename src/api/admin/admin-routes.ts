@@ -4,6 +4,7 @@ import type { RequestCounts } from '../request-counts.ts'
 import type { Route } from '../route.ts'
 import { adminKeyRoutes } from './admin-keys.ts'
 import { apiKeyRoutes } from './api-keys.ts'
+import { appealRoutes } from './appeals.ts'
 import { blockRoutes } from './blocks.ts'
 import { eventRoute } from './events.ts'
 import { federationAdminRoutes } from './federation.ts'
@@ -49,6 +50,7 @@ export function adminRoutes(deps: Needs, limits: ApiLimits, counts: RequestCount
     ...userRoutes(admin, limits),
     ...adminKeyRoutes(admin, limits),
     ...inviteRoutes(admin, deps.poolId, now, limits),
+    ...appealRoutes(admin, limits),
     ...blockRoutes(admin, deps.poolId, now, limits),
     ...workerRoutes(admin, now, limits),
     ...trustLogRoutes(admin, limits),

@@ -7,7 +7,7 @@ import type { WorkerId } from '#protocol'
 import { systemRuntime } from '#runtime'
 import { TrustLogs } from '#verification'
 import { Workers } from '#workers'
-import { ApiDouble, noTrust, toyDigest } from '../../testkit/api-double.ts'
+import { ApiDouble, noAppeals, noTrust, toyDigest } from '../../testkit/api-double.ts'
 import { RawWorker } from '../../testkit/raw-worker.ts'
 import { sessionPair } from '../../testkit/session-pair.ts'
 import { type TestDatabase, testDatabase } from '../../testkit/test-database.ts'
@@ -30,6 +30,7 @@ beforeAll(async () => {
       trustLogs: new TrustLogs(db.database),
       workers,
       journal,
+      appeals: noAppeals,
       trust: noTrust,
       ownOperator: 'self',
       inviteUrl: () => 'https://pool.example',

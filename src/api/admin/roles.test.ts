@@ -6,7 +6,7 @@ import { Identity, mayActAs, poolItself, type Role, roles } from '#identity'
 import { systemRuntime } from '#runtime'
 import { TrustLogs } from '#verification'
 import { Workers } from '#workers'
-import { ApiDouble, noJournal, noTrust } from '../../testkit/api-double.ts'
+import { ApiDouble, noAppeals, noJournal, noTrust } from '../../testkit/api-double.ts'
 import { type TestDatabase, testDatabase } from '../../testkit/test-database.ts'
 
 /** `GET /v1/admin/keys` and the least role, as docs/reference/roles.md says. */
@@ -38,6 +38,7 @@ beforeAll(async () => {
       trustLogs: new TrustLogs(db.database),
       workers,
       journal: noJournal,
+      appeals: noAppeals,
       trust: noTrust,
       ownOperator: 'self',
       inviteUrl: () => 'https://pool.example',

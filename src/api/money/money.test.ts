@@ -7,7 +7,7 @@ import { auditAccountKeys, auditAuthorisations, auditPrices, transferLeaf } from
 import { encodeMessage, encodeSigned, type Grant, signBatch, type Transfer } from '#protocol'
 import { systemRuntime } from '#runtime'
 import { TrustLogs } from '#verification'
-import { ApiDouble, noJournal, noTrust } from '../../testkit/api-double.ts'
+import { ApiDouble, noAppeals, noJournal, noTrust } from '../../testkit/api-double.ts'
 import { SmallTill } from '../../testkit/small-till.ts'
 import { type TestDatabase, testDatabase } from '../../testkit/test-database.ts'
 import { testPool } from '../../testkit/with-papers.ts'
@@ -41,6 +41,7 @@ beforeAll(async () => {
       trustLogs: new TrustLogs(db.database),
       workers,
       journal: noJournal,
+      appeals: noAppeals,
       trust: noTrust,
       ownOperator: 'self',
       inviteUrl: () => '',

@@ -102,7 +102,16 @@ test('a blocked worker leaves and is told so at the door; after a rotation it co
   expect(await again.ended).toBe(1)
   expect(again.stderr).toContain('worker_blocked')
   expect((await town.cli('workers', 'blocks')).out).toContain('answers from a cache')
-  await town.cli('workers', 'unblock', id)
+  const appeal = town.run(['worker', 'appeal', '--because', 'it was another machine', '--data', dataDir])
+  expect(await appeal.ended).toBe(0)
+  const { data: appeals } = (await town.cli('workers', 'appeals', '--json')).json as {
+    data: { id: string; worker: string }[]
+  }
+  expect(appeals.map(({ worker }) => worker)).toEqual([id])
+  await town.cli('workers', 'decide', appeals[0]?.id ?? '', '--grant', '--because', 'so it was')
+  expect((await town.cli('workers', 'blocks')).out).toContain('Nobody is blocked.')
+  await town.cli('workers', 'block', '--address', '192.0.2.0/24', '--because', 'stolen laptops')
+  await town.cli('workers', 'unblock', '--address', '192.0.2.0/24')
   const { data } = (
     await town.cli('workers', 'rotate', '--operator', 'bob', '--because', 'a laptop was stolen', '--json')
   ).json as { data: { worker: string; invite: string }[] }
@@ -113,5 +122,5 @@ test('a blocked worker leaves and is told so at the door; after a rotation it co
   await renewed.stop()
   const { json } = await town.cli('events', '--json', '--type', 'worker_blocked,worker_unblocked,workers_rotated')
   const types = (json as { data: { type: string }[] }).data.map(({ type }) => type)
-  expect(types).toEqual(['worker_blocked', 'worker_unblocked', 'workers_rotated'])
+  expect(types).toEqual(['worker_blocked', 'worker_blocked', 'worker_unblocked', 'workers_rotated'])
 })

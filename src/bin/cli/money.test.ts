@@ -7,7 +7,7 @@ import { packageRoot } from '#config'
 import { Identity, poolItself } from '#identity'
 import { systemRuntime } from '#runtime'
 import { TrustLogs } from '#verification'
-import { ApiDouble, noJournal, noTrust } from '../../testkit/api-double.ts'
+import { ApiDouble, noAppeals, noJournal, noTrust } from '../../testkit/api-double.ts'
 import { SmallTill } from '../../testkit/small-till.ts'
 import { type TestDatabase, testDatabase } from '../../testkit/test-database.ts'
 
@@ -29,6 +29,7 @@ beforeAll(async () => {
       trustLogs: new TrustLogs(db.database),
       workers: noWorkers,
       journal: noJournal,
+      appeals: noAppeals,
       trust: noTrust,
       ownOperator: 'self',
       inviteUrl: () => '',

@@ -9,7 +9,7 @@ import { Identity, poolItself, type Role } from '#identity'
 import { systemRuntime } from '#runtime'
 import { TrustLogs } from '#verification'
 import { Workers } from '#workers'
-import { ApiDouble, noJournal, noTrust } from '../../testkit/api-double.ts'
+import { ApiDouble, noAppeals, noJournal, noTrust } from '../../testkit/api-double.ts'
 import { type TestDatabase, testDatabase } from '../../testkit/test-database.ts'
 import { loadAdminKey } from '../admin-key-file.ts'
 
@@ -31,6 +31,7 @@ beforeAll(async () => {
       trustLogs: new TrustLogs(db.database),
       workers,
       journal: noJournal,
+      appeals: noAppeals,
       trust: noTrust,
       ownOperator: 'self',
       inviteUrl,

@@ -4,9 +4,10 @@ import { Command } from 'commander'
 import type { Settings } from '#config'
 import { settingsOf, withExamples, withSettings } from './options.ts'
 import { CommandProblem } from './problem.ts'
+import { appealCommand } from './worker-appeal.ts'
 
 export function workerCommand(): Command {
-  return withExamples(new Command().addCommand(joinCommand()), [
+  return withExamples(new Command().addCommand(joinCommand()).addCommand(appealCommand()), [
     ['lichen worker join lichen1_…', 'lend this machine to the pool that invited it'],
   ])
 }

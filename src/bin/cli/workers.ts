@@ -3,6 +3,7 @@ import { asTyped } from '../as-typed.ts'
 import { durationMs, settingsOf, withExamples, withSettings } from './options.ts'
 import { clean, print, table } from './output.ts'
 import { PoolClient } from './pool-client.ts'
+import { appealCommands } from './workers-appeals.ts'
 import { blockCommands } from './workers-block.ts'
 
 /** A worker as the pool lists it. */
@@ -56,7 +57,7 @@ export function workersCommand(): Command {
     .addCommand(actCommand('reset', 'a fresh start: close its circuit, forget what checks found; recorded as an act'))
     .addCommand(verificationsCommand())
     .addCommand(reputationCommand())
-  for (const command of blockCommands()) group.addCommand(command)
+  for (const command of [...blockCommands(), ...appealCommands()]) group.addCommand(command)
   return withExamples(group, [
     ['lichen workers ls', 'who is here'],
     ['lichen workers approve 3fa9c1', 'six digits of the id are enough where only one worker has them'],

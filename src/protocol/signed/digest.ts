@@ -11,6 +11,7 @@ export const signedTypes = [
   'grant/1',
   'transfer/1',
   'move/1',
+  'appeal/1',
 ] as const
 export type SignedType = (typeof signedTypes)[number]
 

@@ -46,6 +46,7 @@ const samples: { [T in Exclude<SignedType, 'pool-statement/1'>]: SignedMessages[
     because: 'a tribunal',
     at: sampleTime,
   },
+  'appeal/1': { pool: id, worker: id, id: uuid, statement: 'It was the file.', evidence: null, at: sampleTime },
 }
 
 const types = Object.keys(samples) as (keyof typeof samples)[]

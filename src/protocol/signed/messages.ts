@@ -209,7 +209,7 @@ export type Transfer = z.infer<typeof transferSchema>
 /** What the pool itself moves, and why. Signed by the pool's key. */
 export const moveSchema = z.strictObject({
   pool: bytes32,
-  kind: z.enum(['release', 'slash', 'refund']),
+  kind: z.enum(['release', 'slash', 'refund', 'restitution']),
   from: account,
   to: account,
   amount,
@@ -225,6 +225,19 @@ export const moveSchema = z.strictObject({
 })
 export type Move = z.infer<typeof moveSchema>
 
+/** What a worker says for itself against a conviction or a block. Signed by its key. */
+export const appealSchema = z.strictObject({
+  pool: bytes32,
+  worker: bytes32,
+  /** Of the appeal. */
+  id: uuid,
+  statement: text(4_000),
+  /** A log, versions, digests. */
+  evidence: text(16_000).nullable(),
+  at: time,
+})
+export type Appeal = z.infer<typeof appealSchema>
+
 /** What each type of signed bytes says. */
 export interface SignedMessages {
   'order/1': Order
@@ -236,6 +249,7 @@ export interface SignedMessages {
   'grant/1': Grant
   'transfer/1': Transfer
   'move/1': Move
+  'appeal/1': Appeal
 }
 
 const schemas: { readonly [T in SignedType]: z.ZodType<SignedMessages[T], unknown> } = {
@@ -248,6 +262,7 @@ const schemas: { readonly [T in SignedType]: z.ZodType<SignedMessages[T], unknow
   'grant/1': grantSchema,
   'transfer/1': transferSchema,
   'move/1': moveSchema,
+  'appeal/1': appealSchema,
 }
 
 export type Parsed<T> = { readonly ok: true; readonly message: T } | { readonly ok: false; readonly problem: string }
