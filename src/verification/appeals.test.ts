@@ -163,4 +163,3 @@ test('a worker that an admin has blocked by hand is heard too', async () => {
   await appeals.decide(id, { granted: true, because: 'it was another one', by: 'ann' })
   expect(await identity.admitWorker({ publicKey: worker.publicKey, id: worker.workerId })).toMatchObject({ ok: true })
 })
-
