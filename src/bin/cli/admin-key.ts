@@ -1,5 +1,6 @@
 import { Command } from 'commander'
 import { adminKeyFile, makeAdminKey } from '../admin-key-file.ts'
+import { asTyped } from '../as-typed.ts'
 import { settingsOf, withExamples, withSettings } from './options.ts'
 import { clean, print, table } from './output.ts'
 import { PoolClient } from './pool-client.ts'
@@ -67,7 +68,9 @@ interface NewKey {
 }
 
 function newText({ name, file, public_key, registered }: NewKey): string {
-  const next = registered ? 'The pool knows it.' : `An owner adds it: lichen admin-key add ${name} ${public_key}`
+  const next = registered
+    ? 'The pool knows it.'
+    : asTyped(`An owner adds it: lichen admin-key add ${name} ${public_key}`)
   return `${public_key}\n\nThe private half is in ${file} and nowhere else: keep a copy offline. ${next}`
 }
 
@@ -100,7 +103,7 @@ function listCommand(): Command {
       const data = await new PoolClient(await settingsOf(self)).all<AdminKeyRow>(path)
       print(options.json === true, { object: 'list', data }, () =>
         data.length === 0
-          ? 'There is no admin key. Make one: lichen admin-key new NAME'
+          ? asTyped('There is no admin key. Make one: lichen admin-key new NAME')
           : table(['ID', 'NAME', 'STATE', 'ADDED', 'BY', 'PUBLIC KEY'], data.map(keyLine)),
       )
     })

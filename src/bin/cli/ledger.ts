@@ -1,4 +1,5 @@
 import { Command, InvalidArgumentError, Option } from 'commander'
+import { asTyped } from '../as-typed.ts'
 import { accountOf } from './account-name.ts'
 import { creditsText } from './amounts.ts'
 import { positive, settingsOf, withExamples, withSettings } from './options.ts'
@@ -134,7 +135,7 @@ const shortName = (account: string) => account.replace(/([0-9a-f]{12})[0-9a-f]{5
 
 function moreOf({ data, has_more: more }: { data: EntryRow[]; has_more: boolean }, who: string): string {
   const last = data.at(-1)
-  return more && last ? `\n\nThere is more: lichen ledger history ${who} --before ${last.seq}` : ''
+  return more && last ? asTyped(`\n\nThere is more: lichen ledger history ${who} --before ${last.seq}`) : ''
 }
 
 interface StatementOptions {
@@ -148,7 +149,7 @@ function statementCommand(): Command {
     .description('one UTC day of an account, from the opening to the closing balance')
     .argument('<account>', whose)
     .option('--day <day>', 'YYYY-MM-DD (default: today)', dayOf)
-    .addOption(new Option('--format <format>', 'instead of a table').choices(['json', 'csv']))
+    .addOption(new Option('--format <format>', 'instead of a table').choices(['json', 'csv']).conflicts('json'))
     .action(async (who: string, { day, format, json }: StatementOptions, self: Command) => {
       const client = new PoolClient(await settingsOf(self))
       const query = `?format=${format ?? 'json'}${day === undefined ? '' : `&day=${day}`}`

@@ -141,6 +141,7 @@ test('a statement leads from opening to closing, and its CSV computes nothing', 
   expect((await lichen('ledger statement ada')).out).toMatch(/closing 98$/m)
   expect(await json('ledger statement ada --day 2020-01-01')).toMatchObject({ opening: '0', entries: [], closing: '0' })
   expect(await problemOf('ledger statement ada --day yesterday')).toMatchObject({ code: 2 })
+  expect(await problemOf('ledger statement ada --format csv')).toMatchObject({ code: 2 })
 })
 
 test('an export has every transfer, on stdout or in a file that is whole', async () => {
