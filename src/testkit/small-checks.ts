@@ -10,8 +10,8 @@ import type { LookAsk } from '../verification/verifiers.ts'
 import { SmallPool } from './small-pool.ts'
 import { testPool } from './with-papers.ts'
 
-/** What a small verifier says of what it is asked. */
-export type SmallOpinion = (ask: LookAsk) => 'clean' | 'hit'
+/** What a small verifier says of what it is asked; a number: the margin of every position. */
+export type SmallOpinion = (ask: LookAsk) => 'clean' | 'hit' | number
 
 /** Whoever has such a name with a model. */
 export const smallWorker = (model: string, name: string): Identity =>
@@ -88,23 +88,23 @@ export class SmallChecks implements AsyncDisposable {
 
   /** Verifiers of one model, each of an operator of its own name. */
   join(model: string, people: Record<string, SmallOpinion>, kernels: Record<string, string> = {}): void {
+    for (const [name, kernel] of Object.entries(kernels)) this.#kernels.set(smallWorker(model, name).id, kernel)
     for (const [name, says] of Object.entries(people)) {
       const identity = smallWorker(model, name)
       const { id } = identity
       this.#verifiers.set(id, { says, identity })
-      if (kernels[name]) this.#kernels.set(id, kernels[name])
       const offers = [{ name: model, digest: smallFile(model) }]
       this.checks.workerAvailable({ id, operator: name, features: ['verify'], offers, draining: false })
     }
   }
 
-  /** An answer of `mallory`, settled as jobs do it; the id of its job. */
-  async answered(model: string, more: Partial<KeptAnswer> = {}): Promise<string> {
+  /** An answer of `mallory` or somebody else, settled as jobs do it; the id of its job. */
+  async answered(model: string, more: Partial<KeptAnswer> = {}, by = 'mallory'): Promise<string> {
     const jobId = systemRuntime.uuid()
     const at = systemRuntime.now()
     const tokens = [1, 2, 3, 4].map((id) => ({ id, piece: Buffer.from('a') }))
     const answer = { ...emptyAnswer(model), tokens, ...more }
-    const workerId = smallWorker(model, 'mallory').id
+    const workerId = smallWorker(model, by).id
     const statement = systemRuntime.randomBytes(64)
     const segments = [
       { choice: 0, attempt: 0, workerId, digest: smallFile(model), statement, unfit: null, answer: () => answer },
@@ -143,12 +143,12 @@ export const emptyAnswer = (model: string): KeptAnswer => ({
 })
 
 /** Evidence in the form of a real one, under a real signature. */
-function lookOf(identity: Identity, says: 'clean' | 'hit', { tokens }: LookAsk) {
-  const margin = says === 'hit' ? 3 : 0
+function lookOf(identity: Identity, says: 'clean' | 'hit' | number, { tokens }: LookAsk) {
+  const margin = typeof says === 'number' ? says : says === 'hit' ? 3 : 0
   const positions = tokens.map((_, position) => ({ position, margin }))
   const ending = { shown: 'length' as const, end: undefined }
   const seen = { promptTokens: 9, completionTokens: tokens.length, wrongPieces: [], unknownAt: undefined }
-  const found = Buffer.from(says)
+  const found = Buffer.from(String(says))
   const message = { check: systemRuntime.uuid(), worker: Buffer.from(identity.id, 'hex'), commitment: sha256(found) }
   const bytes = encodeMessage('commitment/1', message)
   const [signature] = signBatch(identity, [{ type: 'commitment/1', bytes }])

@@ -2,7 +2,14 @@ import { proportionMax, regularisedBeta, reputationLimits } from '#reputation'
 import { verificationLimits } from './limits.ts'
 import { type MarginThresholds, marginDefaults } from './margin.ts'
 
-const { calibrationRunsMin, confidence, meanThresholdMax, meanThresholdMin, positionScoreMax } = verificationLimits
+const {
+  calibrationOperatorsMax,
+  calibrationRunsMin,
+  confidence,
+  meanThresholdMax,
+  meanThresholdMin,
+  positionScoreMax,
+} = verificationLimits
 const { honestHitRate } = reputationLimits
 
 /** An answer that is known to be honest, as a verifier of the other kernel class scores it. */
@@ -45,6 +52,28 @@ export function calibrate(all: readonly HonestRun[]): Calibration {
   const hits = honest.filter(({ mean, max }) => mean > thresholds.mean || max > thresholds.position).length
   return { comparable: true, thresholds, runs, honestHitRateMax: proportionMax(hits, runs, confidence) }
 }
+
+/** An honest run, and whose verifier scored it. */
+export interface ScoredRun extends HonestRun {
+  readonly operator: string
+}
+
+/**
+ * The same, so that no single operator moves a threshold by what its verifiers claim: the runs of each of those with most of them are left out in turn, and the strictest
+ * thresholds that come out are taken. A pair is not compared only if two operators find it so, or the only one there is.
+ */
+export function calibrateTogether(runs: readonly ScoredRun[]): Calibration {
+  const byOperator = Object.entries(Object.groupBy(runs, ({ operator }) => operator))
+  const most = byOperator.toSorted(([, a = []], [, b = []]) => b.length - a.length).slice(0, calibrationOperatorsMax)
+  if (most.length < 2) return calibrate(runs)
+  const without = most.map(([left]) => calibrate(runs.filter(({ operator }) => operator !== left)))
+  const comparable = without.filter((one) => one.comparable)
+  const [first, ...more] = comparable
+  if (!first) return calibrate(runs)
+  return more.reduce((strictest, one) => (sumOf(one) < sumOf(strictest) ? one : strictest), first)
+}
+
+const sumOf = ({ thresholds: { mean, position } }: Extract<Calibration, { comparable: true }>) => mean + position
 
 /**
  * The (k + 1)-th highest of n values lies above the 99.9 % quantile iff more than k of them do, which is a matter of a

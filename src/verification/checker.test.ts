@@ -100,9 +100,9 @@ test('what no second worker may see is looked at by the pool’s own engine only
 test('without an engine of its own a pool sends answers that are known to be good or bad all the same', async () => {
   const isReversed: SmallOpinion = (ask) => (ask.tokens[0]?.id === 4 ? 'hit' : 'clean')
   town.join('known', { ann: isReversed, bob: isReversed, cid: isReversed })
-  // One in ten brings one of each kind: of 100 none does so with a chance below 10⁻⁴.
+  // Newcomers are checked always. One in ten brings one of each kind: of 100 none does so with a chance below 10⁻⁴.
   const jobs: string[] = []
-  for (let n = 0; n < 100; n++) jobs.push(await town.answered('known'))
+  for (let n = 0; n < 100; n++) jobs.push(await town.answered('known', {}, `newcomer ${n}`))
   for (const job of jobs) expect(await ended(job)).toBe('clean')
   const kinds = async () => {
     const rows = await home.sql<{ purpose: string; says: string }[]>`
@@ -111,7 +111,7 @@ test('without an engine of its own a pool sends answers that are known to be goo
     return rows.map(({ purpose, says }) => `${purpose} ${says}`)
   }
   // A known good answer is vouched for by the first that is drawn, and goes with a later one.
-  for (let n = 0; n < 100 && (await kinds()).length < 2; n++) await ended(await town.answered('known'))
+  for (let n = 0; n < 100 && (await kinds()).length < 2; n++) await ended(await town.answered('known', {}, `late ${n}`))
   await expect.poll(kinds, { timeout: 20_000 }).toEqual(['known_bad hit', 'known_good clean'])
   for (const name of ['ann', 'bob', 'cid']) expect((await phaseOf('known', name, 'verify'))?.hits ?? 0).toBe(0)
 }, 60_000)

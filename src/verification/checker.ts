@@ -5,6 +5,7 @@ import type { CheckOutcome } from '#reputation'
 import type { Runtime, Timer } from '#runtime'
 import { type Database, type GroupCommit, part, type Sql, type Stage, type Tx } from '#storage'
 import type { Acts } from './acts.ts'
+import { Calibrations, type ClassPair } from './calibrations.ts'
 import { checkColumns, type OwedCheck } from './check-columns.ts'
 import { type Candidate, chooseVerifiers } from './choose-verifiers.ts'
 import { DueActs } from './due-acts.ts'
@@ -61,6 +62,8 @@ interface Ending {
   readonly by: readonly string[]
   /** A replay on the same arithmetic differs, too. */
   readonly proof?: boolean
+  /** After a second opinion: whose it was. */
+  readonly from?: 'pool' | 'verifiers'
 }
 
 /** For whom a known answer is meant, and by which check it was drawn. */
@@ -97,6 +100,7 @@ export class Checker implements AsyncDisposable {
   #knownWaiting = 0
   readonly #stop = new AbortController()
   readonly #acts: DueActs
+  readonly #calibrations: Calibrations
   readonly #tribunals: Tribunals
   #timer: Timer | undefined
   #looking: Promise<void> | undefined
@@ -107,6 +111,7 @@ export class Checker implements AsyncDisposable {
     this.#o = options
     this.#sql = options.database.sql
     this.#instance = options.runtime.uuid()
+    this.#calibrations = new Calibrations(options.database.sql, options.runtime)
     this.#pace = new KnownPace(() => options.runtime.randomBytes(4).readUInt32BE(0) / 2 ** 32)
     const tools = { ...options, look: this.#look, transcript: (check: OwedCheck) => this.#transcript(check) }
     this.#tribunals = new Tribunals({
@@ -247,7 +252,7 @@ export class Checker implements AsyncDisposable {
     })
   }
 
-  readonly #look = (
+  readonly #look = async (
     check: OwedCheck,
     answer: KeptAnswer,
     sample: Sample,
@@ -256,7 +261,11 @@ export class Checker implements AsyncDisposable {
     how: Pick<LookWish, 'onStage' | 'replay'> = {},
   ): Promise<Look> => {
     const { runtime, verifiers, index } = this.#o
-    const wish = { checkId: check.id, purpose, by, answer, sample, ...how }
+    // Known answers are other workers'.
+    const pair = purpose === 'known_good' || purpose === 'known_bad' ? undefined : this.#pairOf(check, by.worker)
+    const calibration = pair && (await this.#calibrations.of(pair))
+    const thresholds = calibration?.comparable ? { thresholds: calibration.thresholds } : {}
+    const wish = { checkId: check.id, purpose, by, answer, sample, ...thresholds, ...how }
     return lookAt({ sql: this.#sql, runtime, verifiers, index }, wish, this.#stop.signal)
   }
 
@@ -331,6 +340,7 @@ export class Checker implements AsyncDisposable {
         const moved = await this.#o.standings.decide(tx, key, event, check.id)
         if (moved.before !== moved.after) events.standingMoved?.({ ...key, ...moved })
       }
+      await this.#learn(tx, check, ending)
       for (const { verifier, overruled } of ending.votes) await this.#judgeVerifier(tx, check, verifier, overruled)
       return true
     })
@@ -338,6 +348,37 @@ export class Checker implements AsyncDisposable {
     await this.#logVerdict(check.id, wire)
     const { id: checkId, workerId, model } = check
     events.checkEnded?.({ checkId, workerId, model, outcome, why: waived ?? look?.why ?? null })
+  }
+
+  /** The kernel classes of a worker that is checked and one that looks; undefined where one is not known. */
+  #pairOf({ workerId, digest }: OwedCheck, verifier: string): ClassPair | undefined {
+    if (digest === null) return undefined
+    const answered = this.#o.kernelOf(workerId, digest)
+    const looked = this.#o.kernelOf(verifier, digest)
+    return answered === undefined || looked === undefined ? undefined : { digest, answered, looked }
+  }
+
+  /** Those whose arithmetic is near enough to the worker's; those of whom nothing is known, too. */
+  async #comparable(check: OwedCheck, candidates: readonly Candidate[]): Promise<Candidate[]> {
+    const found: Candidate[] = []
+    for (const one of candidates) {
+      const pair = this.#pairOf(check, one.worker)
+      if (!pair || (await this.#calibrations.of(pair)).comparable) found.push(one)
+    }
+    return found
+  }
+
+  /** An answer for which others vouch tells how far honest machines of these classes differ. */
+  async #learn(tx: Tx, check: OwedCheck, { outcome, first, look, from }: Ending): Promise<void> {
+    if (outcome !== 'clean' || !first || !look) return
+    const pair = this.#pairOf(check, first.worker)
+    if (!pair) return
+    const isOurs = (await this.#operator(check.workerId)) === 'self'
+    const vouchedBy = isOurs || from === 'pool' ? 'reference' : from === 'verifiers' ? 'two_operators' : undefined
+    const { score: mean, max } = look
+    if (!vouchedBy) return
+    const { operator } = first
+    await this.#calibrations.learn(tx, { ...pair, checkId: check.id, operator, vouchedBy, mean, max })
   }
 
   async #judgeVerifier(tx: Tx, check: OwedCheck, verifier: string, overruled: boolean): Promise<void> {
@@ -395,11 +436,12 @@ export class Checker implements AsyncDisposable {
        where c.worker_id = ${check.workerId} and c.model = ${check.model} and l.purpose = 'first'
          and c.ended_at > ${this.#o.runtime.now() - verificationLimits.transcriptMs}::timestamptz
        group by 1`
+    const others = index
+      .candidates(check.model, check.digest)
+      .filter((one) => one.worker !== check.workerId && suits(one))
     return chooseVerifiers({
       ...sample,
-      candidates: index
-        .candidates(check.model, check.digest)
-        .filter((one) => one.worker !== check.workerId && suits(one)),
+      candidates: await this.#comparable(check, others),
       excluded: new Set(excluded),
       checksBy: new Map(made.map(({ operator, checks }) => [operator, checks])),
       count,
@@ -433,6 +475,7 @@ export class Checker implements AsyncDisposable {
     this.#sweptAt = runtime.monotonic()
     await this.#sql`
       delete from transcripts where kept_at < ${runtime.now() - verificationLimits.transcriptMs}::timestamptz`
+    await this.#calibrations.forget()
     const unlogged = await this.#sql<{ id: string; wire: Buffer }[]>`
       select v.check_id as id, v.wire from verdicts v join checks c on c.id = v.check_id
        where c.ended_at > ${runtime.now() - verificationLimits.transcriptMs}::timestamptz

@@ -29,6 +29,8 @@ export interface Look {
   readonly why: 'piece' | 'unknown_token' | 'behind_the_end' | 'count' | 'mean' | 'position' | 'ending' | null
   /** Mean score of the positions, logits. */
   readonly score: number
+  /** Highest score of them, logits. */
+  readonly max: number
 }
 
 /**
@@ -43,7 +45,7 @@ export function judgeLook(
   const positions = evidence.positions.map(({ margin }) => missed(margin))
   const verdict = judgeMargin({ positions, ending: endingOf(evidence, answer.finish), thresholds })
   const why = plainFault(evidence, answer) ?? verdict.why
-  return { says: why === null ? 'clean' : 'hit', why, score: verdict.mean }
+  return { says: why === null ? 'clean' : 'hit', why, score: verdict.mean, max: verdict.max }
 }
 
 function plainFault(

@@ -63,6 +63,13 @@ export const verificationLimits = {
   positionThresholdMin: 2,
   /** Honest runs before a pair of kernel classes has thresholds of its own: the highest of 2,995 lies above the 99.9 % quantile with 95 % confidence. */
   calibrationRunsMin: 3_000,
+  /** Runs that are learnt from, the newest ones, and how long they are kept. */
+  calibrationRunsMax: 20_000,
+  calibrationKeptMs: 2_592_000_000,
+  /** Operators whose runs are left out in turn. Thresholds are computed again after so long; of so many pairs they are remembered. */
+  calibrationOperatorsMax: 8,
+  calibrationFreshMs: 60_000,
+  calibrationPairsMax: 1_000,
   /** Confidence of every bound that is stated. */
   confidence: 0.95,
   /** What a check is expected to see of a cheater's false answers where earnings to hold are computed. */

@@ -29,6 +29,8 @@ export interface LookWish {
   readonly sample: Sample
   /** `isolated`: token by token on the same arithmetic, where every token must be the same. `prefill` unless given. */
   readonly replay?: 'prefill' | 'isolated'
+  /** Of the two kernel classes; the defaults unless given. */
+  readonly thresholds?: MarginThresholds
   /** Told when the verifier has committed, and when it has revealed. */
   readonly onStage?: (stage: 'committed' | 'revealed') => Promise<void>
 }
@@ -51,7 +53,7 @@ const exactly: MarginThresholds = { mean: 0, position: 0 }
 /** The verifier commits, then reveals, and what it says is judged. `purpose` and `checkId` are not read. */
 export async function lookThrough(
   { runtime, verifiers, index }: Omit<LookTools, 'sql'>,
-  { by, answer, sample, replay = 'prefill', onStage }: LookWish,
+  { by, answer, sample, replay = 'prefill', thresholds = marginDefaults, onStage }: LookWish,
   stop: AbortSignal,
 ): Promise<{ look: Look; wire: Buffer; bytes: Buffer }> {
   const { lookMsMax, revealAfterMs } = verificationLimits
@@ -62,8 +64,8 @@ export async function lookThrough(
   await Promise.all([onStage?.('committed'), runtime.sleep(revealAfterMs, deadline.signal)])
   const { evidence, bytes } = await run.reveal()
   await onStage?.('revealed')
-  const thresholds = replay === 'isolated' ? exactly : marginDefaults
-  return { look: judgeLook(evidence, answer, thresholds), wire, bytes }
+  const look = judgeLook(evidence, answer, replay === 'isolated' ? exactly : thresholds)
+  return { look, wire, bytes }
 }
 
 /** The question, in which nothing but request and answer decides: a verifier must not see why it is asked. */

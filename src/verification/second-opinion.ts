@@ -26,6 +26,8 @@ export interface Confirmed {
   readonly votes: readonly { readonly verifier: string; readonly overruled: boolean }[]
   /** On the same arithmetic the model gives something else: the worker lies, or two verifiers do. */
   readonly proof: boolean
+  /** Who says so besides the accuser: the pool itself, or two operators. */
+  readonly from: 'pool' | 'verifiers'
 }
 
 /**
@@ -65,12 +67,18 @@ const voteOf = ({ worker, operator }: Candidate, says: CheckOutcome): Vote => ({
 
 function byPool(first: Candidate, says: CheckOutcome, proof: boolean): Confirmed {
   const { outcome, by, overruled } = confirmHit(voteOf(first, 'hit'), { from: 'pool', says })
-  return { outcome, by, votes: [{ verifier: first.worker, overruled: overruled.length > 0 }], proof }
+  return { outcome, by, votes: [{ verifier: first.worker, overruled: overruled.length > 0 }], proof, from: 'pool' }
 }
 
 function bothSayHit(first: Candidate, replayer: Candidate): Confirmed {
   const by = [first.worker, replayer.worker]
-  return { outcome: 'hit', by, votes: by.map((verifier) => ({ verifier, overruled: false })), proof: true }
+  return {
+    outcome: 'hit',
+    by,
+    votes: by.map((verifier) => ({ verifier, overruled: false })),
+    proof: true,
+    from: 'verifiers',
+  }
 }
 
 function byMajority(first: Candidate, votes: readonly [Vote, Vote]): Confirmed {
@@ -81,5 +89,6 @@ function byMajority(first: Candidate, votes: readonly [Vote, Vote]): Confirmed {
     by,
     votes: all.map((verifier) => ({ verifier, overruled: overruled.includes(verifier) })),
     proof: false,
+    from: 'verifiers',
   }
 }
