@@ -116,6 +116,26 @@ test.each(Object.entries(flips))(
   },
 )
 
+test('a stream to another pool ends, also while nothing is said on it', async () => {
+  await using bela = await FederatedPool.open('bela')
+  await bela.federation.office.add(pool.url, undefined)
+  async function* silent() {
+    yield Buffer.from('data: one\n\n')
+    await new Promise(() => {})
+  }
+  const reply = () => ({ contentType: 'text/event-stream', pieces: silent() })
+  pool.federation.serve('/v1/federation/job', { trustMin: 1, reply })
+  const ask = { method: 'POST', target: '/v1/federation/job', hop: 1, chain: [bela.id] } as const
+  const stream = await bela.federation.outbound.open(pool.as(2), { ...ask, body: { origin_pool_id: bela.id } })
+  if (!stream.ok) throw new Error(stream.message)
+  expect(String((await stream.pieces.next()).value)).toBe('data: one\n\n')
+  const next = stream.pieces.next()
+  next.catch(() => {})
+  await flips['the command'].off()
+  await expect(next).rejects.toThrow()
+  await flips['the command'].on()
+})
+
 test('with the switch on every federation route is 503, and what is not federation goes on', async () => {
   await flips['a file'].off()
   for (const door of await doors()) expect(await knock(door), `${door.method} ${door.path}`).toBe(503)

@@ -206,9 +206,16 @@ export class Federation implements Disposable {
   ): AsyncGenerator<Buffer, void> {
     const { poolId, identity } = this.#options
     const hash = createHash('sha256')
+    const cut = Promise.withResolvers<never>()
+    cut.promise.catch(() => {})
+    const stop = () => cut.reject(signal.reason)
+    signal.addEventListener('abort', stop, { once: true })
+    if (signal.aborted) stop()
     try {
-      for await (const piece of pieces) {
-        if (signal.aborted) throw signal.reason
+      // whoever makes the pieces may be silent just now: the stream ends all the same
+      for (;;) {
+        const { done: over, value: piece } = await Promise.race([pieces.next(), cut.promise])
+        if (over || !piece) break
         hash.update(piece)
         yield piece
       }
@@ -222,6 +229,8 @@ export class Federation implements Disposable {
       const signature = identity.sign(streamBytes({ ...parts, hash: hash.digest() })).toString('base64')
       yield Buffer.from(`${signatureEvent}${signature}\n\n`)
     } finally {
+      signal.removeEventListener('abort', stop)
+      void pieces.return().catch(() => {})
       done()
     }
   }
