@@ -30,6 +30,8 @@ export interface ApiKey {
   readonly assurance: AssuranceLevel | null
   /** Who may see its prompts when a request says nothing. */
   readonly privacy: PrivacyMode
+  /** Whether other pools may compute what it asks for. */
+  readonly forwarding: boolean
   /** Workers that compute an answer with the assurance `required`; null: the pool's setting. */
   readonly requiredWorkers: number | null
   /** Raw Ed25519 key the user signs orders with. */
@@ -63,6 +65,7 @@ export interface ApiKeyChange {
   readonly payerSignature?: PayerSignature
   readonly assurance?: AssuranceLevel | null
   readonly privacy?: PrivacyMode
+  readonly forwarding?: boolean
   readonly requiredWorkers?: number | null
 }
 
@@ -88,7 +91,7 @@ export const apiKeyColumns = `k.id, k.name, encode(k.key_hash, 'hex') as "keyHas
   k.created_at as "createdAt", k.expires_at as "expiresAt", k.revoked_at as "revokedAt", k.models, k.weight,
   k.requests_per_minute as "requestsPerMinute", k.tokens_per_minute as "tokensPerMinute",
   k.budget_total as "budgetTotal", k.budget_per_day as "budgetPerDay", k.payer_signature as "payerSignature",
-  k.assurance, k.privacy, k.required_workers as "requiredWorkers",
+  k.assurance, k.privacy, k.forwarding, k.required_workers as "requiredWorkers",
   ${revisionOf('k')}`
 
 export const apiKeyTables = 'api_keys k join users u on u.id = k.user_id'

@@ -46,6 +46,7 @@ const unlimited = {
   payerSignature: 'optional',
   assurance: null,
   privacy: 'standard',
+  forwarding: true,
   requiredWorkers: null,
 } as const satisfies Required<ApiKeyChange>
 
@@ -229,6 +230,7 @@ function merged(before: Limits, change: ApiKeyChange): Limits {
     payerSignature: change.payerSignature ?? before.payerSignature,
     assurance: pick('assurance') ?? null,
     privacy: change.privacy ?? before.privacy,
+    forwarding: change.forwarding ?? before.forwarding,
     requiredWorkers: pick('requiredWorkers') ?? null,
   }
 }
@@ -256,11 +258,11 @@ async function insertKey(tx: Tx, key: Made): Promise<ApiKeyRow> {
     with k as (
       insert into api_keys (id, user_id, name, key_hash, role, created_at, expires_at, models, weight,
         requests_per_minute, tokens_per_minute, budget_total, budget_per_day, payer_signature, assurance, privacy,
-        required_workers)
+        forwarding, required_workers)
       values (${key.id}, ${key.userId}, ${key.name}, decode(${key.keyHash}, 'hex'), ${key.role}, ${key.createdAt},
         ${key.expiresAt}, ${key.models as string[] | null}, ${key.weight}, ${key.requestsPerMinute},
         ${key.tokensPerMinute}, ${key.budgetTotal}, ${key.budgetPerDay}, ${key.payerSignature}, ${key.assurance},
-        ${key.privacy}, ${key.requiredWorkers})
+        ${key.privacy}, ${key.forwarding}, ${key.requiredWorkers})
       returning *)
     select ${tx.unsafe(apiKeyColumns)} from k join users u on u.id = k.user_id`
   if (!row) throw new Error('an inserted API key is not there')
@@ -275,7 +277,8 @@ async function updateKey(tx: Tx, id: string, key: Limits, role: Role | undefined
         models = ${key.models as string[] | null}, weight = ${key.weight},
         requests_per_minute = ${key.requestsPerMinute}, tokens_per_minute = ${key.tokensPerMinute},
         budget_total = ${key.budgetTotal}, budget_per_day = ${key.budgetPerDay}, payer_signature = ${key.payerSignature},
-        assurance = ${key.assurance}, privacy = ${key.privacy}, required_workers = ${key.requiredWorkers}
+        assurance = ${key.assurance}, privacy = ${key.privacy}, forwarding = ${key.forwarding},
+        required_workers = ${key.requiredWorkers}
        where id = ${id} returning *)
     select ${tx.unsafe(apiKeyColumns)} from k join users u on u.id = k.user_id`
   if (!row) throw new Error(`API key ${id} was locked and is not there`)
@@ -299,6 +302,7 @@ function detailsOf(key: ApiKeyRow) {
     payer_signature: key.payerSignature,
     assurance: key.assurance,
     privacy: key.privacy,
+    forwarding: key.forwarding,
     required_workers: key.requiredWorkers,
   }
 }

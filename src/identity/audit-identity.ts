@@ -52,14 +52,15 @@ const checks: readonly string[] = [
     where k.id is null
        or (k.name, u.name, encode(k.key_hash, 'hex'), k.role, k.budget_total::text, k.budget_per_day::text,
            k.payer_signature, k.requests_per_minute::text, k.tokens_per_minute::text, k.weight,
-           k.assurance, k.privacy, k.required_workers::text,
+           k.assurance, k.privacy, k.forwarding, k.required_workers::text,
            (extract(epoch from k.expires_at) * 1000)::bigint::text)
           is distinct from
           (t.details ->> 'name', t.details ->> 'user', t.details ->> 'key_hash', t.details ->> 'role',
            t.details ->> 'budget_total', t.details ->> 'budget_per_day',
            t.details ->> 'payer_signature', t.details ->> 'requests_per_minute', t.details ->> 'tokens_per_minute',
            (t.details ->> 'weight')::float8,
-           t.details ->> 'assurance', coalesce(t.details ->> 'privacy', 'standard'), t.details ->> 'required_workers', t.details ->> 'expires_at')
+           t.details ->> 'assurance', coalesce(t.details ->> 'privacy', 'standard'),
+           coalesce((t.details ->> 'forwarding')::boolean, true), t.details ->> 'required_workers', t.details ->> 'expires_at')
        or (coalesce(cardinality(k.models), 0) <= 32 and coalesce(to_jsonb(k.models), 'null') <> t.details -> 'models')`,
   `select 'API key ' || k.id || ' was made by nobody' from api_keys k
     where not exists (select from acts a where a.action = 'key.create' and a.subject = 'key:' || k.id)`,

@@ -73,6 +73,7 @@ describe('an installation from before there were users', () => {
       payerSignature: 'optional',
       assurance: null,
       privacy: 'standard',
+      forwarding: true,
       requiredWorkers: null,
       payerKey: null,
     })

@@ -33,6 +33,8 @@ const keySchema = z.strictObject({
   /** What its requests ask for when they say nothing; null: the pool's policy. */
   assurance: z.enum(assuranceLevels).nullable(),
   privacy: z.enum(privacyModes),
+  /** Whether other pools may compute what it asks for. */
+  forwarding: z.boolean(),
   /** Workers that compute an answer with the assurance `required`; null: the pool's setting. */
   required_workers: z.int().nullable(),
 })
@@ -57,6 +59,7 @@ const mayShape = {
   payer_signature: z.enum(payerSignatures).optional(),
   assurance: z.enum(assuranceLevels).nullish(),
   privacy: z.enum(privacyModes).optional(),
+  forwarding: z.boolean().optional(),
   required_workers: z.int().min(assuranceWorkers.min).max(assuranceWorkers.max).nullish(),
 }
 const changeSchema = z.strictObject(mayShape)
@@ -88,6 +91,7 @@ function toRow(key: ApiKeyRecord): z.infer<typeof keySchema> {
     payer_signature: key.payerSignature,
     assurance: key.assurance,
     privacy: key.privacy,
+    forwarding: key.forwarding,
     required_workers: key.requiredWorkers,
   }
 }
@@ -107,6 +111,7 @@ function toChange(body: z.infer<typeof changeSchema>, nowMs: number): ApiKeyChan
     payerSignature: body.payer_signature,
     assurance: body.assurance,
     privacy: body.privacy,
+    forwarding: body.forwarding,
     requiredWorkers: body.required_workers,
   }
   return Object.fromEntries(Object.entries(change).filter(([, value]) => value !== undefined))

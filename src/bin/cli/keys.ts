@@ -23,6 +23,7 @@ export interface KeyRow {
   readonly payer_signature: string
   readonly assurance: string | null
   readonly privacy: string
+  readonly forwarding: boolean
   readonly required_workers: number | null
 }
 
@@ -63,6 +64,7 @@ interface MayOptions {
   readonly payerSignature?: string
   readonly assurance?: string
   readonly privacy?: string
+  readonly forwarding?: 'yes' | 'no'
   readonly requiredWorkers?: Limit<number>
   readonly json?: boolean
 }
@@ -95,6 +97,12 @@ function withMay(command: Command): Command {
         '--privacy <mode>',
         'who may see its prompts unless a request says otherwise (default: standard)',
       ).choices(privacyModes),
+    )
+    .addOption(
+      new Option('--forwarding <answer>', 'whether other pools may compute what it asks for (default: yes)').choices([
+        'yes',
+        'no',
+      ]),
     )
     .option(
       '--required-workers <n>',
@@ -129,6 +137,7 @@ function bodyOf(options: MayOptions): Record<string, unknown> {
     weight: options.weight,
     payer_signature: options.payerSignature,
     privacy: options.privacy,
+    forwarding: options.forwarding && options.forwarding === 'yes',
     required_workers: options.requiredWorkers,
   }
   const wanted = Object.entries(members).filter(([, value]) => value !== undefined)
@@ -191,6 +200,7 @@ export function keyTable(keys: readonly KeyRow[]): string {
     'SIGNATURE',
     'ASSURANCE',
     'PRIVACY',
+    'FORWARDING',
   ]
   return table([...head, 'MODELS'], keys.map(keyLine))
 }
@@ -209,6 +219,7 @@ function keyLine(key: KeyRow): string[] {
     key.payer_signature === 'required' ? 'required' : '-',
     key.assurance ?? '-',
     key.privacy === 'standard' ? '-' : key.privacy,
+    key.forwarding ? 'yes' : 'no',
     key.models?.map(clean).join(', ') ?? 'all',
   ]
 }

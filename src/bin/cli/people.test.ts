@@ -108,7 +108,7 @@ describe('users and their keys', () => {
     const { out } = await lichen('users show ada')
     expect(out).toMatch(/role +operator/)
     expect(out).toMatch(/payer key +-/)
-    expect(out).toMatch(/ci +ada +auditor +good +0\.000001 +- +20 +9000 +required +required +paranoid +toy/)
+    expect(out).toMatch(/ci +ada +auditor +good +0\.000001 +- +20 +9000 +required +required +paranoid +yes +toy/)
     expect(await json('users role ada user')).toMatchObject({ role: 'user' })
     expect((await json('users disable ada')).disabled_at).not.toBeNull()
     expect((await lichen('keys ls --user ada')).out).toContain('user disabled')

@@ -107,6 +107,8 @@ test('a pool without workers answers with those of another, and its receipt name
 test('what must not leave is not forwarded', async () => {
   const headers = { 'x-lichen-privacy': 'paranoid' }
   await expect(anna.client().chat.completions.create(ask('echo ab'), { headers })).rejects.toThrow()
+  const { key } = await anna.admin<{ key: string }>('POST', '/keys', { name: 'at home', forwarding: false })
+  await expect(anna.client({ apiKey: key }).chat.completions.create(ask('echo ab'))).rejects.toThrow()
   const own = await answered(bert, 'echo ab')
   expect(own.text).toBe('ab')
   expect((await bert.owes(anna.id)) + (await anna.owes(bert.id))).toBe(0)
