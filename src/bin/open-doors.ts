@@ -17,6 +17,7 @@ import { openLending } from './open-lending.ts'
 import type { Ground, Rooms } from './open-rooms.ts'
 import { ownOperator } from './own-worker.ts'
 import { removePoolFile, writePoolFile } from './pool-file.ts'
+import { tierWarnings } from './tier-warnings.ts'
 
 /** Where a pool is reached: by everybody, and by its own worker. */
 export interface Doors {
@@ -181,17 +182,6 @@ function scrape({ metrics, workers, jobs }: Ground & Rooms): Promise<string> {
   metrics.set('lichen_worker_slots', { state: 'busy' }, busy)
   metrics.set('lichen_worker_slots', { state: 'free' }, Math.max(0, slots - busy))
   return metrics.text()
-}
-
-/** What would be missed next: a tier that is down, or one that hangs on a single worker. */
-function tierWarnings({ tier }: Settings, offered: Pick<Rooms['models'], 'workersWith'>): string[] {
-  return tier.flatMap(({ name, models }) => {
-    const workers = offered.workersWith(models)
-    if (workers > 1) return []
-    return workers === 1
-      ? [`Tier ${name} hangs on one worker: add another that lends ${models.join(' or ')}.`]
-      : [`Tier ${name} is down: no worker lends ${models.join(' or ')}.`]
-  })
 }
 
 function warningsOf({ host, insecureBind, tlsCert, behindTlsProxy }: Settings): string[] {

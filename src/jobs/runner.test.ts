@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Token } from '#protocol'
 import { SmallPool, type SmallPoolOptions } from '../testkit/small-pool.ts'
-import { afterWords, answersIn, hangsAfter, smallAnswer } from '../testkit/small-workers.ts'
+import { afterWords, answersIn, hangsAfter, type SmallRun, smallAnswer } from '../testkit/small-workers.ts'
 import { type TestDatabase, testDatabase } from '../testkit/test-database.ts'
 
 let home: TestDatabase
@@ -60,6 +60,36 @@ test('a worker that claims more than it sent is paid for what it sent, and the c
     { fault: 'over_claim', promptClaim: 1_000_000, completionClaim: 900, pieces: 3 },
   ])
   expect(pool.eventsNamed('workerFault')).toMatchObject([{ fault: 'over_claim' }])
+})
+
+test('how each run ended is told once for its worker: failing, lost, or well', async () => {
+  await using pool = await openPool()
+  let tries = 0
+  const lend = {
+    plan: async (run: SmallRun) => {
+      tries++
+      if (tries === 1) run.fail({ code: 'upstream_error' })
+      else if (tries === 2) run.lost('its connection closed')
+      else {
+        await run.answer(3)
+        run.end()
+      }
+    },
+  }
+  for (const name of ['ann', 'bea', 'cid']) pool.workers.join(name, lend)
+  await (await pool.ask()).ended
+  expect(pool.eventsNamed('runEnded').map(({ how }) => how)).toEqual(['error', 'lost', 'success'])
+})
+
+test('a run of which nothing was heard until its time was over is a fault of its worker; a slow one is not', async () => {
+  await using silent = await openPool()
+  silent.workers.join('ann', { plan: () => {} })
+  expect((await (await silent.ask({ deadlineMs: 300 })).ended).refusal?.code).toBe('deadline_exceeded')
+  expect(silent.eventsNamed('runEnded')).toMatchObject([{ how: 'timeout' }])
+  await using slow = await openPool()
+  slow.workers.join('bea', { plan: hangsAfter(2) })
+  expect((await (await slow.ask({ deadlineMs: 1_500 })).ended).refusal?.code).toBe('deadline_exceeded')
+  expect(slow.eventsNamed('runEnded')).toEqual([])
 })
 
 test('log probabilities arrive with the text they belong to', async () => {

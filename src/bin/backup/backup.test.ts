@@ -13,6 +13,7 @@ const early = inTown('early.tar.gz')
 const late = inTown('late.tar.gz')
 const receipts = new Map<string, Buffer>()
 let balances: unknown
+const block = ['workers', 'block', '--address', '192.0.2.0/24', '--because', 'stolen laptops'] as const
 
 beforeAll(() => town.start('up'))
 afterAll(() => town[Symbol.asyncDispose]())
@@ -68,6 +69,7 @@ test('a backup is made while the pool answers', async () => {
   await eventually('more answers', () => receipts.size >= then + 10)
   going = false
   await load
+  expect((await lichen(...block, '--data', town.dataDir)).code).toBe(0)
   balances = await accounts()
   expect((await lichen('backup', late, '--data', town.dataDir)).out).toMatch(/The keys of the pool are not in it/)
   expect(await lichen('backup', late, '--data', town.dataDir)).toMatchObject({
@@ -95,6 +97,8 @@ test('the database is lost and restored: the pool starts, balances are equal, re
     expect(verifyReceipt(now).ok).toBe(true)
     expect(JSON.parse(now.toString()).statement).toBe(JSON.parse(before.toString()).statement)
   }
+  expect((await lichen('workers', 'blocks', '--data', town.dataDir)).out).toContain('192.0.2.0/24')
+  expect((await lichen('events', '--type', 'worker_blocked', '--data', town.dataDir)).out).toContain('stolen laptops')
   await ask('1+1=?')
   expect(await lichen('audit', '--data', town.dataDir)).toMatchObject({ code: 0, err: '' })
 })

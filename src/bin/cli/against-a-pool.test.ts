@@ -1,4 +1,5 @@
 import http from 'node:http'
+import type { AddressInfo } from 'node:net'
 import path from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { demoModelPath, eventually, Neighbourhood } from '#testkit'
@@ -123,4 +124,44 @@ test('a blocked worker leaves and is told so at the door; after a rotation it co
   const { json } = await town.cli('events', '--json', '--type', 'worker_blocked,worker_unblocked,workers_rotated')
   const types = (json as { data: { type: string }[] }).data.map(({ type }) => type)
   expect(types).toEqual(['worker_blocked', 'worker_blocked', 'worker_unblocked', 'workers_rotated'])
+})
+
+test('a worker whose engine fails again and again gets no work: its circuit opens in the whole pool, and a reset closes it', async () => {
+  const engine = http.createServer((request, response) => {
+    request.resume()
+    const isList = request.url === '/v1/models'
+    response.writeHead(isList ? 200 : 500, { 'content-type': 'application/json' })
+    response.end(JSON.stringify(isList ? { data: [{ id: 'broken' }] } : { error: { message: 'out of memory' } }))
+  })
+  await new Promise<void>((resolve) => engine.listen(0, '127.0.0.1', resolve))
+  const { port } = engine.address() as AddressInfo
+  const { invite } = (await town.cli('invite', '--operator', 'carl', '--json')).json as { invite: string }
+  const program = town.run(
+    ['worker', 'join', invite, '--upstream', `http://127.0.0.1:${port}`].concat(
+      '--data',
+      path.join(town.folder, 'carl'),
+    ),
+  )
+  const id = await eventually('the worker to ask', () => /workers approve ([0-9a-f]{64})/.exec(program.stderr)?.[1])
+  await town.admin('POST', `/workers/${id}/approve`)
+  const circuit = async () =>
+    (await town.workers()).find((worker) => worker.id === id) as { circuit?: string } | undefined
+  const messages = [{ role: 'user' as const, content: 'hello' }]
+  await eventually('its circuit to open', async () => {
+    await town
+      .client()
+      .chat.completions.create({ model: 'broken', messages })
+      .catch(() => undefined)
+    return (await circuit())?.circuit === 'open' || undefined
+  })
+  await eventually('the event to be on record', async () => {
+    const { out } = await town.cli('events', '--type', 'circuit_opened')
+    return out.includes(id.slice(0, 12)) || undefined
+  })
+  expect((await town.cli('workers', 'ls')).out).toContain('no work: failed too often')
+  await town.cli('workers', 'reset', id)
+  await eventually('its circuit to close', async () => (await circuit())?.circuit === 'closed' || undefined)
+  await program.stop()
+  engine.closeAllConnections()
+  engine.close()
 })
