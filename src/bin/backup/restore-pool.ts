@@ -32,6 +32,8 @@ export interface RestoreWish {
 export interface Restored {
   readonly ok: true
   readonly checked: AuditCounts
+  /** Leaves of the checkpoint outside that it was compared with; null without one, and after a loss. */
+  readonly outside: number | null
   /** The generation that was opened, and how many leaves of the one before are gone. */
   readonly lost: { readonly generation: number; readonly leaves: number } | null
 }
@@ -51,9 +53,9 @@ export async function restorePool(settings: Settings, wish: RestoreWish): Promis
   await using opened = await openForCommand(settings, { alone: true })
   if (!backup) await refuseOtherSchema(opened.database)
   const task = { ...wish, data: settings.data, backup, pool }
-  const { loss, checked } = await inTransaction(opened.database, (tx) => fillAndCheck(tx, task))
+  const { loss, ...found } = await inTransaction(opened.database, (tx) => fillAndCheck(tx, task))
   const lost = loss && (await goOn(opened.database, task, loss))
-  return { ok: true, checked, lost: lost ?? null }
+  return { ok: true, ...found, lost: lost ?? null }
 }
 
 interface Task extends RestoreWish {
@@ -79,7 +81,9 @@ async function inTransaction<T>(database: Database, work: (tx: Tx) => Promise<T>
   }
 }
 
-async function fillAndCheck(tx: Tx, task: Task): Promise<{ checked: AuditCounts; loss: AcceptedLoss | undefined }> {
+type Filled = Pick<Restored, 'checked' | 'outside'> & { readonly loss: AcceptedLoss | undefined }
+
+async function fillAndCheck(tx: Tx, task: Task): Promise<Filled> {
   const { backup, pool, data } = task
   if (backup) {
     const { header, rows } = backup
@@ -95,7 +99,7 @@ async function fillAndCheck(tx: Tx, task: Task): Promise<{ checked: AuditCounts;
   const loss = statement && (await acceptedLoss(tx, task, statement))
   if (backup) await placeKeys(data, backup.keys)
   await writeAuditedPosition(data, result.position, systemRuntime)
-  return { checked: result.counts, loss }
+  return { checked: result.counts, outside: copy?.size ?? null, loss }
 }
 
 const lostLeaves = ({ size, last }: GenerationStatement) => Math.max(0, last.size - size)

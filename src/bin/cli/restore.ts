@@ -1,4 +1,5 @@
 import { Command } from 'commander'
+import { asTyped } from '../as-typed.ts'
 import { auditText } from './audit.ts'
 import { settingsOf, withExamples, withSettings } from './options.ts'
 import { counted, print } from './output.ts'
@@ -23,12 +24,12 @@ export function restoreCommand(): Command {
         signedBy: options.signedBy,
       })
       print(options.json === true, done, () => {
-        const { lost, checked } = done
+        const { lost, checked, outside } = done
         const loss =
           lost === null
             ? ''
             : `\nThe log goes on as generation ${lost.generation}; ${counted(lost.leaves, 'leaf is', 'leaves are')} lost, and that stands in it, signed.`
-        return `Restored. ${auditText(checked, null)}${loss}\nStart the pool: lichen up`
+        return `Restored. ${auditText(checked, outside)}${loss}\n${asTyped('Start the pool: lichen up')}`
       })
     })
   command.addHelpText(
