@@ -6,6 +6,7 @@ import type { AssuranceLevel, PoolId, PriceListJson, PrivacyMode, Refusal } from
 import type { Runtime } from '#runtime'
 import type { AdminDeps } from './admin/admin-deps.ts'
 import type { FederationAdmin } from './admin/federation.ts'
+import type { FactsAdmin } from './admin/federation-facts.ts'
 import type { RequestsAdmin } from './admin/federation-requests.ts'
 import type { FederationDoor } from './federation/federation-routes.ts'
 import type { ApiLimits } from './limits.ts'
@@ -60,6 +61,8 @@ export interface ApiDeps {
   readonly federationAdmin: FederationAdmin
   /** `active`, `observe`, `off`. */
   readonly federationMode: string
+  /** Facts of pools, and what humans should look at because of them. */
+  readonly factsAdmin: FactsAdmin
   readonly requestsAdmin: RequestsAdmin
   readonly tokens: Pick<Tokens, 'issue' | 'allow' | 'list'>
   /** 32 bytes that seal sessions of the page; the same in every process of the pool. */

@@ -41,6 +41,8 @@ export const binLimits = {
   overviewMs: 3_600_000,
   /** Slashing events that the snapshot of an overridden guard names one by one. */
   guardSnapshotMax: 1_000,
+  /** Slashes that are told to other pools. */
+  slashesToldMax: 1_000,
   /** API keys whose prices the proxy remembers. */
   proxyKeysMax: 64,
 } as const

@@ -12,6 +12,7 @@ import { part } from '#storage'
 import { Appeals, TrustLogs } from '#verification'
 import { openWorkerDoor } from './admit-workers.ts'
 import { closeServer, inviteUrl, listen, listenForOwnWorker } from './listen.ts'
+import { openFacts } from './open-facts.ts'
 import { openFederation } from './open-federation.ts'
 import { openLending } from './open-lending.ts'
 import type { Ground, Rooms } from './open-rooms.ts'
@@ -66,6 +67,7 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
   const { door, admin: federationAdmin, toggles, requestsAdmin, tokens, federation } = await openFederation(all)
   const { receipts, statements } = openLending(all, federation)
   const prove: ProveLeaves = (leaves) => transparency.proveAll(leaves)
+  const exchange = openFacts(all, federation)
   const { tlsCert, tlsKey } = settings
   return {
     runtime,
@@ -97,6 +99,7 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
     toggles,
     requestsAdmin,
     pageSecret: sha256(Buffer.from('lichen/page-session/1'), pool.identity.seed),
+    factsAdmin: exchange,
     databaseAnswers: async () =>
       !commit.stalled &&
       database.ping().then(

@@ -52,6 +52,8 @@ export interface Rooms {
 
 /** Other pools as workers of this one, once federation is open; what the rooms must know of them before. */
 export interface Elsewhere {
+  /** Whether a bonded pool has shown something against this worker. */
+  isSuspected?: (workerId: string) => boolean
   borrowing?: Pick<Borrowing, 'peerOf' | 'shareOf' | 'dispatch'>
   /** What came of a run at another pool. */
   ended?(peer: PoolId, outcome: 'success' | 'failure' | 'mismatch', why: string): void
@@ -126,11 +128,13 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
   })
   closers.add('kernel classes', () => kernels[Symbol.dispose]())
   const isOwn = (id: string) => workers.show(id as WorkerId).worker?.operator === ownOperator
+  const elsewhere: Elsewhere = {}
   let trusting: Pick<Jobs, 'trustChanged'> | undefined
   const standings = await Standings.open({
     database,
     runtime,
     isOwn,
+    isSuspected: (id) => elsewhere.isSuspected?.(id) ?? false,
     onProblem: (error) => log.error({ err: error }, 'the standings of workers cannot be read'),
     onRead: (id) => trusting?.trustChanged(id),
   })
@@ -147,7 +151,6 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
     onProblem: (error) => log.warn({ err: error }, 'circuits of workers wait for the database'),
   })
   closers.add('circuits', () => breakers[Symbol.dispose]())
-  const elsewhere: Elsewhere = {}
   const peerOf = (id: string) => elsewhere.borrowing?.peerOf(id)
   // The pool's own worker is never short of work: where it fails, nobody else may be there.
   const ranOn = (id: string, how: Parameters<Breakers['ended']>[1], why = '') => {

@@ -2,7 +2,8 @@
  * Federation: how sovereign pools (the seeds' "atoms" of a "molecule") speak with each other.
  *
  * Owns    tables peers, nonces, peer_acceptances, peer_records, federation_toggles, peer_admin_keys, admin_requests and token_peers; the signed envelopes of versions 1 and 2, their receiver, the one way out to other pools, the rule
- *         for URLs that a peer supplies.
+ *         for URLs that a peer supplies; tables facts, fact_*, witnessed, vouchers and federation_notices: signed facts, what was seen of others' logs, and what humans should
+ *         look at because of them.
  * Imports crypto, log, observability, protocol, runtime, storage. What decides is pure: no clock, no dice, no table, no socket.
  * Always  a message counts for nothing before its signature has verified under a key that was accepted; a peer that spoke version 2 is
  *         not heard in version 1; reading bytes from outside never throws; nothing is sent while the kill switch is on.
@@ -20,6 +21,7 @@ export {
 export { AdminRequests } from './admin-requests.ts'
 export { federationOps } from './conformance.ts'
 export { successShare } from './decide-trust.ts'
+export { type ExchangeOptions, FactExchange, type Sayings } from './facts/exchange.ts'
 export { type Capability, Federation } from './federation.ts'
 export {
   ForgedStream,

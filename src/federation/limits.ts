@@ -1,3 +1,57 @@
+/** Numbers of facts between pools and of witnesses. */
+export const factLimits = {
+  /** One fact with its signature: a slash carries the statements it is about. */
+  factBytesMax: 16_384,
+  nameCharsMax: 200,
+  /** Facts of one author that fall into one millisecond. */
+  stampCountMax: 65_535,
+  /** A fact stamped further ahead of this pool's clock is refused. */
+  aheadMsMax: 60_000,
+  /** Facts of one author that are kept, replaced ones included. */
+  factsPerAuthorMax: 10_000,
+  /** A replaced or expired fact is kept so long, so that pools that were cut apart still see the chain. */
+  replacedMs: 30 * 86_400_000,
+  /** A name that was taken back is kept so long; a pool cut off for longer may bring it again. */
+  takenBackMs: 180 * 86_400_000,
+  /** Contradictions of one author that are written down. */
+  faultsPerAuthorMax: 100,
+  /** Facts that are refused of one peer: they are remembered so as not to be asked for again. */
+  quarantineMax: 10_000,
+  quarantineMs: 86_400_000,
+  /** Facts looked at for one answer to a peer that asks what is new. */
+  tailFactsMax: 2_000,
+  /** Facts in one answer to a peer, before base64: with it the answer is below a megabyte. */
+  roundBytesMax: 700_000,
+  /** Round trips of one comparison with a peer; the rest comes the next time. */
+  roundsMax: 64,
+  /** Questions of one pool about facts that are answered at once. */
+  roundsAtOnceMax: 3,
+  /** Cells of a sketch that are asked for first; twice as many follow until `cellsDoubledMax`, then a quarter more each time. */
+  cellsFirst: 32,
+  cellsDoubledMax: 512,
+  /** Cells in one answer (14 bytes each), and in all: enough for a difference of 300,000 facts. */
+  cellsPerRoundMax: 49_152,
+  cellsMax: 450_000,
+  /** Facts asked for by their short ids in one round. */
+  idsPerRoundMax: 2_000,
+  /** Peers whose sketch is kept while they ask on: 40 bytes for each fact. */
+  sketchesMax: 4,
+  /** How often this pool compares its facts with each bonded peer, and says what has changed here. */
+  exchangeMs: 30_000,
+  /** One comparison with one peer. */
+  exchangeMsMax: 300_000,
+  /** What is said about one model changes at most so often: workers come and go. */
+  modelFactMs: 3_600_000,
+  /** Open notices because of one peer; further ones are not written down. */
+  noticesPerPeerMax: 1_000,
+  noticesShownMax: 500,
+  /** Checkpoints of one pool that its witness remembers; the newest stay. */
+  witnessedMax: 1_000,
+  /** Names that one look at the facts shows, and facts it reads for that. */
+  viewMax: 10_000,
+  viewRowsMax: 100_000,
+} as const
+
 /** Numbers of federation. Repeated in docs/reference/limits.md, kept by a test. */
 export const federationLimits = {
   /** A signed message is fresh so long on either side of our clock. */
@@ -107,21 +161,4 @@ export const federationLimits = {
   v1JobMsMax: 60_000,
   /** Jobs in one statement between two pools, the newest. */
   statementJobsMax: 5_000,
-} as const
-
-/** Numbers of facts between pools and of witnesses. */
-export const factLimits = {
-  /** One fact with its signature: a slash carries the statements it is about. */
-  factBytesMax: 16_384,
-  nameCharsMax: 200,
-  /** Facts of one author that fall into one millisecond. */
-  stampCountMax: 65_535,
-  /** A fact stamped further ahead of this pool's clock is refused. */
-  aheadMsMax: 60_000,
-  /** Facts of one author that are kept, replaced ones included. */
-  factsPerAuthorMax: 10_000,
-  /** A replaced or expired fact is kept so long, so that pools that were cut apart still see the chain. */
-  replacedMs: 30 * 86_400_000,
-  /** A name that was taken back is kept so long; a pool cut off for longer may bring it again. */
-  takenBackMs: 180 * 86_400_000,
 } as const

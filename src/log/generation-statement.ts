@@ -35,3 +35,12 @@ export function isGenerationSigned(note: string, statement: GenerationStatement,
   const opened = openNote(note, { name: adminName(adminKey), publicKey: adminKey })
   return opened.ok && opened.signatures === 1 && opened.text === generationText(statement)
 }
+
+/** What a note says, whoever signed it; undefined: it is none of a generation. */
+export function parseGenerationStatement(note: string): GenerationStatement | undefined {
+  const [, poolId = '', generation, size, lastGeneration, lastSize, root = ''] =
+    /^lichen\/generation\/1\npool (\w+)\ngeneration (\d+)\nsize (\d+)\nlast (\d+) (\d+) (\S+)\n\n/.exec(note) ?? []
+  if (poolId === '') return undefined
+  const last = { generation: Number(lastGeneration), size: Number(lastSize), root: Buffer.from(root, 'base64') }
+  return { poolId, generation: Number(generation), size: Number(size), last }
+}

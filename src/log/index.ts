@@ -16,8 +16,14 @@ export {
   outsideCheckpoint,
   readRootAt,
 } from './audit-snapshot.ts'
-export { type GenerationStatement, signGeneration } from './generation-statement.ts'
+export {
+  type GenerationStatement,
+  isGenerationSigned,
+  parseGenerationStatement,
+  signGeneration,
+} from './generation-statement.ts'
 export type { Leaf } from './leaf.ts'
 export { describeLoss, openGeneration } from './open-generation.ts'
 export { type LoggedLeaf, readLeaves } from './read-leaves.ts'
+export { readGenerationStatement } from './refuse-behind.ts'
 export { type LogReader, TransparencyLog } from './transparency-log.ts'

@@ -1,6 +1,6 @@
 import { PoolError } from '#protocol'
 import type { Sql } from '#storage'
-import { isGenerationSigned } from './generation-statement.ts'
+import { isGenerationSigned, parseGenerationStatement } from './generation-statement.ts'
 import { type KnownCheckpoint, newerThan } from './outside-copy.ts'
 import { readRoot } from './read-tree.ts'
 
@@ -51,10 +51,17 @@ export const generationAction = 'log.generation'
 
 function parseDetails(details: unknown) {
   const { key, note } = details as { key?: unknown; note?: unknown }
-  const [, poolId = '', generation, size, lastGeneration, lastSize, root = ''] =
-    /^lichen\/generation\/1\npool (\w+)\ngeneration (\d+)\nsize (\d+)\nlast (\d+) (\d+) (\S+)\n\n/.exec(String(note)) ??
-    []
-  const last = { generation: Number(lastGeneration), size: Number(lastSize), root: Buffer.from(root, 'base64') }
-  const statement = { poolId, generation: Number(generation), size: Number(size), last }
+  const statement = parseGenerationStatement(String(note))
+  if (!statement) return undefined
   return isGenerationSigned(String(note), statement, Buffer.from(String(key), 'hex')) ? statement : undefined
+}
+
+/** The act that opened a generation, as an admin signed it. */
+export async function readGenerationStatement(
+  sql: Sql,
+  generation: number,
+): Promise<{ readonly key: string; readonly note: string } | undefined> {
+  const [row] = await sql<{ details: { key: string; note: string } }[]>`
+    select details from acts where action = ${generationAction} and subject = ${String(generation)} order by seq desc limit 1`
+  return row && { key: row.details.key, note: row.details.note }
 }

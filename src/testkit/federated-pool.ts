@@ -38,7 +38,7 @@ export class FederatedPool implements AsyncDisposable {
 
   static async open(name: string, more: Partial<Options> = {}): Promise<FederatedPool> {
     const db = await testDatabase()
-    const identity = generateIdentity(systemRuntime)
+    const identity = more.identity ?? generateIdentity(systemRuntime)
     const off = new TestSwitch()
     const calledBack: object[] = []
     const changes: object[] = []

@@ -80,6 +80,8 @@ export interface StandingsOptions {
   readonly profile?: CheckProfile
   /** Whether it is the pool's own worker, its reference engine: no newcomer, and never short of work. */
   readonly isOwn?: (workerId: string) => boolean
+  /** Whether another pool has shown something against it: then it is checked always, and nothing else. */
+  readonly isSuspected?: (workerId: string) => boolean
   readonly onProblem?: (error: unknown) => void
   /** Standings of a worker, or of all, were read anew. */
   readonly onRead?: (workerId: string | undefined) => void
@@ -141,7 +143,8 @@ export class Standings implements Disposable {
   rates(): Rate[] {
     return [...this.#known].flatMap(([name, { view }]): Rate[] => {
       const [worker = '', duty, ...model] = name.split(' ')
-      return duty === 'serve' && view.checkPpm < 1_000_000 ? [[worker, model.join(' '), view.checkPpm]] : []
+      const always = view.checkPpm >= 1_000_000 || this.#o.isSuspected?.(worker) === true
+      return duty === 'serve' && !always ? [[worker, model.join(' '), view.checkPpm]] : []
     })
   }
 

@@ -8,6 +8,7 @@ import { appealRoutes } from './appeals.ts'
 import { blockRoutes } from './blocks.ts'
 import { eventRoute } from './events.ts'
 import { federationAdminRoutes } from './federation.ts'
+import { factRoutes } from './federation-facts.ts'
 import { federationRequestRoutes } from './federation-requests.ts'
 import { federationSwitchRoutes } from './federation-switches.ts'
 import { federationTokenRoutes } from './federation-tokens.ts'
@@ -35,6 +36,7 @@ type Needs = Pick<
   | 'money'
   | 'federationAdmin'
   | 'federationMode'
+  | 'factsAdmin'
   | 'toggles'
   | 'requestsAdmin'
   | 'tokens'
@@ -58,6 +60,7 @@ export function adminRoutes(deps: Needs, limits: ApiLimits, counts: RequestCount
     ...federationAdminRoutes(deps.federationAdmin, limits),
     ...federationSwitchRoutes(deps),
     ...federationTokenRoutes(deps),
+    ...factRoutes(deps.factsAdmin),
     ...federationRequestRoutes(deps, limits),
     ...offeredModelRoutes(deps.models),
     ...jobRoutes(deps.jobs, limits),

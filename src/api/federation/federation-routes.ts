@@ -61,6 +61,13 @@ export function federationRoutes(federation: FederationDoor): readonly Route[] {
     signed('/v1/federation/peer/accept', 'Another pool gives its word on a bond, and takes ours (signed).'),
     signed('/v1/federation/admin/request', 'Another pool asks the human here for something (signed).'),
     signed('/v1/federation/admin/callback', 'Another pool says what became of a request (signed).'),
+    signed('/v1/federation/facts/tail', 'Facts that are new here, to bonded pools (signed).'),
+    signed('/v1/federation/facts/sketch', 'Cells of a sketch of all facts here, to bonded pools (signed).'),
+    signed('/v1/federation/facts/get', 'Facts by their short ids, to bonded pools (signed).'),
+    signed(
+      '/v1/federation/witness',
+      'A bonded pool shows the newest checkpoint of its log, and gets a signature (signed).',
+    ),
     signed('/v1/federation/peer/status', 'How busy this pool is, in tiers, to bonded pools (signed).'),
   ]
 }

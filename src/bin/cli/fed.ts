@@ -1,5 +1,6 @@
 import { Command } from 'commander'
 import { adminKeysCommand } from './fed-admin-keys.ts'
+import { factCommands } from './fed-facts.ts'
 import { peerCommands } from './fed-peers.ts'
 import { requestCommands } from './fed-requests.ts'
 import { switchCommands } from './fed-switch.ts'
@@ -13,6 +14,7 @@ export function fedCommand(): Command {
     ...requestCommands(),
     adminKeysCommand(),
     tokensCommand(),
+    ...factCommands(),
     ...switchCommands(),
   ])
     group.addCommand(command)
@@ -21,6 +23,7 @@ export function fedCommand(): Command {
     ['lichen fed add https://pool.example', 'meet another pool'],
     ['lichen fed promote 3fa9c1 2', 'let it and this pool lend work to each other'],
     ['lichen fed inbox', 'what other pools ask of you'],
+    ['lichen fed notices', 'what to look at because of other pools'],
     ['lichen fed kill', 'stop all federation at once'],
   ])
 }

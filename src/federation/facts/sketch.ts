@@ -39,16 +39,14 @@ function mix(word: number): number {
 /** Tells a cell with one id from a heap of several. */
 const checkOf = (high: number, low: number) => mix(high ^ Math.imul(mix(low ^ 0x9e3779b9), 0x27d4eb2f))
 
-/** The cells `from` … `from + count - 1` of a set. */
+/** The first cells of a set, or some that follow them. */
 export class Cells {
-  readonly from: number
   readonly high: Uint32Array
   readonly low: Uint32Array
   readonly check: Uint32Array
   readonly count: Int32Array
 
-  constructor(count: number, from = 0) {
-    this.from = from
+  constructor(count: number) {
     this.high = new Uint32Array(count)
     this.low = new Uint32Array(count)
     this.check = new Uint32Array(count)
@@ -59,33 +57,12 @@ export class Cells {
     return this.count.length
   }
 
-  addAll(ids: Ids): this {
-    for (let n = 0; n < ids.length; n += 2) this.toggle(ids[n] as number, ids[n + 1] as number, 1)
-    return this
-  }
-
-  /** Adds (`by` 1) or takes away (−1) one id; `onCell` hears of each cell it is in. */
-  toggle(high: number, low: number, by: number, onCell?: (cell: number) => void): void {
-    const check = checkOf(high, low)
-    const end = this.from + this.length
-    // xoroshiro64* of Blackman and Vigna, seeded with the id itself: both sides draw the same cells
-    let a = high | 0
-    let b = low | 1
-    for (let cell = 0; cell < end; ) {
-      if (cell >= this.from) {
-        const at = cell - this.from
-        this.high[at] = (this.high[at] as number) ^ high
-        this.low[at] = (this.low[at] as number) ^ low
-        this.check[at] = (this.check[at] as number) ^ check
-        this.count[at] = (this.count[at] as number) + by
-        onCell?.(at)
-      }
-      const drawn = Math.imul(a, 0x9e3779bb) >>> 0
-      b ^= a
-      a = ((a << 26) | (a >>> 6)) ^ b ^ (b << 9)
-      b = (b << 13) | (b >>> 19)
-      cell += Math.ceil((cell + 1.5) * (1 / Math.sqrt((drawn + 1) / 2 ** 32) - 1))
-    }
+  /** Adds (`by` 1) or takes away (−1) one id at one cell. */
+  toggle(at: number, high: number, low: number, check: number, by: number): void {
+    this.high[at] = (this.high[at] as number) ^ high
+    this.low[at] = (this.low[at] as number) ^ low
+    this.check[at] = (this.check[at] as number) ^ check
+    this.count[at] = (this.count[at] as number) + by
   }
 
   toBytes(): Buffer {
@@ -100,8 +77,8 @@ export class Cells {
     return bytes
   }
 
-  static fromBytes(bytes: Buffer, from = 0): Cells {
-    const cells = new Cells(Math.floor(bytes.length / cellBytes), from)
+  static fromBytes(bytes: Buffer): Cells {
+    const cells = new Cells(Math.floor(bytes.length / cellBytes))
     for (let at = 0; at < cells.length; at++) {
       const place = at * cellBytes
       cells.high[at] = bytes.readUInt32BE(place)
@@ -111,6 +88,93 @@ export class Cells {
     }
     return cells
   }
+}
+
+/** The cells one id is in, one after the other: both sides draw the same ones, from the id itself. */
+class Places {
+  /** Where the id is next. */
+  cell = 0
+  // xoroshiro64* of David Blackman and Sebastiano Vigna
+  #a: number
+  #b: number
+
+  constructor(high: number, low: number) {
+    this.#a = high | 0
+    this.#b = low | 1
+  }
+
+  advance(): void {
+    const drawn = Math.imul(this.#a, 0x9e3779bb) >>> 0
+    const b = this.#b ^ this.#a
+    this.#a = ((this.#a << 26) | (this.#a >>> 6)) ^ b ^ (b << 9)
+    this.#b = (b << 13) | (b >>> 19)
+    this.cell += Math.ceil((this.cell + 1.5) * (1 / Math.sqrt((drawn + 1) / 2 ** 32) - 1))
+  }
+
+  resume(cell: number, a: number, b: number): void {
+    this.cell = cell
+    this.#a = a
+    this.#b = b
+  }
+
+  /** What {@link resume} takes. */
+  get state(): readonly [number, number] {
+    return [this.#a, this.#b]
+  }
+}
+
+/** All cells of a set, in their order, as many as are asked for. */
+export class Sketch {
+  /** Cells that were given so far. */
+  given = 0
+  readonly #ids: Ids
+  readonly #next: Float64Array
+  readonly #a: Int32Array
+  readonly #b: Int32Array
+
+  constructor(ids: Ids) {
+    this.#ids = ids
+    const n = ids.length / 2
+    this.#next = new Float64Array(n)
+    this.#a = new Int32Array(n)
+    this.#b = new Int32Array(n)
+    for (let at = 0; at < n; at++) {
+      this.#a[at] = (ids[2 * at] as number) | 0
+      this.#b[at] = (ids[2 * at + 1] as number) | 1
+    }
+  }
+
+  /** The cells that follow. */
+  take(count: number): Cells {
+    const cells = new Cells(count)
+    const end = this.given + count
+    const places = new Places(0, 0)
+    for (let at = 0; at < this.#next.length; at++) {
+      const next = this.#next[at] as number
+      if (next >= end) continue
+      const [high, low] = [this.#ids[2 * at] as number, this.#ids[2 * at + 1] as number]
+      const check = checkOf(high, low)
+      places.resume(next, this.#a[at] as number, this.#b[at] as number)
+      for (; places.cell < end; places.advance()) cells.toggle(places.cell - this.given, high, low, check, 1)
+      this.#next[at] = places.cell
+      const [a, b] = places.state
+      this.#a[at] = a
+      this.#b[at] = b
+    }
+    this.given = end
+    return cells
+  }
+}
+
+/** One after the other. */
+export function concatCells(parts: readonly Cells[]): Cells {
+  const cells = new Cells(parts.reduce((sum, { length }) => sum + length, 0))
+  let at = 0
+  for (const part of parts) {
+    for (const name of ['high', 'low', 'check', 'count'] as const) cells[name].set(part[name], at)
+    at += part.length
+  }
+  return cells
 }
 
 export interface Difference {
@@ -143,7 +207,11 @@ export function decodeDifference(first: Cells, second: Cells): Difference | unde
     if (left-- === 0) return undefined
     const [high, low] = [cells.high[at] as number, cells.low[at] as number]
     found[side === 1 ? 'first' : 'second'].push([high, low])
-    cells.toggle(high, low, -side, look)
+    const check = checkOf(high, low)
+    for (const place = new Places(high, low); place.cell < size; place.advance()) {
+      cells.toggle(place.cell, high, low, check, -side)
+      look(place.cell)
+    }
   }
   return isEmpty(cells) ? found : undefined
 }

@@ -1,0 +1,109 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { CompactTree, leafHash } from '#crypto'
+import { openCheckpoint, signCheckpoint } from '#protocol'
+import { bytes } from '#storage'
+import { judgeCheckpoint } from '../../federation/facts/witness.ts'
+import { FactPool } from '../../testkit/fact-pool.ts'
+import { LoggingProcess, leaf, numbers, pool } from '../../testkit/logging-process.ts'
+
+let anna: FactPool
+let bert: FactPool
+let log: LoggingProcess
+beforeAll(async () => {
+  const shown = {
+    checkpoint: () => log.log.checkpoint(),
+    consistency: (from: number, to: number) => log.log.consistency(from, to),
+    statement: async () => undefined,
+  }
+  ;[anna, bert] = await Promise.all([FactPool.open('anna', { log: shown }, { identity: pool }), FactPool.open('bert')])
+  log = await LoggingProcess.start(anna.pool.db)
+  await anna.bondWith(bert)
+})
+afterAll(async () => {
+  await log[Symbol.asyncDispose]()
+  await Promise.all([anna, bert].map((pool) => pool[Symbol.asyncDispose]()))
+})
+
+const show = () => anna.exchange.show(bert.pool.id)
+const add = (from: number, count: number) => log.add(...numbers(count, from).map((n) => leaf(n)))
+const seen = async () => {
+  const memory = await bert.exchange.witness.seen(anna.pool.id)
+  const opened = openCheckpoint(memory?.checkpoint ?? '', anna.pool.identity.publicKey)
+  return opened.ok ? { generation: opened.checkpoint.generation, size: opened.checkpoint.size } : undefined
+}
+const kinds = async () => (await bert.exchange.notices.list(false)).map(({ kind }) => kind)
+
+test('a witness signs a log that grows, and remembers it', async () => {
+  await add(0, 300)
+  expect(await show()).toMatchObject({ says: 'vouched', size: 300 })
+  await add(300, 50)
+  expect(await show()).toMatchObject({ says: 'vouched', size: 350 })
+  expect(await show()).toMatchObject({ says: 'vouched', size: 350 })
+  expect(await seen()).toEqual({ generation: 1, size: 350 })
+  expect(await kinds()).toEqual([])
+})
+
+/** What only a superuser of the server can do: another history, whole in itself, under the pool's own signature. */
+async function rewrite(changed: number, size: number): Promise<void> {
+  const rows = await anna.pool.db.sql<
+    { hash: Buffer }[]
+  >`select hash from log_leaves where index < ${size} order by index`
+  const tree = new CompactTree()
+  const forged = leafHash(Buffer.from('forged'))
+  for (const [n, { hash }] of rows.entries()) tree.append(n === changed ? forged : hash)
+  const note = signCheckpoint({ generation: 1, size, root: tree.root() }, anna.pool.identity)
+  await anna.pool.db.database.transaction((tx) =>
+    tx
+      .unsafe(
+        `set local session_replication_role = replica; truncate log_tiles; delete from log_checkpoints;
+         delete from log_leaves where index >= ${size};
+         update log_leaves set hash = '\\x${forged.toString('hex')}' where index = ${changed};
+         insert into log_checkpoints values (0, 1, ${size}, '${note}');
+         update log_head set size = ${size}, checkpoints = 1, frontier = '${bytes(tree.frontier)}'`,
+      )
+      .simple(),
+  )
+}
+
+test('a history that was shortened is told, and the witness does not sign it', async () => {
+  await rewrite(-1, 200)
+  expect(await show()).toMatchObject({ says: 'accused', problem: expect.stringContaining('150 leaves fewer') })
+  expect(await kinds()).toEqual(['rollback'])
+  expect(await seen()).toEqual({ generation: 1, size: 350 })
+})
+
+test('a history that was rewritten in the database is caught by the witness, which proves it to everybody', async () => {
+  await rewrite(120, 200)
+  await log[Symbol.asyncDispose]()
+  // its admin has thrown the copy outside the database away, too
+  log = await LoggingProcess.start(anna.pool.db)
+  await add(1_000, 300)
+  expect(await show()).toMatchObject({ says: 'accused', problem: expect.stringContaining('two histories') })
+  expect(await kinds()).toContain('fork')
+  expect(await seen()).toEqual({ generation: 1, size: 350 })
+  const [fork] = await bert.exchange.facts.view('fork')
+  const { first, second } = JSON.parse(String(fork?.value)) as { first: string; second: string }
+  for (const note of [first, second])
+    expect(openCheckpoint(note, anna.pool.identity.publicKey)).toMatchObject({ ok: true })
+  expect(first).not.toBe(second)
+})
+
+test('a log that was restored with losses goes on in its next generation, and is no fork', () => {
+  const hashes = numbers(12).map((n) => leafHash(Buffer.from(String(n))))
+  const rootOf = (list: Buffer[]) => {
+    const tree = new CompactTree()
+    for (const hash of list) tree.append(hash)
+    return tree.root()
+  }
+  const old = { generation: 1, size: 10, root: rootOf(hashes.slice(0, 10)) }
+  const restored = [...hashes.slice(0, 6), leafHash(Buffer.from('statement'))]
+  const shown = { generation: 2, size: 7, root: rootOf(restored), from: 0, path: [], newest: false }
+  expect(judgeCheckpoint([old], { ...shown, began: 6 })).toEqual({ says: 'loss', lost: 4 })
+  expect(judgeCheckpoint([old], shown)).toEqual({ says: 'fork' })
+  expect(judgeCheckpoint([{ ...old, generation: 3 }], { ...shown, began: 6 })).toMatchObject({ says: 'rollback' })
+  const half = { generation: 1, size: 4, root: rootOf(hashes.slice(0, 4)) }
+  expect(judgeCheckpoint([old, half], { ...shown, began: 6 })).toEqual({ says: 'show', from: 4 })
+  expect(judgeCheckpoint([old, half], { ...shown, began: 6, from: 4, path: [leafHash(Buffer.alloc(1))] })).toEqual({
+    says: 'fork',
+  })
+})

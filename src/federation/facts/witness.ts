@@ -1,0 +1,212 @@
+import { z } from 'zod'
+import { type Identity, verifyConsistency } from '#crypto'
+import { isGenerationSigned, parseGenerationStatement } from '#log'
+import { openCheckpoint, type PoolId } from '#protocol'
+import type { Runtime } from '#runtime'
+import type { Database } from '#storage'
+import { factLimits } from '../limits.ts'
+import type { Peers } from '../peers.ts'
+import type { Heard } from '../receiver.ts'
+import { type Answer, answerNo, answerYes } from '../signed-route.ts'
+import type { Notices } from './notices.ts'
+
+export const witnessPath = '/v1/federation/witness'
+
+/** The tree of another pool's log, as that pool signed it. */
+export interface SeenTree {
+  readonly generation: number
+  readonly size: number
+  readonly root: Buffer
+}
+
+export type Judged =
+  | { readonly says: 'first' | 'same' | 'grown' }
+  /** It has to show that it goes on from this size. */
+  | { readonly says: 'show'; readonly from: number }
+  /** Two signed histories. */
+  | { readonly says: 'fork' }
+  /** It has fewer leaves than it has shown, and does not say why. */
+  | { readonly says: 'rollback'; readonly lost: number }
+  /** It says, signed by an admin, that it lost leaves. */
+  | { readonly says: 'loss'; readonly lost: number }
+
+/** What a pool shows: a tree, how it grew from its first `from` leaves, and, after a restore, from how many leaves it went on. */
+export interface Shown extends SeenTree {
+  readonly from: number
+  readonly path: readonly Buffer[]
+  /** Whether it has nothing newer. */
+  readonly newest: boolean
+  /** Leaves that were left when the generation began, by the statement an admin signed; undefined: nobody signed. */
+  readonly began?: number | undefined
+}
+
+/** Compares what a pool shows now with what it has shown. `known`: trees of it that were found to belong together, in any order. */
+export function judgeCheckpoint(known: readonly SeenTree[], shown: Shown): Judged {
+  const newest = known.toSorted((a, b) => b.generation - a.generation || b.size - a.size)[0]
+  if (!newest) return { says: 'first' }
+  if (shown.generation < newest.generation) return { says: 'rollback', lost: newest.size - shown.size }
+  if (shown.generation > newest.generation) return judgeNext(known, newest, shown)
+  if (shown.size < newest.size)
+    return shown.newest ? { says: 'rollback', lost: newest.size - shown.size } : { says: 'show', from: newest.size }
+  if (shown.size === newest.size) return { says: shown.root.equals(newest.root) ? 'same' : 'fork' }
+  if (shown.from !== newest.size) return { says: 'show', from: newest.size }
+  return { says: goesOn(newest, shown) ? 'grown' : 'fork' }
+}
+
+/** A generation that was not seen before: what was left of the one before must be in it. */
+function judgeNext(known: readonly SeenTree[], newest: SeenTree, shown: Shown): Judged {
+  const { began } = shown
+  if (began === undefined) return { says: 'fork' }
+  const left = known.filter(({ size }) => size <= began).toSorted((a, b) => b.size - a.size)[0]
+  if (left && left.size > 0) {
+    if (shown.from !== left.size) return { says: 'show', from: left.size }
+    if (!goesOn(left, shown)) return { says: 'fork' }
+  }
+  return { says: 'loss', lost: Math.max(0, newest.size - began) }
+}
+
+const goesOn = (old: SeenTree, { size, root, path }: Shown) =>
+  old.size === 0 || verifyConsistency({ oldSize: old.size, oldRoot: old.root, newSize: size, newRoot: root, path })
+
+/** What a witness signs: that it has seen this checkpoint, at this time (after C2SP tlog-cosignature). */
+export function cosignatureBytes(checkpoint: string, seconds: number): Buffer {
+  return Buffer.from(`cosignature/v1\ntime ${seconds}\n${checkpoint.slice(0, checkpoint.lastIndexOf('\n\n') + 1)}`)
+}
+
+export const showSchema = z.object({
+  checkpoint: z.string().max(1_000),
+  from: z.int().min(0),
+  path: z.array(z.base64().length(44)).max(128),
+  newest: z.boolean(),
+  statement: z.object({ key: z.string().regex(/^[0-9a-f]{64}$/), note: z.string().max(2_000) }).nullable(),
+})
+
+/** One checkpoint that was vouched for; null stands for this pool. */
+export interface Voucher {
+  readonly witness: PoolId | null
+  readonly pool: PoolId | null
+  readonly generation: number
+  readonly size: string
+  /** Unix seconds. */
+  readonly time: string
+}
+
+export interface WitnessOptions {
+  readonly database: Database
+  readonly runtime: Runtime
+  readonly identity: Pick<Identity, 'sign'>
+  readonly peers: Pick<Peers, 'get'>
+  readonly notices: Notices
+  /** Says to all others that this pool has two histories, with both checkpoints. */
+  readonly publish: (pool: PoolId, proof: Buffer) => Promise<unknown>
+}
+
+/** Remembers what bonded pools have shown of their logs, vouches for what goes on from it, and tells of what does not. */
+export class Witness {
+  readonly #o: WitnessOptions
+
+  constructor(options: WitnessOptions) {
+    this.#o = options
+  }
+
+  /** A bonded pool shows its newest checkpoint. */
+  async reply({ envelope, verified }: Heard): Promise<Answer> {
+    const read = showSchema.safeParse(verified.body)
+    const peer = this.#o.peers.get(envelope.sender)
+    if (envelope.version !== 2 || !read.success || !peer) return answerNo(400, 'invalid checkpoint')
+    const { checkpoint: note, from, path, newest, statement } = read.data
+    const opened = openCheckpoint(note, peer.key.raw)
+    if (!opened.ok) return answerNo(400, 'the checkpoint is not signed by this pool')
+    const { generation, size, root } = opened.checkpoint
+    const signed = statement && parseGenerationStatement(statement.note)
+    const holds =
+      signed &&
+      signed.poolId === peer.id &&
+      signed.generation === generation &&
+      isGenerationSigned(statement.note, signed, Buffer.from(statement.key, 'hex'))
+    const shown: Shown = {
+      generation,
+      size,
+      root,
+      from,
+      newest,
+      path: path.map((hash) => Buffer.from(hash, 'base64')),
+      began: holds ? signed.size : undefined,
+    }
+    const known = await this.#known(peer.id)
+    const judged = judgeCheckpoint(known, shown)
+    if (judged.says === 'show') return answerYes({ from: judged.from })
+    if (judged.says === 'fork' || judged.says === 'rollback') return this.#accuse(peer.id, note, judged)
+    if (judged.says === 'loss')
+      await this.#o.notices.open({
+        kind: 'loss',
+        peer: peer.id,
+        subject: peer.id,
+        text: `Its log lost ${judged.lost} leaves and goes on as generation ${generation}, as its admin ${statement?.key.slice(0, 12)} has signed. That is a restore, not a fork.`,
+        details: { lost: judged.lost, statement },
+        same: `loss:${peer.id}:${generation}`,
+      })
+    return answerYes(await this.#vouch(peer.id, shown, note))
+  }
+
+  /** What was last seen of a pool, and this pool's signature under it; undefined: nothing. For anybody. */
+  async seen(pool: string): Promise<{ checkpoint: string; time: number; cosignature: string } | undefined> {
+    const [row] = await this.#o.database.sql<{ note: string; time: bigint; cosignature: Buffer }[]>`
+      select note, time, cosignature from witnessed where pool_id = ${pool} order by generation desc, size desc limit 1`
+    return row && { checkpoint: row.note, time: Number(row.time), cosignature: row.cosignature.toString('base64') }
+  }
+
+  /** Who vouches for whom: checkpoints of this pool that others have signed, and of others that this pool has. */
+  async vouchers(): Promise<Voucher[]> {
+    return this.#o.database.sql<Voucher[]>`
+      select peer_id as witness, null as pool, generation, size::text, time::text from vouchers
+      union all
+      select * from (
+        select distinct on (pool_id) null as witness, pool_id as pool, generation, size::text, time::text from witnessed
+         order by pool_id, witnessed.generation desc, witnessed.size desc) newest
+      limit ${factLimits.noticesShownMax}`
+  }
+
+  async #known(pool: PoolId): Promise<SeenTree[]> {
+    const rows = await this.#o.database.sql<{ generation: number; size: bigint; root: Buffer }[]>`
+      select generation, size, root from witnessed where pool_id = ${pool}
+       order by generation desc, size desc limit ${factLimits.witnessedMax}`
+    return rows.map((row) => ({ ...row, size: Number(row.size) }))
+  }
+
+  async #vouch(pool: PoolId, { generation, size, root }: SeenTree, note: string) {
+    const time = Math.floor(this.#o.runtime.now() / 1_000)
+    const cosignature = this.#o.identity.sign(cosignatureBytes(note, time))
+    const { sql } = this.#o.database
+    await sql`
+      insert into witnessed (pool_id, generation, size, root, note, time, cosignature)
+      values (${pool}, ${generation}, ${size}, ${root}, ${note}, ${time}, ${cosignature})
+      on conflict (pool_id, generation, size) do update set time = excluded.time, cosignature = excluded.cosignature`
+    await sql`
+      delete from witnessed w where pool_id = ${pool} and (generation, size) < (
+        select generation, size from witnessed where pool_id = ${pool}
+         order by generation desc, size desc offset ${factLimits.witnessedMax} limit 1)`
+    return { time, cosignature: cosignature.toString('base64') }
+  }
+
+  /** The proof is kept, told to the humans here and to all other pools; this pool vouches for neither history. */
+  async #accuse(pool: PoolId, note: string, judged: Judged & { says: 'fork' | 'rollback' }): Promise<Answer> {
+    const before = await this.seen(pool)
+    const proof = { first: before?.checkpoint ?? '', second: note }
+    const text =
+      judged.says === 'fork'
+        ? 'It has signed two histories of its log: the newer checkpoint does not go on from the older one.'
+        : `Its log has ${judged.lost} leaves fewer than it has shown, and no admin of it has signed for a loss.`
+    const same = `${judged.says}:${pool}:${before?.time}`
+    const isNew = await this.#o.notices.open({
+      kind: judged.says,
+      peer: pool,
+      subject: pool,
+      text,
+      details: proof,
+      same,
+    })
+    if (isNew && judged.says === 'fork') await this.#o.publish(pool, Buffer.from(JSON.stringify(proof)))
+    return answerYes({ problem: text })
+  }
+}

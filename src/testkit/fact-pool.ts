@@ -1,0 +1,55 @@
+import { type ExchangeOptions, FactExchange } from '#federation'
+import { systemRuntime } from '#runtime'
+import { FederatedPool } from './federated-pool.ts'
+
+/** A pool that speaks with others and has something to say. */
+export class FactPool implements AsyncDisposable {
+  readonly pool: FederatedPool
+  readonly exchange: FactExchange
+
+  private constructor(pool: FederatedPool, exchange: FactExchange) {
+    this.pool = pool
+    this.exchange = exchange
+  }
+
+  static async open(
+    name: string,
+    more: Partial<ExchangeOptions> = {},
+    pool0: Parameters<typeof FederatedPool.open>[1] = {},
+  ): Promise<FactPool> {
+    const pool = await FederatedPool.open(name, pool0)
+    const exchange = new FactExchange({
+      database: pool.db.database,
+      runtime: systemRuntime,
+      identity: pool.identity,
+      federation: pool.federation,
+      mayCall: () => false, // tests say when
+      generation: async () => 1,
+      sayings: { models: async () => [], slashes: async () => [] },
+      onProblem: (error) => {
+        throw error
+      },
+      ...more,
+    })
+    return new FactPool(pool, exchange)
+  }
+
+  /** Both humans say so. */
+  async bondWith(other: FactPool): Promise<void> {
+    await this.pool.federation.office.add(other.pool.url)
+    await this.pool.federation.office.promote(other.pool.id, 3, 'owner.key')
+    await other.pool.federation.office.promote(this.pool.id, 3, 'owner.key')
+  }
+
+  /** `kind name=value` of what stands here. */
+  async sees(): Promise<string[]> {
+    return (await this.exchange.facts.view()).map(({ author, kind, name, value }) =>
+      [author.slice(0, 4), kind, `${name.slice(0, 12)}=${value}`].join(' '),
+    )
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.exchange[Symbol.asyncDispose]()
+    await this.pool[Symbol.asyncDispose]()
+  }
+}
