@@ -18,7 +18,7 @@ export function openAdminRequests(
   federation: Federation,
   toggles: Toggles,
 ): AdminRequests {
-  const { settings, runtime, pool, database, journal, breakers, standings, log, closers } = all
+  const { settings, runtime, pool, database, journal, breakers, standings, log, trouble, closers } = all
   const requests = new AdminRequests({
     database,
     runtime,
@@ -39,7 +39,7 @@ export function openAdminRequests(
     }),
     send: (id, path, body, signal) => sendTo(federation, id, path, body, signal),
     onEvent: (event) => log.info(event, 'a request between pools'),
-    onProblem: (error) => log.error({ err: error }, 'requests between pools are in trouble'),
+    onProblem: trouble('requests between pools are in trouble'),
   })
   closers.add('requests between pools', () => requests[Symbol.asyncDispose]())
   for (const [path, route] of Object.entries(requests.routes)) federation.serve(path, route)

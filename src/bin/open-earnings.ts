@@ -7,7 +7,7 @@ import { type Database, type GroupCommit, part } from '#storage'
 import { deterrenceDefaults, refuseProfitable, type Standings } from '#verification'
 import type { Ground } from './open-rooms.ts'
 
-interface Needs extends Pick<Ground, 'settings' | 'runtime' | 'log' | 'pool' | 'database'> {
+interface Needs extends Pick<Ground, 'settings' | 'runtime' | 'trouble' | 'pool' | 'database'> {
   readonly identity: Identity
   readonly commit: GroupCommit
   readonly transparency: TransparencyLog
@@ -17,7 +17,7 @@ interface Needs extends Pick<Ground, 'settings' | 'runtime' | 'log' | 'pool' | '
 
 /** What workers earn, until it is theirs. @throws PoolError config_invalid when cheating would pay. */
 export function openEarnings(needs: Needs): Earnings {
-  const { settings, runtime, log, pool, database, identity, commit, transparency, standings, isOwn } = needs
+  const { settings, runtime, trouble, pool, database, identity, commit, transparency, standings, isOwn } = needs
   const profitable = refuseProfitable({ ...deterrenceDefaults, heldPrices: settings.holdPayments })
   if (profitable) {
     const fix = `${profitable.fix} Set hold_payments to ${profitable.needed} or more.`
@@ -45,7 +45,7 @@ export function openEarnings(needs: Needs): Earnings {
       const open = await database.sql`select from appeals where worker_id = ${workerId} and outcome is null`
       return open.length > 0
     },
-    onProblem: (error) => log.error({ err: error }, 'held earnings could not be moved'),
+    onProblem: trouble('held earnings could not be moved'),
   })
 }
 

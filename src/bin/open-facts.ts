@@ -8,7 +8,7 @@ import type { Ground, Rooms } from './open-rooms.ts'
 
 /** What this pool says to all others, and what it takes from them. */
 export function openFacts(all: Ground & Rooms, federation: Federation): FactExchange {
-  const { settings, runtime, pool, database, transparency, elsewhere, log, closers } = all
+  const { settings, runtime, pool, database, transparency, elsewhere, log, trouble, closers } = all
   const exchange = new FactExchange({
     database,
     runtime,
@@ -31,7 +31,7 @@ export function openFacts(all: Ground & Rooms, federation: Federation): FactExch
       if (kept > 0 || refused > 0 || problem !== null)
         log.info({ peer, kept, refused, rounds, problem }, 'facts were compared with another pool')
     },
-    onProblem: (error) => log.warn({ err: error }, 'facts between pools are in trouble'),
+    onProblem: trouble('facts between pools are in trouble'),
   })
   elsewhere.isSuspected = (id) => exchange.notices.isSuspected(id)
   closers.add('facts between pools', () => exchange[Symbol.asyncDispose]())

@@ -13,7 +13,8 @@ const systemWideSwitch = '/etc/iamine/fed_disable'
 
 /** What other pools find here, behind the files that switch it off. */
 export async function openFederation(all: Ground & Rooms) {
-  const { settings, runtime, pool, database, models, workers, jobs, journal, breakers, ledger, log, closers } = all
+  const { settings, runtime, pool, database, models, workers, jobs, journal, breakers, ledger, log, trouble, closers } =
+    all
   const files = [systemWideSwitch, path.join(settings.data, 'fed_disable'), ...settings.federationKillFiles]
   const toggles = await Toggles.open({
     database,
@@ -25,7 +26,7 @@ export async function openFederation(all: Ground & Rooms) {
       return size >= need ? undefined : `A WRITE is approved by ${need} of the admin keys, and there are ${size}.`
     },
     onFlip: (event) => log.warn(event, event.off ? 'federation is switched off' : 'federation is switched on again'),
-    onProblem: (error) => log.error({ err: error }, 'the switches of federation cannot be read: federation is off'),
+    onProblem: trouble('the switches of federation cannot be read: federation is off'),
   })
   closers.add('switches of federation', () => toggles[Symbol.dispose]())
   const offered = await offeredToOthers(models, ledger, runtime)
@@ -54,7 +55,7 @@ export async function openFederation(all: Ground & Rooms) {
       if (event.path === handshakePath && event.refused === null)
         journal.add('peer_handshake', event.peer, { version: event.version })
     },
-    onProblem: (error) => log.error({ err: error }, 'the table of peers could not be read'),
+    onProblem: trouble('the table of peers could not be read'),
   })
   const overview = runtime.every(binLimits.overviewMs, () => {
     const circuits = workers.list().filter(({ id }) => breakers.circuitOf(id) !== 'closed').length

@@ -15,8 +15,8 @@ const receiptAskSchema = z.strictObject({ origin_request_id: z.string().max(200)
 
 /** Work that goes to other pools, and theirs that comes here. */
 export function openLending(all: Needs, federation: Federation): { receipts: RemoteReceipts; statements: Statements } {
-  const { settings, runtime, pool, database, log, closers, jobs, models, ledger, elsewhere, transparency } = all
-  const onProblem = (error: unknown) => log.error({ err: error }, 'lending between pools is in trouble')
+  const { settings, runtime, pool, database, trouble, closers, jobs, models, ledger, elsewhere, transparency } = all
+  const onProblem = trouble('lending between pools is in trouble')
   const receipts = new RemoteReceipts({ database, runtime, federation, onProblem })
   closers.add('receipts of other pools', () => receipts[Symbol.dispose]())
   const borrowing = new Borrowing({

@@ -5,7 +5,7 @@ import { Identity, type PoolIdentity } from '#identity'
 import { Jobs, jobStages } from '#jobs'
 import { Ledger } from '#ledger'
 import { TransparencyLog } from '#log'
-import { EventJournal, type Log, type Metrics, type PoolEvents } from '#observability'
+import { EventJournal, type Log, type Metrics, type PoolEvents, type TroubleLog } from '#observability'
 import type { PoolId, WorkerId } from '#protocol'
 import { Breakers } from '#reputation'
 import type { Runtime } from '#runtime'
@@ -28,6 +28,7 @@ export interface Ground {
   readonly runtime: Runtime
   readonly life: Lifetime
   readonly log: Log
+  readonly trouble: TroubleLog
   readonly events: PoolEvents
   readonly metrics: Metrics
   readonly closers: Closers
@@ -61,14 +62,14 @@ export interface Elsewhere {
 
 /** Identity, workers and jobs, and what one must tell the other. */
 export async function openRooms(ground: Ground): Promise<Rooms> {
-  const { settings, runtime, database, pool, events, closers, log } = ground
+  const { settings, runtime, database, pool, events, closers, log, trouble } = ground
   const transparency = await TransparencyLog.open({
     database,
     runtime,
     poolId: pool.poolId,
     signer: pool.identity,
     dataDir: settings.data,
-    onProblem: (error) => log.error({ err: error }, 'the transparency log is in trouble'),
+    onProblem: trouble('the transparency log is in trouble'),
   })
   closers.add('transparency log', () => transparency[Symbol.asyncDispose]())
   await auditBeforeUse(ground)
@@ -87,7 +88,7 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
   const journal = new EventJournal({
     database,
     runtime,
-    onProblem: (error) => log.warn({ err: error }, 'events wait for the database'),
+    onProblem: trouble('events wait for the database'),
   })
   closers.add('events', () => journal[Symbol.asyncDispose]())
   const models = new OfferedModels(runtime)
@@ -135,7 +136,7 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
     runtime,
     isOwn,
     isSuspected: (id) => elsewhere.isSuspected?.(id) ?? false,
-    onProblem: (error) => log.error({ err: error }, 'the standings of workers cannot be read'),
+    onProblem: trouble('the standings of workers cannot be read'),
     onRead: (id) => trusting?.trustChanged(id),
   })
   closers.add('standings', () => standings[Symbol.dispose]())
@@ -148,7 +149,7 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
       journal.add(event, workerId, why === undefined ? {} : { why, pause_ms: pauseMs })
     },
     onChange: (id) => trusting?.trustChanged(id),
-    onProblem: (error) => log.warn({ err: error }, 'circuits of workers wait for the database'),
+    onProblem: trouble('circuits of workers wait for the database'),
   })
   closers.add('circuits', () => breakers[Symbol.dispose]())
   const peerOf = (id: string) => elsewhere.borrowing?.peerOf(id)

@@ -1,7 +1,7 @@
 import type { Settings } from '#config'
 import { claimDatabase, loadPoolIdentity } from '#identity'
 import type { Jobs } from '#jobs'
-import { type Log, Metrics, poolEvents } from '#observability'
+import { type Log, Metrics, poolEvents, troubleLog } from '#observability'
 import type { Runtime } from '#runtime'
 import { lockDataDir } from '#storage'
 import type { ReadyPool } from './announce-ready.ts'
@@ -55,7 +55,8 @@ async function compose(options: StartPoolOptions, closers: Closers): Promise<Rea
   const database = await openPoolDatabase({ settings, runtime, events, closers, progress })
   life.stopping.throwIfAborted()
   await claimDatabase(database, pool.poolId)
-  const ground = { settings, runtime, life, log, events, metrics, closers, pool, database }
+  const trouble = troubleLog(log, (ms, run) => runtime.after(ms, run))
+  const ground = { settings, runtime, life, log, trouble, events, metrics, closers, pool, database }
   const rooms = await openRooms(ground)
   const { url, workerUrl } = await openDoors({ ...ground, ...rooms })
   life.stopping.throwIfAborted()

@@ -68,7 +68,13 @@ async function ask(method: string, path: string, body?: unknown, key = 'owner'):
 /** The schema that `/openapi.json` promises for this call. */
 function replySchema(method: string, path: string): z.ZodType | undefined {
   const limits = { pageMax: 500, pageDefault: 50 } as Parameters<typeof adminRoutes>[1]
-  const deps = { admin: { identity, workers }, runtime: systemRuntime, jobs: api.jobs, models: api.models }
+  const deps = {
+    admin: { identity, workers },
+    runtime: systemRuntime,
+    jobs: api.jobs,
+    models: api.models,
+    factsAdmin: {},
+  }
   const routes = adminRoutes(
     // what these routes read of it is here, and real
     deps as unknown as Parameters<typeof adminRoutes>[0],
