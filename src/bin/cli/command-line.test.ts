@@ -106,7 +106,7 @@ describe('completion', () => {
       return spawnSync('bash', ['-c', run], { encoding: 'utf8' }).stdout.trim()
     }
     expect(complete('lichen wor')).toBe('worker workers')
-    expect(complete('lichen workers ap')).toBe('approve')
+    expect(complete('lichen workers app')).toBe('approve appeals')
     expect(complete('lichen up --por')).toBe('--port')
   })
 
