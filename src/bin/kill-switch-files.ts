@@ -1,6 +1,19 @@
 import { stat } from 'node:fs/promises'
+import path from 'node:path'
+import type { Settings } from '#config'
 import { federationLimits } from '#federation'
 import type { Runtime } from '#runtime'
+
+/** Honoured on every pool, whatever its settings. */
+const systemWideSwitch = '/etc/iamine/fed_disable'
+
+/** The files that switch this pool's federation off by being there. */
+export function killSwitchFilesOf({
+  data,
+  federationKillFiles,
+}: Pick<Settings, 'data' | 'federationKillFiles'>): readonly string[] {
+  return [systemWideSwitch, path.join(data, 'fed_disable'), ...federationKillFiles]
+}
 
 type Look = (file: string) => Promise<unknown>
 

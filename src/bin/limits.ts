@@ -19,6 +19,10 @@ export const binLimits = {
   acceptedKeysMax: 100_000,
   /** A start waits so long for the audit of what came since the last one; then it goes on beside the running pool. */
   startAuditMsMax: 5_000,
+  /** A witness tells all that it has seen of this pool's log. */
+  askWitnessMsMax: 30_000,
+  /** What a witness has told, in a file. */
+  seenFileBytesMax: 2 * 2 ** 20,
   /** A pool that is just starting has its database up by then; so long commands beside it wait. */
   databaseUpMs: 10_000,
   /** After a block of an address once more: a session was on its way in for at most as long as the door waits (5 s). */

@@ -1,21 +1,17 @@
-import path from 'node:path'
 import type { ApiDeps, FederationAdmin, FederationDoor } from '#api'
 import { type Capability, Federation, handshakePath, PeerAdminKeys, Toggles, Tokens } from '#federation'
 import type { Runtime } from '#runtime'
 import { clientAddress, parseTrustedProxies, sourceGroup } from '#transport'
-import { killSwitchFilesThere } from './kill-switch-files.ts'
+import { killSwitchFilesOf, killSwitchFilesThere } from './kill-switch-files.ts'
 import { binLimits } from './limits.ts'
 import { adminKeysOf, openAdminRequests } from './open-admin-requests.ts'
 import type { Ground, Rooms } from './open-rooms.ts'
-
-/** Honoured on every pool, whatever its settings. */
-const systemWideSwitch = '/etc/iamine/fed_disable'
 
 /** What other pools find here, behind the files that switch it off. */
 export async function openFederation(all: Ground & Rooms) {
   const { settings, runtime, pool, database, models, workers, jobs, journal, breakers, ledger, log, trouble, closers } =
     all
-  const files = [systemWideSwitch, path.join(settings.data, 'fed_disable'), ...settings.federationKillFiles]
+  const files = killSwitchFilesOf(settings)
   const toggles = await Toggles.open({
     database,
     runtime,

@@ -21,6 +21,8 @@ export {
 export { AdminRequests } from './admin-requests.ts'
 export { federationOps } from './conformance.ts'
 export { successShare } from './decide-trust.ts'
+export { askSeen } from './facts/ask-seen.ts'
+export { type Compared, compareSeen, seenSchema } from './facts/compare-seen.ts'
 export { type ExchangeOptions, FactExchange, type Sayings } from './facts/exchange.ts'
 export { type Capability, Federation } from './federation.ts'
 export {
@@ -33,10 +35,10 @@ export {
   writeFrame,
 } from './lent-job.ts'
 export { federationLimits } from './limits.ts'
-export { type Callee, notCalled, type Outbound } from './outbound.ts'
+export { type Callee, notCalled, Outbound } from './outbound.ts'
 export { type PeerAdminKey, PeerAdminKeys } from './peer-keys.ts'
 export type { Added, PeerOffice, PeerView } from './peer-office.ts'
-export type { Peer } from './peers.ts'
+export { type Peer, Peers } from './peers.ts'
 export type { RawRequest } from './read-envelope.ts'
 export { jobPath, receiptPath } from './read-envelope.ts'
 export type { Heard } from './receiver.ts'

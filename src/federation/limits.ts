@@ -47,6 +47,8 @@ export const factLimits = {
   noticesShownMax: 500,
   /** Checkpoints of one pool that its witness remembers; the newest stay. */
   witnessedMax: 1_000,
+  /** Of these, told to their pool in one answer. */
+  seenPageMax: 500,
   /** Names that one look at the facts shows, and facts it reads for that. */
   viewMax: 10_000,
   viewRowsMax: 100_000,

@@ -22,6 +22,7 @@ export {
   parseGenerationStatement,
   signGeneration,
 } from './generation-statement.ts'
+export { latestCheckpoint } from './latest-checkpoint.ts'
 export type { Leaf } from './leaf.ts'
 export { describeLoss, openGeneration } from './open-generation.ts'
 export { type LoggedLeaf, readLeaves } from './read-leaves.ts'

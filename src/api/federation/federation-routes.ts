@@ -68,6 +68,7 @@ export function federationRoutes(federation: FederationDoor): readonly Route[] {
       '/v1/federation/witness',
       'A bonded pool shows the newest checkpoint of its log, and gets a signature (signed).',
     ),
+    signed('/v1/federation/witness/seen', 'A bonded pool asks what was seen of its log here (signed).'),
     signed('/v1/federation/peer/status', 'How busy this pool is, in tiers, to bonded pools (signed).'),
   ]
 }

@@ -1,7 +1,10 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { CompactTree, leafHash } from '#crypto'
+import { headOf, readRootAt, signGeneration } from '#log'
 import { openCheckpoint, signCheckpoint } from '#protocol'
 import { bytes } from '#storage'
+import { askSeen } from '../../federation/facts/ask-seen.ts'
+import { compareSeen } from '../../federation/facts/compare-seen.ts'
 import { judgeCheckpoint } from '../../federation/facts/witness.ts'
 import { FactPool } from '../../testkit/fact-pool.ts'
 import { LoggingProcess, leaf, numbers, pool } from '../../testkit/logging-process.ts'
@@ -43,6 +46,55 @@ test('a witness signs a log that grows, and remembers it', async () => {
   expect(await kinds()).toEqual([])
 })
 
+/** `lichen audit --against`: what the witness answers over the network, against the tables as they stand. */
+async function against(more: Partial<Parameters<typeof compareSeen>[1]> = {}) {
+  const { outbound, peers } = anna.pool.federation
+  const peer = peers.get(bert.pool.id)
+  if (!peer) throw new Error('no peer')
+  const asked = await askSeen(
+    peer.id,
+    (_, target, body, signal) =>
+      outbound.call({ url: peer.url, known: peer }, { method: 'POST', target, body, signal }),
+    AbortSignal.timeout(30_000),
+  )
+  if (!asked.ok) throw new Error(asked.problem)
+  const { sql } = anna.pool.db
+  const own = {
+    publicKey: anna.pool.identity.publicKey,
+    poolId: anna.pool.id,
+    generation: 1,
+    size: (await headOf(sql))?.size ?? 0,
+    rootAt: (size: number) => readRootAt(sql, size),
+    statement: async () => undefined,
+    ...more,
+  }
+  return compareSeen(asked.seen, own, peer.key)
+}
+
+test('an audit finds all that a witness has seen in a log that only grew', async () => {
+  await add(350, 20)
+  expect(await against()).toEqual({ says: 'holds', held: 2, upTo: 350, lost: 0, foreign: 0, unvouched: 0 })
+  expect(await against({ publicKey: bert.pool.identity.publicKey })).toMatchObject({ held: 0, foreign: 2 })
+})
+
+test('an audit tells a restore an admin has signed for from a shorter log nobody has', async () => {
+  const last = { generation: 1, size: 350, root: Buffer.alloc(32) }
+  const statement = { poolId: anna.pool.id, generation: 2, size: 310, last }
+  const note = signGeneration(statement, bert.pool.identity)
+  const signed = { key: bert.pool.identity.publicKey.toString('hex'), note }
+  const restored = { generation: 2, size: 320 }
+  expect(await against({ ...restored, statement: async () => signed })).toMatchObject({
+    says: 'holds',
+    held: 1,
+    upTo: 300,
+    lost: 1,
+  })
+  expect(await against(restored)).toMatchObject({ says: 'fork', generation: 1, size: 300 })
+  const foreign = { ...signed, key: anna.pool.identity.publicKey.toString('hex') }
+  expect(await against({ ...restored, statement: async () => foreign })).toMatchObject({ says: 'fork' })
+  expect(await against({ size: 310 })).toMatchObject({ says: 'rollback', size: 350 })
+})
+
 /** What only a superuser of the server can do: another history, whole in itself, under the pool's own signature. */
 async function rewrite(changed: number, size: number): Promise<void> {
   const rows = await anna.pool.db.sql<
@@ -68,6 +120,7 @@ async function rewrite(changed: number, size: number): Promise<void> {
 test('a history that was shortened is told, and the witness does not sign it', async () => {
   await rewrite(-1, 200)
   expect(await show()).toMatchObject({ says: 'accused', problem: expect.stringContaining('150 leaves fewer') })
+  expect(await against()).toMatchObject({ says: 'rollback', generation: 1, size: 300, root: null })
   expect(await kinds()).toEqual(['rollback'])
   expect(await seen()).toEqual({ generation: 1, size: 350 })
 })
@@ -81,6 +134,10 @@ test('a history that was rewritten in the database is caught by the witness, whi
   expect(await show()).toMatchObject({ says: 'accused', problem: expect.stringContaining('two histories') })
   expect(await kinds()).toContain('fork')
   expect(await seen()).toEqual({ generation: 1, size: 350 })
+  const found = await against()
+  expect(found).toMatchObject({ says: 'fork', generation: 1, size: 300, root: expect.any(String) })
+  const proof = openCheckpoint('checkpoint' in found ? found.checkpoint : '', anna.pool.identity.publicKey)
+  expect(proof.ok && proof.checkpoint.root.toString('base64')).not.toBe('root' in found && found.root)
   const [fork] = await bert.exchange.facts.view('fork')
   const { first, second } = JSON.parse(String(fork?.value)) as { first: string; second: string }
   for (const note of [first, second])

@@ -3,6 +3,8 @@ import { finished } from 'node:stream/promises'
 import { Command } from 'commander'
 import type { SamplingCount } from '#verification'
 import type { AuditCounts } from '../audit-pool.ts'
+import type { AgainstResult } from '../run-audit-against.ts'
+import { exitCodes } from './exit-codes.ts'
 import { settingsOf, withExamples, withSettings } from './options.ts'
 import { counted, print } from './output.ts'
 import { CommandProblem } from './problem.ts'
@@ -10,25 +12,42 @@ import { CommandProblem } from './problem.ts'
 interface AuditOptions {
   readonly json?: boolean
   readonly since?: string
+  readonly against?: string
+  readonly save?: string
 }
 
 export function auditCommand(): Command {
   const command = new Command()
     .option('--since <from>', '`last`: only what came since the last audit; or the number of the first leaf to look at')
+    .option('--against <witness>', 'only compare the log with what this peer (id, URL, or a saved file) has seen of it')
+    .option('--save <file>', 'with --against: keep what the peer has seen in a new file')
     .action(async (options: AuditOptions, self: Command) => {
       const settings = await settingsOf(self)
+      if (options.against !== undefined) {
+        if (options.since !== undefined)
+          throw new CommandProblem('config_invalid', '--since does not go with --against.', 'Run them one by one.', 2)
+        const { runAuditAgainst } = await import('../run-audit-against.ts')
+        const result = refuseContradicted(await runAuditAgainst(settings, options.against, options.save))
+        print(options.json === true, { ok: true, ...result }, () => againstText(result))
+        return
+      }
+      if (options.save !== undefined)
+        throw new CommandProblem('config_invalid', '--save goes with --against.', 'See `--help`.', 2)
       const { runAudit } = await import('../run-audit.ts')
       const done = await runAudit(settings, sinceOf(options.since), progressLine())
       print(options.json === true, done, () => auditText(done.checked, done.outside))
     })
   command.addHelpText(
     'after',
-    '\nIt reads the database itself: that of the running pool, or of a stopped one. Nothing is changed. The first thing\nthat is wrong is said in one sentence, and the exit code is 1.',
+    '\nIt reads the database itself: that of the running pool, or of a stopped one. Nothing is changed. The first thing\nthat is wrong is said in one sentence, and the exit code is 1. A witness that cannot be asked is exit code 3.',
   )
   command.addCommand(samplingCommand())
   return withExamples(withSettings(command, ['pool']), [
     ['lichen audit', 'recompute everything'],
     ['lichen audit --since last', 'what came since the last audit'],
+    ['lichen audit --against 3fa9c1d2', 'does the log still hold all that this bonded pool has seen of it?'],
+    ['lichen audit --against 3fa9c1d2 --save seen.json', 'and keep it, for a day on which that pool is away'],
+    ['lichen audit --against seen.json', 'the same without a network'],
     ['lichen audit --json', 'for a script'],
   ])
 }
@@ -63,6 +82,60 @@ function samplingText(epoch: number, { receipts, statements, selected, checked, 
     `Every decision of epoch ${epoch} is what its key says.`,
     `${counted(receipts, 'receipt', 'receipts')}, ${counted(statements, 'statement', 'statements')} of workers, ${selected} picked; ${checked} checked, ${waived} waived.`,
   ].join('\n')
+}
+
+type Held = Extract<AgainstResult, { says: 'holds' }>
+
+/** @throws CommandProblem unless the log holds all that the witness has seen. */
+export function refuseContradicted(result: AgainstResult): Held {
+  const witness = result.witness.slice(0, 12)
+  switch (result.says) {
+    case 'holds':
+      if (result.held + result.lost > 0) return result
+      throw new CommandProblem(
+        'not_found',
+        `None of the ${counted(result.foreign, 'checkpoint', 'checkpoints')} pool ${witness} has told is signed by this pool's key.`,
+        'They prove nothing about this log. Is it the right data folder?',
+      )
+    case 'nothing':
+      throw new CommandProblem(
+        'not_found',
+        `Pool ${witness} has seen nothing of this pool's log.`,
+        'Bonded pools are shown it within a minute: `lichen fed promote ID 3` on both sides, then `lichen fed witness`.',
+      )
+    case 'unreachable':
+      throw new CommandProblem(
+        'peer_unreachable',
+        `Pool ${witness} did not say what it has seen: ${result.problem}`,
+        '`lichen fed ping ID` looks closer; `lichen fed ls` shows whether the bond stands. Ask another witness, or name a file that was saved.',
+        exitCodes.unreachable,
+      )
+    default: {
+      const { size, generation, root, checkpoint } = result
+      const shown = `This pool has signed, and pool ${witness} has seen, a log of ${counted(size, 'leaf', 'leaves')} (generation ${generation})`
+      const now = root === null ? 'the log here is shorter' : `the first ${size} leaves here have the root ${root}`
+      throw new CommandProblem(
+        'history_changed',
+        `${shown}; ${now}, and no admin has signed for that. The signed checkpoint:\n${checkpoint.trimEnd()}`,
+        'Somebody changed the database, or restored it without `--accept-loss`. Keep a copy of it: docs/operating/incident.md.',
+      )
+    }
+  }
+}
+
+export function againstText({ witness, held, upTo, lost, foreign, unvouched }: Held): string {
+  const lines = [
+    `The log holds what pool ${witness.slice(0, 12)} has seen of it: ${counted(held, 'checkpoint', 'checkpoints')}, up to ${counted(upTo, 'leaf', 'leaves')}.`,
+  ]
+  if (lost > 0)
+    lines.push(
+      `${counted(lost, 'checkpoint', 'checkpoints')} of leaves that were lost in a restore, as an admin has signed.`,
+    )
+  if (foreign > 0)
+    lines.push(`${counted(foreign, 'checkpoint', 'checkpoints')} this pool's key did not sign: they prove nothing.`)
+  if (unvouched > 0)
+    lines.push(`Under ${counted(unvouched, 'checkpoint', 'checkpoints')} the signature of the witness does not hold.`)
+  return [...lines, 'Whether the tables are as they were logged, `lichen audit` without --against says.'].join('\n')
 }
 
 function sinceOf(text: string | undefined): 'last' | number | undefined {

@@ -10,7 +10,7 @@ const meanings: Readonly<Record<keyof typeof exitCodes, string>> = {
   ok: 'It did what was asked. A program that served and was told to stop ends so too.',
   failed: 'It was refused, or it failed. The sentence on stderr says why, and what to do.',
   usage: 'It was called wrongly: unknown command, flag or setting, or settings that contradict each other.',
-  unreachable: 'The pool did not answer at its address.',
+  unreachable: 'The pool did not answer at its address; or the peer that was asked did not.',
 }
 
 /** What `--help` prints, and that of its own commands after it. */

@@ -6,6 +6,6 @@ export const exitCodes = {
   failed: 1,
   /** It was called wrongly: unknown command, flag or setting. */
   usage: 2,
-  /** The pool did not answer at its address. */
+  /** The pool did not answer at its address; or the peer that was asked did not. */
   unreachable: 3,
 } as const

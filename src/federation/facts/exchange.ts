@@ -12,7 +12,7 @@ import type { Fault } from './merge.ts'
 import { Notices } from './notices.ts'
 import { type Reconciled, reconcile, type Send } from './reconcile.ts'
 import { type ShownLog, type ShowResult, showCheckpoint } from './show-checkpoint.ts'
-import { Witness, witnessPath } from './witness.ts'
+import { seenPath, Witness, witnessPath } from './witness.ts'
 
 /** A model as this pool tells others about it. */
 export interface ToldModel {
@@ -87,6 +87,7 @@ export class FactExchange implements AsyncDisposable {
       publish: (pool, proof) => this.facts.publish('fork', pool, proof),
     })
     federation.serve(witnessPath, { trustMin: 3, bucket: 'facts', reply: (heard) => this.witness.reply(heard) })
+    federation.serve(seenPath, { trustMin: 3, bucket: 'facts', reply: (heard) => this.witness.replySeen(heard) })
     const desk = new FactDesk(this.facts, identity, runtime)
     for (const [path, route] of desk.routes()) federation.serve(path, route)
     this.#timer = runtime.every(factLimits.exchangeMs, () => {

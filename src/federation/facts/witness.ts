@@ -11,6 +11,10 @@ import { type Answer, answerNo, answerYes } from '../signed-route.ts'
 import type { Notices } from './notices.ts'
 
 export const witnessPath = '/v1/federation/witness'
+/** Where a pool asks what was seen of its own log. */
+export const seenPath = '/v1/federation/witness/seen'
+
+const seenAskSchema = z.object({ skip: z.int().min(0).max(factLimits.witnessedMax) })
 
 /** The tree of another pool's log, as that pool signed it. */
 export interface SeenTree {
@@ -147,6 +151,23 @@ export class Witness {
         same: `loss:${peer.id}:${generation}`,
       })
     return answerYes(await this.#vouch(peer.id, shown, note))
+  }
+
+  /** What was seen of the log of the pool that asks, the newest first, a page at a time. */
+  async replySeen({ envelope, verified }: Heard): Promise<Answer> {
+    const read = seenAskSchema.safeParse(verified.body)
+    const peer = this.#o.peers.get(envelope.sender)
+    if (envelope.version !== 2 || !read.success || !peer) return answerNo(400, 'invalid question')
+    const { seenPageMax } = factLimits
+    const rows = await this.#o.database.sql<{ note: string; time: bigint; cosignature: Buffer }[]>`
+      select note, time, cosignature from witnessed where pool_id = ${peer.id}
+       order by generation desc, size desc offset ${read.data.skip} limit ${seenPageMax + 1}`
+    const seen = rows.slice(0, seenPageMax).map(({ note, time, cosignature }) => ({
+      checkpoint: note,
+      time: Number(time),
+      cosignature: cosignature.toString('base64'),
+    }))
+    return answerYes({ seen, more: rows.length > seenPageMax })
   }
 
   /** What was last seen of a pool, and this pool's signature under it; undefined: nothing. For anybody. */
