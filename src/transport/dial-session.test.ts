@@ -26,7 +26,7 @@ test('a worker and its pool talk over one session, and each knows who the other 
   worker.send(7, Buffer.from('moin'))
   expect(await heard).toEqual([7, 'moin'])
   expect(worker.peer).toEqual({ publicKey: door.pool.publicKey, id: door.pool.id })
-  expect(pool.peer).toEqual({ publicKey: identity.publicKey, id: identity.id })
+  expect(pool.peer).toEqual({ publicKey: identity.publicKey, id: identity.id, address: '127.0.0.1' })
   expect(door.peers).toEqual([{ publicKey: identity.publicKey, id: identity.id, token, address: '127.0.0.1' }])
   expect(pool.peerPayload).toEqual({ ok: true, standing: 'approved' })
   expect(worker.peerPayload).toBeUndefined()
