@@ -82,7 +82,7 @@ export class Prices {
     return { prompt, completion }
   }
 
-  /** What a unit costs now. A change made in another process counts within a second. */
+  /** What a unit costs now. A change made in another process counts within a second; while the database is away, what it cost last. */
   async of(unit: PriceUnit, model = '*'): Promise<bigint> {
     const fresh = this.#runtime.monotonic() - this.#readAt < ledgerLimits.pricesFreshMs
     const all = fresh ? this.#list : await this.#read()
@@ -106,7 +106,11 @@ export class Prices {
         select model, unit, amount, valid_from as "validFrom", set_by as "setBy"
           from prices order by model <> '*', model, unit, seq`
     } catch (error) {
-      throw databaseError(error)
+      const refusal = databaseError(error)
+      // A request may wait for the database to come back; nobody sets a price while it is away.
+      if (refusal instanceof PoolError && refusal.code === 'database_unavailable' && this.#list.length > 0)
+        return this.#list
+      throw refusal
     }
     this.#readAt = askedAt
     return this.#list

@@ -70,6 +70,8 @@ test('a backup is made while the pool answers', async () => {
   going = false
   await load
   expect((await lichen(...block, '--data', town.dataDir)).code).toBe(0)
+  const blocked = async () => (await lichen('events', '--type', 'worker_blocked', '--data', town.dataDir)).out
+  await eventually('the event to be on record', async () => (await blocked()).includes('stolen laptops'))
   balances = await accounts()
   expect((await lichen('backup', late, '--data', town.dataDir)).out).toMatch(/The keys of the pool are not in it/)
   expect(await lichen('backup', late, '--data', town.dataDir)).toMatchObject({
