@@ -106,6 +106,7 @@ export class Borrowing implements Disposable {
         if (peer.trust < 2 || peer.revoked || !federation.heartbeats.isReachable(peer.id)) continue
         const offers = await this.#wanted(peer, isLong)
         if (offers.length === 0) continue
+        // A pool stands in the roster as a worker whose key is the pool's or its bridge's: both ids are the hash of a key.
         const id = (peer.version === 2 ? peer.id : this.#bridgeTo(peer.id).id) as unknown as WorkerId
         there.add(id)
         this.#tell(id, peer, offers)
