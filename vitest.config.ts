@@ -7,6 +7,8 @@ export default defineConfig({
     include: ['src/**/*.test.ts', 'tools/**/*.test.ts', 'docs/**/*.test.ts'],
     globalSetup: ['src/testkit/global-setup.ts'],
     pool: 'forks',
+    // A process for each core, not for each file: half a second for each of them is loading the same sources again.
+    isolate: false,
     // Many tests wait for processes to end and leases to run out: one file for each core, where the default leaves one core idle.
     maxWorkers: '100%',
     execArgv: ['-C', 'lichen-source'],

@@ -258,8 +258,13 @@ export class Neighbourhood implements AsyncDisposable {
     return { program, id: fresh.id, dataDir }
   }
 
+  /** Ends all its programs. The data folders stay. */
+  async stop(): Promise<void> {
+    await Promise.all(this.programs.splice(0).map((program) => program.stop()))
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all(this.programs.map((program) => program.stop()))
+    await this.stop()
     if (existsSync(this.folder)) rmSync(this.folder, { recursive: true, force: true })
   }
 }
