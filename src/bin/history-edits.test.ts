@@ -59,6 +59,11 @@ const copy = (table: string, key: string, fresh: string, columns: string, where 
    select ${fresh}, ${columns} from ${table} where ${key} = ${nth(table, key, 1, where)}`
 
 const posted = `phase = 'posted'`
+const settledState = `state = 'completed'`
+const settledJob = (change: string) => set('jobs', 'id', change, settledState)
+/** Changes what is on record of an attempt that its worker signed. */
+const attempt = (change: string) =>
+  `update segments set ${change} where signed and job_id = (select job_id from segments where signed order by job_id limit 1)`
 const transferColumns = 'phase, kind, debit, amount, credits, hold, expires_at, key, tokens, at, authorisation'
 const bob = `name like 'user:%' and key is not null`
 
@@ -608,6 +613,106 @@ const edits: Readonly<Record<string, readonly (readonly [what: string, edit: str
       `update jobs set state = 'failed' where id = ${nth('jobs', 'id', 1, `state = 'completed'`)}`,
       /^The receipt of job .* says completed, and the job's row failed\.$/,
     ],
+    [
+      'operator of a worker',
+      `insert into operators (id, name, created_at) values ('${'0'.repeat(8)}-0000-0000-0000-${'0'.repeat(12)}', 'eve', now());
+       update worker_keys set operator_id = '${'0'.repeat(8)}-0000-0000-0000-${'0'.repeat(12)}'`,
+      /^Worker .* belongs to another operator than act \d+ says\.$/,
+    ],
+    [
+      'a block lifted',
+      `update blocks set lifted_at = now(), lifted_by = 'eve' where lifted_at is null`,
+      /^The block of address:.* was lifted by nobody\.$/,
+    ],
+    ['reason of a block', `update blocks set because = 'x' where lifted_at is null`, /^The block of .* was changed by/],
+    ['who made a block', `update blocks set by_whom = 'x' where lifted_at is null`, /^The block of .* was changed by/],
+    [
+      'network of a block',
+      `update blocks set network = '10.0.0.0/8' where lifted_at is null`,
+      /^The block of .* keeps out another network\.$/,
+    ],
+    ['a deleted block', `delete from blocks where lifted_at is null`, /^The block of .* was lifted by nobody\.$/],
+    [
+      'a lifted block, deleted',
+      `delete from blocks where lifted_at is not null`,
+      /has 0 blocks on record, and acts tell of 1\.$/,
+    ],
+    [
+      'a block put in',
+      `insert into blocks (id, kind, subject, because, by_whom, at)
+         select gen_random_uuid(), 'worker', id, 'x', 'owner', now() from worker_keys limit 1`,
+      /^The block of worker:.* was made by nobody\.$/,
+    ],
+    [
+      'a lifted block, put in',
+      `insert into blocks (id, kind, subject, network, because, by_whom, at, lifted_at, lifted_by)
+         select gen_random_uuid(), kind, subject, network, because, by_whom, at, now(), 'owner' from blocks where lifted_at is null`,
+      /has 2 blocks on record, and acts tell of 1\.$/,
+    ],
+    [
+      'an operator blocked',
+      `update operators set blocked_at = now(), blocked_because = 'x' where name = 'self'`,
+      /^Operator self was blocked by nobody\.$/,
+    ],
+    [
+      'an operator unblocked',
+      `update operators set blocked_at = null, blocked_because = null where name = 'mallory'`,
+      /^Operator mallory was unblocked by nobody\.$/,
+    ],
+  ],
+  jobs: [
+    [
+      'key',
+      settledJob(`key_id = 'other'`),
+      /^The receipt of job .* and its hold say another key than the job's row\.$/,
+    ],
+    ['model', settledJob(`model = 'other'`), /another model than/],
+    ['model file', settledJob(`digest = null`), /another model file than/],
+    ['end', settledJob(`ended_at = ended_at + interval '1 s'`), /another end than/],
+    ['deadline', settledJob(`deadline_at = deadline_at + interval '1 s'`), /another deadline than/],
+    ['tokens', settledJob(`completion_tokens = completion_tokens + 1`), /bills .* tokens, and the job's row counts/],
+    [
+      'a deleted one',
+      drop('jobs', 'id', settledState),
+      /^The receipt of job .* says completed, and the job's row is gone\.$/,
+    ],
+    [
+      'one put in',
+      `insert into jobs select (jsonb_populate_record(j, jsonb_build_object('id', gen_random_uuid()))).* from jobs j where ${settledState} limit 1`,
+      /^Job .* has no order\.$/,
+    ],
+    [
+      'keys of two, exchanged',
+      `update jobs set key_id = case key_id when (select min(key_id) from jobs) then (select max(key_id) from jobs) else (select min(key_id) from jobs) end`,
+      /another key than/,
+    ],
+  ],
+  segments: [
+    [
+      'worker',
+      attempt(`worker_id = repeat('0', 64)`),
+      /^The receipt of job .* says something else of attempt 0\/0 than its row\.$/,
+    ],
+    ['pieces', attempt('pieces = pieces + 1'), /something else of attempt/],
+    ['claim', attempt('completion_claim = completion_claim + 1'), /something else of attempt/],
+    ['claim of the prompt', attempt('prompt_claim = prompt_claim + 1'), /something else of attempt/],
+    ['model file', attempt('digest = null'), /something else of attempt/],
+    ['signed', attempt('signed = false'), /something else of attempt/],
+    [
+      'a deleted one',
+      `delete from segments where signed`,
+      /^The receipt of job .* names attempt \d+\/\d+, which is gone\.$/,
+    ],
+    [
+      'one put in',
+      `insert into segments select (jsonb_populate_record(s, '{"attempt": 7}')).* from segments s where signed limit 1`,
+      /^The receipt of job .* does not name attempt 0\/7, which gave something\.$/,
+    ],
+    [
+      'one put in for no job',
+      `insert into segments select (jsonb_populate_record(s, jsonb_build_object('job_id', gen_random_uuid()))).* from segments s where signed limit 1`,
+      /^Attempt 0\/0 is of job .*, which does not exist\.$/,
+    ],
   ],
 }
 
@@ -632,6 +737,18 @@ const undetectable: readonly (readonly [string, string])[] = [
   [
     'an empty account put in: as good as one that is made when it is first paid',
     `insert into accounts (name, kind) values ('user:${'0'.repeat(8)}-0000-0000-0000-${'0'.repeat(12)}', 'user')`,
+  ],
+  [
+    'how many choices and tokens were asked for: what was billed is on the receipt, and no more than was held',
+    `update jobs set choices = 3, max_tokens = 7, streamed = not streamed where ended_at is not null`,
+  ],
+  [
+    'when an attempt began and ended, and how: nothing is paid by it',
+    `update segments set started_at = now(), ended_at = now(), outcome = 'failed', fault = 'over_claim', code = 'x'`,
+  ],
+  [
+    'an attempt that gave nothing: nobody paid for it; who saw the prompt is on the receipt',
+    `insert into segments select (jsonb_populate_record(s, '{"attempt": 7, "pieces": 0, "signed": false}')).* from segments s where signed`,
   ],
   [
     'an act put in just now: newer than the last checkpoint, so the pool will log it as what it is',
@@ -708,6 +825,8 @@ test('each table of money and log is edited above', async () => {
     'log_checkpoints',
     'log_tiles',
     'acts',
+    'jobs',
+    'segments',
   ]
   expect(Object.keys(edits)).toEqual(expect.arrayContaining(owned))
 })

@@ -88,6 +88,36 @@ const checks: readonly string[] = [
   `select 'Worker ' || left(w.id, 12) || ' was let in by nobody' from worker_keys w
     where w.standing = 'approved'
       and not exists (select from acts a where a.action in ('worker.approve', 'worker.renew') and a.subject = 'worker:' || w.id)`,
+  `with told as (
+     select distinct on (subject) seq, subject, details ->> 'operator' as operator from acts
+      where action in ('worker.approve', 'worker.renew', 'worker.revoke') order by subject, seq desc)
+   select 'Worker ' || left(w.id, 12) || ' belongs to another operator than act ' || t.seq || ' says'
+     from told t join worker_keys w on 'worker:' || w.id = t.subject left join operators o on o.id = w.operator_id
+    where o.name is distinct from t.operator`,
+  `with told as (
+     select distinct on (subject) subject, action, actor, details ->> 'because' as because from acts
+      where action in ('worker.block', 'worker.unblock', 'address.block', 'address.unblock') order by subject, seq desc),
+   stands as (select kind || ':' || subject as subject, because, by_whom from blocks where lifted_at is null)
+   select 'The block of ' || coalesce(s.subject, t.subject) || ' was ' ||
+          case when s.subject is null then 'lifted' when t.action like '%.block' then 'changed' else 'made' end || ' by nobody'
+     from (select * from told where action like '%.block') t full join stands s on s.subject = t.subject
+    where s.subject is null or (s.because, s.by_whom) is distinct from (t.because, t.actor)`,
+  `with told as (
+     select subject, count(*) filter (where action like '%.block') as made,
+            count(*) filter (where action like '%.unblock') as lifted
+       from acts where action in ('worker.block', 'worker.unblock', 'address.block', 'address.unblock') group by 1),
+   kept as (select kind || ':' || subject as subject, count(*) as made, count(lifted_at) as lifted from blocks group by 1)
+   select coalesce(k.subject, t.subject) || ' has ' || coalesce(k.made, 0) || ' blocks on record, and acts tell of ' || coalesce(t.made, 0)
+     from told t full join kept k on k.subject = t.subject where (k.made, k.lifted) is distinct from (t.made, t.lifted)`,
+  `select 'The block of address:' || b.subject || ' keeps out another network' from blocks b
+    where b.kind = 'address' and b.network::text <> b.subject`,
+  `with told as (
+     select distinct on (subject) subject, action, details ->> 'because' as because from acts
+      where action in ('operator.block', 'operator.unblock') order by subject, seq desc)
+   select 'Operator ' || coalesce(o.name, t.subject) || ' was ' ||
+          case when o.blocked_at is null then 'unblocked' else 'blocked' end || ' by nobody'
+     from operators o full join (select * from told where action = 'operator.block') t on t.subject = 'operator:' || o.id
+    where (o.blocked_at is not null) <> (t.subject is not null) or o.blocked_because is distinct from t.because`,
 ]
 
 /** Users, API keys, admin keys and workers against the acts that made and changed them, as far as acts say it. */

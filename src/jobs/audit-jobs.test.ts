@@ -4,6 +4,7 @@ import { decodeSigned, encode, encodeSigned, SignatureChecker } from '#protocol'
 import {
   alice,
   bob,
+  carla,
   pool,
   type SampleChanges,
   sampleOrder,
@@ -12,6 +13,7 @@ import {
   signAlone,
 } from '../testkit/receipt-sample.ts'
 import { judgeOrder, judgeReceipt } from './audit-jobs.ts'
+import type { SettledRow, SettledSegment } from './judge-job-row.ts'
 
 /** What a pool wrote down and logged, so that no hash betrays it: only what it says can be wrong. */
 const jobId = '018bcfe5-6800-7000-8000-000000000001'
@@ -35,7 +37,16 @@ const transfer: TransferRow = {
   at: sampleTime,
   authorisation: null,
 }
-const hold: TransferRow = { ...transfer, id: jobId, phase: 'pending', amount: 100_000n, to: [], hold: null }
+const hold: TransferRow = {
+  ...transfer,
+  id: jobId,
+  phase: 'pending',
+  amount: 100_000n,
+  to: [],
+  hold: null,
+  key: 'laptop',
+  expiresAt: sampleTime + 120_000,
+}
 
 function orderRow(changes?: SampleChanges['order'], signer = alice) {
   const signed = signAlone(signer, 'order/1', sampleOrder(changes))
@@ -43,14 +54,60 @@ function orderRow(changes?: SampleChanges['order'], signer = alice) {
   return { jobId, hash: signed.hash, wire: encodeSigned(signed), payer, seq, sampling: null }
 }
 
-function receipt(changes: SampleChanges = {}, around: { resolution?: Partial<TransferRow>; jobState?: string } = {}) {
+const job: SettledRow = {
+  state: 'completed',
+  kind: 'chat',
+  keyId: 'laptop',
+  model: 'demo',
+  digest: '02'.repeat(32),
+  acceptedAt: sampleTime,
+  deadlineAt: sampleTime + 60_000,
+  endedAt: sampleTime + 1_500,
+  promptTokens: 12,
+  // one more was relayed by whoever did not sign
+  completionTokens: 4,
+}
+const segment: SettledSegment = {
+  choice: 0,
+  attempt: 1,
+  workerId: bob.id,
+  digest: job.digest,
+  pieces: 2,
+  promptClaim: 12,
+  completionClaim: 2,
+  signed: true,
+}
+const lost: SettledSegment = {
+  ...segment,
+  attempt: 0,
+  workerId: carla.id,
+  pieces: 1,
+  promptClaim: null,
+  completionClaim: null,
+  signed: false,
+}
+const second: SettledSegment = { ...segment, choice: 1, attempt: 0, workerId: carla.id, pieces: 1 }
+const segments = [lost, segment, second]
+
+interface Around {
+  readonly resolution?: Partial<TransferRow>
+  readonly job?: Partial<SettledRow>
+  readonly segments?: readonly SettledSegment[]
+}
+
+function receipt(changes: SampleChanges = {}, around: Around = {}) {
   const { order: wire, workers, statement } = sampleParts(changes)
   const decoded = decodeSigned(wire, 'order/1')
   if (!decoded.ok) throw new Error(decoded.problem)
   const { hash, message } = decoded.signed
   const order = { jobId, hash, wire, payer: message.payer, seq: message.seq, sampling: null }
-  const { resolution, jobState = 'completed' } = around
-  const surroundings = { order, resolution: { ...transfer, ...resolution }, jobState }
+  const surroundings = {
+    order,
+    hold,
+    resolution: { ...transfer, ...around.resolution },
+    job: { ...job, ...around.job },
+    segments: around.segments ?? segments,
+  }
   return judgeReceipt({ jobId, workers: encode(workers), statement }, surroundings, facts)
 }
 
@@ -92,7 +149,11 @@ test.each([
     /does not hold\. The price of 2400 .* above the order's cap of 2000/,
   ],
   ['is for another job', receipt({ statement: { job: transfer.id } }), /is about another job/],
-  ['ended otherwise than the job', receipt({}, { jobState: 'failed' }), /says completed, and the job's row failed/],
+  [
+    'ended otherwise than the job',
+    receipt({}, { job: { state: 'failed' } }),
+    /says completed, and the job's row failed/,
+  ],
   [
     'was paid otherwise',
     receipt({}, { resolution: { amount: 2_401n } }),
@@ -122,4 +183,48 @@ test.each([
   ],
 ])('a receipt that %s is said to be so', (_, said, expected) => {
   expect(said).toMatch(expected)
+})
+
+test.each([
+  ['kind', { kind: 'embedding' }, /another kind than the job's row/],
+  ['model', { model: 'big' }, /another model than/],
+  ['model file', { digest: null }, /another model file than/],
+  ['time', { acceptedAt: sampleTime - 1 }, /another time of acceptance than/],
+  ['end', { endedAt: sampleTime }, /another end than/],
+  ['key', { keyId: 'phone' }, /another key than/],
+  ['deadline', { deadlineAt: sampleTime }, /another deadline than/],
+])("the row of a job with another %s than its receipt's is found", (_, change, expected) => {
+  expect(receipt({}, { job: change })).toMatch(expected)
+})
+
+test('a row may count what nobody signed, and nothing else', () => {
+  const vouched = [segment, second].map(({ choice, attempt, workerId, pieces, signed }) => ({
+    choice,
+    attempt,
+    worker: Buffer.from(workerId, 'hex'),
+    tokens: pieces,
+    signed,
+  }))
+  const counting = (completionTokens: number) =>
+    receipt({ statement: { segments: vouched } }, { segments: [segment, second], job: { completionTokens } })
+  expect(counting(3)).toBeUndefined()
+  expect(counting(4)).toMatch(/bills 12 and 3 tokens, and the job's row counts 12 and 4/)
+})
+
+test.each([
+  ['gone', [lost, second], /names attempt 0\/1, which is gone/],
+  ["another worker's", [lost, { ...segment, workerId: alice.id }, second], /something else of attempt 0\/1/],
+  ['longer', [lost, { ...segment, pieces: 3 }, second], /something else of attempt 0\/1/],
+  ['not signed', [lost, { ...segment, signed: false }, second], /something else of attempt 0\/1/],
+  ['claiming more', [lost, { ...segment, completionClaim: 3 }, second], /something else of attempt 0\/1/],
+  ['claiming more of the prompt', [lost, segment, { ...second, promptClaim: 13 }], /something else of attempt 1\/0/],
+  ['of another model file', [lost, { ...segment, digest: 'ab' }, second], /something else of attempt 0\/1/],
+  ['one too many', [...segments, { ...lost, attempt: 2 }], /does not name attempt 0\/2, which gave something/],
+])('an attempt that is %s is found by its receipt', (_, rows, expected) => {
+  expect(receipt({}, { segments: rows })).toMatch(expected)
+})
+
+test('an attempt that gave nothing is on no receipt', () => {
+  const tried = { ...lost, attempt: 2, workerId: alice.id, pieces: 0 }
+  expect(receipt({}, { segments: [...segments, tried] })).toBeUndefined()
 })

@@ -1,6 +1,7 @@
 import { sha256 } from '#crypto'
 import type { TransferRow } from '#ledger'
 import { checkStatements, decodeSigned, decodeStrict, type PoolStatement, type SignatureChecker } from '#protocol'
+import { judgeJobRow, type SettledRow, type SettledSegment } from './judge-job-row.ts'
 import type { OrderRow, ReceiptRow } from './order-stages.ts'
 
 /** Whom rows are compared with. */
@@ -32,16 +33,18 @@ export function judgeOrder(row: OrderRow, hold: TransferRow | undefined, facts: 
   return undefined
 }
 
-/** What stands around a receipt: its order's row, the transfer that resolved the hold, the job. */
+/** What stands around a receipt: its order's row, the hold and the transfer that resolved it, the job and its attempts. */
 export interface ReceiptSurroundings {
   readonly order: OrderRow | undefined
+  readonly hold: TransferRow | undefined
   readonly resolution: TransferRow | undefined
-  readonly jobState: string | undefined
+  readonly job: SettledRow | undefined
+  readonly segments: readonly SettledSegment[]
 }
 
 /** The same for a receipt: "The receipt of job …". */
 export function judgeReceipt(row: ReceiptRow, around: ReceiptSurroundings, facts: AuditFacts): string | undefined {
-  const { order, resolution, jobState } = around
+  const { order, hold, resolution, job, segments } = around
   if (!order) return 'has no order'
   const wires = decodeStrict(row.workers)
   if (!wires.ok || !Array.isArray(wires.value)) return "holds no list of workers' statements"
@@ -51,7 +54,9 @@ export function judgeReceipt(row: ReceiptRow, around: ReceiptSurroundings, facts
   if (!checked.ok) return `does not hold. ${checked.sentence.replace(/\.$/, '')}`
   const { statement } = checked.messages
   if (statement.job !== row.jobId) return 'is about another job'
-  if (jobState !== statement.state) return `says ${statement.state}, and the job's row ${jobState ?? 'is gone'}`
+  const signed = checked.messages.workers.map(({ message }) => message)
+  const otherwise = judgeJobRow(job, segments, { statement, workers: signed, hold })
+  if (otherwise !== undefined) return otherwise
   const { usage, prices, price } = statement
   if (price !== BigInt(usage.prompt) * prices.prompt + BigInt(usage.completion) * prices.completion) {
     return `bills ${price} micro-credits, which is not its tokens at its prices`

@@ -4,6 +4,7 @@ import type { LoggedLeaf } from '#log'
 import { decodeStrict, orderLeafData, receiptLeafData, samplingCommitment } from '#protocol'
 import { type Sql, uuids } from '#storage'
 import { type AuditFacts, judgeOrder, judgeReceipt } from './audit-jobs.ts'
+import type { SettledRow, SettledSegment } from './judge-job-row.ts'
 import type { OrderRow, ReceiptRow } from './order-stages.ts'
 
 const uuidPattern = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
@@ -17,12 +18,13 @@ export async function auditJobLeaves(
   const ours = leaves.filter(({ kind }) => kind === 'order' || kind === 'receipt')
   const ids = [...new Set(ours.map(({ ref }) => ref))].filter((ref) => uuidPattern.test(ref))
   if (ours.length === 0) return undefined
-  const [orders, receipts, holds, resolutions, states] = await Promise.all([
+  const [orders, receipts, holds, resolutions, jobs, segments] = await Promise.all([
     readOrders(sql, ids),
     readReceipts(sql, ids),
     readTransfers(sql, ids),
     readResolutions(sql, ids),
-    readStates(sql, ids),
+    readJobs(sql, ids),
+    readSegments(sql, ids),
   ])
   for (const { kind, index, ref, hash } of ours) {
     const order = orders.get(ref)
@@ -31,10 +33,15 @@ export async function auditJobLeaves(
     if (!row) return `Leaf ${index} of the log commits to the ${kind} of job ${ref}, which is gone.`
     const data = 'wire' in row ? orderData(row) : receiptData(row)
     if (!data || !leafHash(data).equals(hash)) return `The ${kind} of job ${ref} is not what the log committed to.`
-    const wrong =
-      'wire' in row
-        ? judgeOrder(row, holds.get(ref), facts)
-        : judgeReceipt(row, { order, resolution: resolutions.get(ref), jobState: states.get(ref) }, facts)
+    const hold = holds.get(ref)
+    const around = {
+      order,
+      hold,
+      resolution: resolutions.get(ref),
+      job: jobs.get(ref),
+      segments: segments.get(ref) ?? [],
+    }
+    const wrong = 'wire' in row ? judgeOrder(row, hold, facts) : judgeReceipt(row, around, facts)
     if (wrong !== undefined) return `The ${kind} of job ${ref} ${wrong}.`
   }
   return undefined
@@ -65,6 +72,14 @@ const checks: readonly string[] = [
   `select 'Job ' || j.id || ' has not ended and holds nothing' from jobs j
     where j.ended_at is null and not exists (select from holds h where h.id = j.id)
       and not exists (select from transfers t where t.hold = j.id and t.phase = 'expired')`,
+  `select 'Job ' || j.id || ' has no order' from jobs j where not exists (select from orders o where o.job_id = j.id)`,
+  `select 'The order of job ' || o.job_id || ' has no job' from orders o where not exists (select from jobs j where j.id = o.job_id)`,
+  `select 'Job ' || j.id || ' has ended and has no receipt' from jobs j
+    where j.ended_at is not null and not exists (select from receipts r where r.job_id = j.id)
+      and not exists (select from holds h where h.id = j.id)
+      and not exists (select from transfers t where t.hold = j.id and t.phase = 'expired')`,
+  `select 'Attempt ' || s.choice || '/' || s.attempt || ' is of job ' || s.job_id || ', which does not exist' from segments s
+    where not exists (select from jobs j where j.id = s.job_id)`,
   `select 'The window of payer key ' || encode(coalesce(w.payer, o.payer), 'hex') || ' is not that of its orders'
      from payer_windows w
      full join (select payer, max(seq) as high from orders where seq is not null group by 1) o on o.payer = w.payer
@@ -92,8 +107,18 @@ async function readReceipts(sql: Sql, ids: readonly string[]): Promise<Map<strin
   return new Map(rows.map((row) => [row.jobId, row]))
 }
 
-async function readStates(sql: Sql, ids: readonly string[]): Promise<Map<string, string>> {
-  const rows = await sql<{ id: string; state: string }[]>`
-    select id, state from jobs where id = any (${uuids(ids)}::uuid[])`
-  return new Map(rows.map((row) => [row.id, row.state]))
+async function readJobs(sql: Sql, ids: readonly string[]): Promise<Map<string, SettledRow>> {
+  const rows = await sql<(SettledRow & { id: string })[]>`
+    select id, state, kind, key_id as "keyId", model, digest, accepted_at as "acceptedAt", deadline_at as "deadlineAt",
+           ended_at as "endedAt", prompt_tokens as "promptTokens", completion_tokens as "completionTokens"
+      from jobs where id = any (${uuids(ids)}::uuid[])`
+  return new Map(rows.map((row) => [row.id, row]))
+}
+
+async function readSegments(sql: Sql, ids: readonly string[]): Promise<Map<string, SettledSegment[]>> {
+  const rows = await sql<(SettledSegment & { jobId: string })[]>`
+    select job_id as "jobId", choice, attempt, worker_id as "workerId", digest, pieces, signed,
+           prompt_claim::float8 as "promptClaim", completion_claim::float8 as "completionClaim"
+      from segments where job_id = any (${uuids(ids)}::uuid[])`
+  return Map.groupBy(rows, (row) => row.jobId)
 }

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type AssuranceLevel, decodeSigned, verifyReceipt } from '#protocol'
+import { type AssuranceLevel, decodeSigned, samplingCommitment, verifyReceipt } from '#protocol'
 import { testPool } from '#testkit'
 import { SmallPool, type SmallPoolOptions } from '../testkit/small-pool.ts'
 import {
@@ -223,7 +223,8 @@ test('every choice has its own pair', async () => {
 
 test('whoever gave another answer than those beside it is looked at in any case, with its own answer only', async () => {
   const given: GivenAnswers[] = []
-  const sampling = { opening: Buffer.alloc(104), commitment: Buffer.alloc(32) }
+  const opening = Buffer.alloc(104)
+  const sampling = { opening, commitment: samplingCommitment(opening) }
   // Only what jobs ask of it: what is sampled, and what they hand in.
   const checks = {
     sample: () => sampling,

@@ -101,6 +101,7 @@ async function administer(db: TestDatabase, dataDir: string, pool: PoolIdentity)
   await identity.createApiKey({ name: 'clipboard', user: 'carla', role: 'auditor' }, poolItself)
   await identity.disableUser('carla', poolItself)
   await identity.addAdminKey({ name: 'ada', publicKey: admin.publicKey }, poolItself)
+  await block(identity)
   const { key } = await identity.createApiKey(
     { name: 'laptop', user: 'bob', budgetTotal: 10n ** 12n, budgetPerDay: 10n ** 12n, requestsPerMinute: 1_000 },
     poolItself,
@@ -155,6 +156,15 @@ async function administer(db: TestDatabase, dataDir: string, pool: PoolIdentity)
   })
   await log.keep(commit)
   return key
+}
+
+/** A network that is kept out, one that no longer is, and an operator. */
+async function block(identity: Identity): Promise<void> {
+  const [because, by] = ['sent garbage', 'owner.key']
+  for (const address of ['192.0.2.0/24', '198.51.100.7']) await identity.block({ address }, because, by)
+  await identity.unblock({ address: '198.51.100.7' }, by)
+  await identity.invite({ operator: 'mallory', by })
+  await identity.blockOperator('mallory', because, by)
 }
 
 async function price(ledger: Ledger, amount: bigint): Promise<void> {

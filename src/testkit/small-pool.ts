@@ -1,6 +1,8 @@
 import type { Identity } from '#crypto'
 import {
   type AcceptedRequest,
+  auditJobLeaves,
+  auditJobTables,
   findReceipt,
   type JobDetails,
   type JobEvents,
@@ -11,8 +13,8 @@ import {
   type ProveLeaves,
 } from '#jobs'
 import { Ledger, type LedgerOp, ledgerStage, transferLeaf } from '#ledger'
-import { TransparencyLog } from '#log'
-import type { PoolId } from '#protocol'
+import { readLeaves, TransparencyLog } from '#log'
+import { type PoolId, SignatureChecker } from '#protocol'
 import { systemRuntime } from '#runtime'
 import { type Database, GroupCommit, part } from '#storage'
 import { SmallClient, SmallWorkers, smallAccount, smallRequest } from './small-workers.ts'
@@ -30,6 +32,8 @@ export interface SmallPoolOptions {
   readonly whyUnchecked?: JobsOptions['whyUnchecked']
   /** Signs; {@link testPool} unless given. */
   readonly pool?: Identity
+  /** Audits its jobs when it closes, unless a test writes what no pool would. */
+  readonly audited?: boolean
   /** Real workers instead of small ones; whoever opens them tells `jobs` who comes and goes. */
   readonly workers?: () => JobsOptions['workers']
 }
@@ -44,10 +48,16 @@ export class SmallPool implements AsyncDisposable {
   readonly log: TransparencyLog
   readonly #folder: Disposable
   readonly #database: Database
+  readonly #key: Identity
+  readonly #audited: boolean
+  /** Leaves of the log when it opened. */
+  #from = 0
   #jobs: Jobs | undefined
 
-  private constructor(database: Database, log: TransparencyLog, folder: Disposable) {
+  private constructor(database: Database, log: TransparencyLog, folder: Disposable, options: SmallPoolOptions) {
     this.#database = database
+    this.#key = options.pool ?? testPool
+    this.#audited = options.audited ?? true
     this.log = log
     this.#folder = folder
     this.ledger = new Ledger(database, systemRuntime)
@@ -63,7 +73,8 @@ export class SmallPool implements AsyncDisposable {
       signer: options.pool ?? testPool,
       dataDir: folder.path,
     })
-    const pool = new SmallPool(database, log, folder)
+    const pool = new SmallPool(database, log, folder, options)
+    pool.#from = await leavesOf(database)
     await pool.#fund(options.credits ?? 1_000_000_000_000n)
     // every event is a function of one object; which one is asked for does not matter here
     const events = new Proxy({} as JobEvents, {
@@ -160,6 +171,18 @@ export class SmallPool implements AsyncDisposable {
     ])
   }
 
+  /** Whatever a test did to its pool, what is on record of its jobs must be right. @throws Error */
+  async #audit(): Promise<void> {
+    const { sql } = this.#database
+    const facts = { poolKey: this.#key.publicKey, checker: new SignatureChecker() }
+    for await (const page of readLeaves(sql, this.#from)) {
+      const problem = await auditJobLeaves(sql, page, facts)
+      if (problem !== undefined) throw new Error(problem)
+    }
+    const problem = await auditJobTables(sql)
+    if (problem !== undefined) throw new Error(problem)
+  }
+
   async #closeBooks(): Promise<void> {
     await this.commit.stop()
     await this.log[Symbol.asyncDispose]()
@@ -168,6 +191,12 @@ export class SmallPool implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#jobs?.close()
+    if (this.#audited) await this.#audit()
     await this.#closeBooks()
   }
+}
+
+async function leavesOf({ sql }: Database): Promise<number> {
+  const [head] = await sql<{ size: bigint }[]>`select size from log_head`
+  return Number(head?.size ?? 0n)
 }

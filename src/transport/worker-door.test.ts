@@ -4,6 +4,7 @@ import { generateIdentity } from '#crypto'
 import { messageType, PoolError, type Refusal } from '#protocol'
 import { type Runtime, systemRuntime } from '#runtime'
 import { ending, joined, knock, type OpenDoor, openDoor, sessionEnd, strangerSocket } from '../testkit/knocking.ts'
+import { transportLimits } from './limits.ts'
 import type { SecureSession } from './secure-session.ts'
 
 const codeOf = (error: unknown) => (error instanceof PoolError ? error.code : error)
@@ -147,11 +148,22 @@ describe('strangers', () => {
   })
 
   test('that flood the door keep no worker out for longer than the deadline', async () => {
-    const hasty: Runtime = { ...systemRuntime, after: (ms, run, o) => systemRuntime.after(ms / 10, run, o) }
-    await using door = await openDoor({ runtime: hasty, limits: { unauthenticatedPerSourceMax: 16 } })
+    const deadlines = new Set<() => void>()
+    /** The time of strangers is over when the test says so. */
+    const after: Runtime['after'] = (ms, run, more) => {
+      if (ms !== transportLimits.authMsMax) return systemRuntime.after(ms, run, more)
+      deadlines.add(run)
+      return { cancel: () => deadlines.delete(run) }
+    }
+    await using door = await openDoor({
+      runtime: { ...systemRuntime, after },
+      limits: { unauthenticatedPerSourceMax: 16 },
+    })
     const flood = await Promise.allSettled(Array.from({ length: 200 }, () => strangerSocket(door.url)))
     expect(flood.filter(({ status }) => status === 'fulfilled')).toHaveLength(16)
     expect(await knock(door).catch(codeOf)).toBe('too_many_sockets')
+    expect(deadlines.size).toBe(16)
+    for (const over of deadlines) over()
     await until(() => door.door.strangers === 0)
     expect((await joined(door)).worker.closed).toBe(false)
   })
