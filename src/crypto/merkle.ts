@@ -1,4 +1,5 @@
-import { sha256, sha256Text } from './sha256.ts'
+import { sha256 } from './sha256.ts'
+import { type Sha256Engine, sha256Engine, shortBytesMax, takeRoom } from './sha256-engine.ts'
 
 /**
  * The history tree of RFC 9162 §2.1: roots, proofs and their verification. Sizes and indices are safe integers
@@ -6,32 +7,35 @@ import { sha256, sha256Text } from './sha256.ts'
  */
 
 /** Root of the tree without leaves: SHA-256 of nothing. */
-export const emptyRoot: Buffer = sha256(Buffer.alloc(0))
+export const emptyRoot: Buffer = Buffer.from('e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855', 'hex')
 
 const leafTag = Buffer.of(0)
 const hashBytes = 32
+const hashWords = hashBytes / 4
 
 /** Hash of a leaf. Its tag differs from a node's, so neither can pass for the other. */
 export function leafHash(data: Buffer): Buffer {
   return sha256(leafTag, data)
 }
 
-/** One buffer for every inner node: it is hashed before the next call writes it. */
-const nodeBytes = Buffer.alloc(1 + 2 * hashBytes, 1)
+/** Where a node lies in the engine's memory: its tag, then its children. A digest is written where it is a child next. */
+const node = takeRoom() + 3
+/** Divisible by four: hashes are copied word by word. */
+const [left, right] = [node + 1, node + 1 + hashBytes]
+const [leftWord, rightWord] = [left / 4, right / 4]
+const nodeBytes = 1 + 2 * hashBytes
+/** A leaf before it is hashed. */
+const leafRoom = takeRoom()
 
 /** Hash of an inner node. Throws when a child does not have 32 bytes. */
-export function nodeHash(left: Buffer, right: Buffer): Buffer {
-  if (left.length !== hashBytes || right.length !== hashBytes) throw new TypeError('a tree hash has 32 bytes')
-  nodeBytes.set(left, 1)
-  nodeBytes.set(right, 1 + hashBytes)
-  return sha256(nodeBytes)
-}
-
-/** The same of hashes as {@link sha256Text} gives them. */
-function nodeText(left: string, right: string): string {
-  nodeBytes.write(left, 1, 'latin1')
-  nodeBytes.write(right, 1 + hashBytes, 'latin1')
-  return sha256Text(nodeBytes)
+export function nodeHash(first: Buffer, second: Buffer): Buffer {
+  if (first.length !== hashBytes || second.length !== hashBytes) throw new TypeError('a tree hash has 32 bytes')
+  const engine = sha256Engine()
+  engine.bytes.set(first, left)
+  engine.bytes.set(second, right)
+  engine.bytes[node] = 1
+  engine.digest(node, nodeBytes, right)
+  return Buffer.from(engine.bytes.subarray(right, right + hashBytes))
 }
 
 /** Leaves `start` to `end`, the last one not included. */
@@ -88,16 +92,24 @@ export function consistencyRanges(oldSize: number, newSize: number): LeafRange[]
  */
 export class CompactTree {
   #size: number
-  /** As text: a tree grows by a hash a leaf, and text is what hashing gives fastest. */
-  readonly #frontier: string[]
+  /** The hashes, as they lie in the engine's memory. */
+  #edge: Int32Array
+  /** Words of the edge in use. */
+  #used: number
 
   /** Throws when `frontier` does not hold one hash for each bit of `size`. */
   constructor(size = 0, frontier: readonly Buffer[] = []) {
     if (!Number.isSafeInteger(size) || size < 0) throw new RangeError(`a tree size is a safe integer, not ${size}`)
     if (frontier.length !== bitsOf(size))
       throw new RangeError(`${frontier.length} hashes do not edge a tree of ${size}`)
+    for (const hash of frontier) refuseOtherThanHash(hash)
     this.#size = size
-    this.#frontier = frontier.map(textOf)
+    this.#used = frontier.length * hashWords
+    this.#edge = new Int32Array(Math.max(edgeWords, this.#used))
+    const edge = Buffer.from(this.#edge.buffer)
+    frontier.forEach((hash, n) => {
+      edge.set(hash, n * hashBytes)
+    })
   }
 
   get size(): number {
@@ -105,42 +117,85 @@ export class CompactTree {
   }
 
   get frontier(): Buffer[] {
-    return this.#frontier.map((hash) => Buffer.from(hash, 'latin1'))
+    const edge = Buffer.from(this.#edge.buffer)
+    return Array.from({ length: this.#used / hashWords }, (_, n) =>
+      Buffer.from(edge.subarray(n * hashBytes, (n + 1) * hashBytes)),
+    )
   }
 
   /** Adds a leaf hash. Throws when it does not have 32 bytes. */
   append(leaf: Buffer): void {
-    this.#append(textOf(leaf))
+    refuseOtherThanHash(leaf)
+    sha256Engine().bytes.set(leaf, right)
+    this.#append()
   }
 
-  /** Adds the leaf of these bytes, which begin with the leaf's tag 0x00: no copy is made of them. */
-  appendTagged(tagged: Buffer): void {
-    this.#append(sha256Text(tagged))
+  /** Adds the leaf of `u32be number ‖ data`. */
+  appendNumbered(number: number, data: Buffer): void {
+    const { length } = data
+    const engine = sha256Engine()
+    const { bytes } = engine
+    if (length > numberedBytesMax) {
+      const head = Buffer.allocUnsafe(4)
+      head.writeUInt32BE(number, 0)
+      this.append(sha256(leafTag, head, data))
+      return
+    }
+    bytes[leafRoom] = 0
+    bytes[leafRoom + 1] = number >>> 24
+    bytes[leafRoom + 2] = number >>> 16
+    bytes[leafRoom + 3] = number >>> 8
+    bytes[leafRoom + 4] = number
+    for (let n = 0; n < length; n++) bytes[leafRoom + 5 + n] = data[n] as number
+    engine.digest(leafRoom, 5 + length, right)
+    this.#append()
   }
 
   root(): Buffer {
     if (this.#size === 0) return emptyRoot
-    return Buffer.from(
-      this.#frontier.reduceRight((right, left) => nodeText(left, right)),
-      'latin1',
-    )
+    const engine = sha256Engine()
+    let end = this.#used - hashWords
+    for (let n = 0; n < hashWords; n++) engine.words[rightWord + n] = this.#edge[end + n] as number
+    for (; end > 0; end -= hashWords) this.#join(engine, end)
+    return Buffer.from(engine.bytes.subarray(right, right + hashBytes))
   }
 
   clone(): CompactTree {
     return new CompactTree(this.#size, this.frontier)
   }
 
-  #append(leaf: string): void {
-    let subtree = leaf
-    for (let n = this.#size; n % 2 === 1; n = (n - 1) / 2) subtree = nodeText(this.#frontier.pop() as string, subtree)
-    this.#frontier.push(subtree)
+  /** What lies to the right is the next leaf. */
+  #append(): void {
+    const engine = sha256Engine()
+    for (let n = this.#size; n % 2 === 1; n = (n - 1) / 2) {
+      this.#join(engine, this.#used)
+      this.#used -= hashWords
+    }
+    if (this.#used === this.#edge.length) {
+      const longer = new Int32Array(2 * this.#used)
+      longer.set(this.#edge)
+      this.#edge = longer
+    }
+    for (let n = 0; n < hashWords; n++) this.#edge[this.#used + n] = engine.words[rightWord + n] as number
+    this.#used += hashWords
     this.#size += 1
+  }
+
+  /** The subtree whose root ends at `end` of the edge, and the one to the right: their node is the one to the right. */
+  #join(engine: Sha256Engine, end: number): void {
+    engine.bytes[node] = 1
+    for (let n = 0; n < hashWords; n++) engine.words[leftWord + n] = this.#edge[end - hashWords + n] as number
+    engine.digest(node, nodeBytes, right)
   }
 }
 
-function textOf(hash: Buffer): string {
+/** Edge of a tree of up to 255 leaves; a greater one grows. */
+const edgeWords = 8 * hashWords
+/** More goes another way: tag and number come before it. */
+const numberedBytesMax = shortBytesMax - 5
+
+function refuseOtherThanHash(hash: Buffer): void {
   if (hash.length !== hashBytes) throw new TypeError('a tree hash has 32 bytes')
-  return hash.toString('latin1')
 }
 
 function bitsOf(size: number): number {
