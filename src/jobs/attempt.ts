@@ -38,6 +38,8 @@ export class Attempt {
   readonly sent: (readonly Token[])[] = []
   /** Hash of its assignment, once that is signed. */
   assignment: Buffer | undefined
+  /** Root of what earlier segments sent, as the assignment says. */
+  prefix: Buffer | null = null
   /** The worker's word for it, checked, and as it was sent. */
   statement: { readonly signed: Signed<'worker-statement/1'>; readonly wire: Buffer } | undefined
   /** Cancelled, and the worker has not yet had its last word. */

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { identityFromSeed } from '#crypto'
+import { identityFromSeed, type Identity as Key } from '#crypto'
 import { type LedgerOp, ledgerStage } from '#ledger'
 import {
   bodyCommitment,
@@ -151,35 +151,38 @@ test('a request that fails costs nothing and says so', async () => {
   expect(await pool.ledger.holds()).toEqual([])
 })
 
+/** What alice asks for, in her words, signed by her or somebody else. */
+function signedOrder(signer: Key, more: Partial<Order>): OrderHeader {
+  const salt = Buffer.alloc(32, 4)
+  const order: Order = {
+    pool: Buffer.from(testPool.id, 'hex'),
+    payer: identityFromSeed(Buffer.alloc(32, 9)).publicKey,
+    custody: 'payer',
+    account: smallAccount,
+    job: null,
+    seq: 0,
+    kind: 'chat',
+    model: 'moss',
+    digest: null,
+    cap: 1_000_000n,
+    prices: { prompt: 100n, completion: 400n },
+    assurance: 'sampled',
+    expires: systemRuntime.now() + 60_000,
+    commitment: bodyCommitment(salt, smallRequest().body),
+    ...more,
+  }
+  const bytes = encodeMessage('order/1', order)
+  const [signature] = signBatch(signer, [{ type: 'order/1', bytes }])
+  if (!signature) throw new Error('a batch of one has one signature')
+  return { order: toSigned('order/1', order, bytes, signature), salt }
+}
+
 describe('an order signed by the payer', () => {
   const alice = identityFromSeed(Buffer.alloc(32, 9))
   const key = smallPayer('key-alice', { payerKey: alice.publicKey })
   let seq = Date.now()
 
-  function orderOf(more: Partial<Order> = {}, signer = alice): OrderHeader {
-    const salt = Buffer.alloc(32, 4)
-    const order: Order = {
-      pool: Buffer.from(testPool.id, 'hex'),
-      payer: alice.publicKey,
-      custody: 'payer',
-      account: smallAccount,
-      job: null,
-      seq: ++seq,
-      kind: 'chat',
-      model: 'moss',
-      digest: null,
-      cap: 1_000_000n,
-      prices: { prompt: 100n, completion: 400n },
-      assurance: 'sampled',
-      expires: systemRuntime.now() + 60_000,
-      commitment: bodyCommitment(salt, smallRequest().body),
-      ...more,
-    }
-    const bytes = encodeMessage('order/1', order)
-    const [signature] = signBatch(signer, [{ type: 'order/1', bytes }])
-    if (!signature) throw new Error('a batch of one has one signature')
-    return { order: toSigned('order/1', order, bytes, signature), salt }
-  }
+  const orderOf = (more: Partial<Order> = {}, signer = alice) => signedOrder(signer, { seq: ++seq, ...more })
 
   test('is honoured once, and the receipt says whose signature it was', async () => {
     using _ = joinAlone('ann', { plan: answersIn(3) })
@@ -265,6 +268,38 @@ describe('a budget', () => {
     const prices = await Promise.all(clients.map(async (client) => BigInt(viewOf(await whole(client)).price)))
     expect(prices.reduce((sum, price) => sum + price, 0n)).toBeLessThanOrEqual(44_000n)
     expect(await pool.ledger.holds()).toEqual([])
+  })
+
+  test('of credits is never overspent by orders that one payer signs for two pools of one database at once', async () => {
+    await using other = await testDatabase()
+    // each holds 4,400 and costs 1,100
+    await using first = await SmallPool.open(other.database, { credits: 44_000n, alone: false })
+    await using second = await SmallPool.open(other.database, { credits: 0n, alone: false })
+    const pools = [first, second]
+    for (const one of pools) one.workers.join('ann', { slots: 16, plan: answersIn(2) })
+    const alice = identityFromSeed(Buffer.alloc(32, 9))
+    const key = smallPayer('key-alice', { payerKey: alice.publicKey })
+    const asking = { key: { ...key, payerSignature: 'required' as const }, maxTokens: 2, promptBytes: 20 }
+    const asked = await Promise.allSettled(
+      Array.from({ length: 200 }, (_, n) =>
+        pools[n % 2]?.ask({ ...asking, order: signedOrder(alice, { seq: n + 1 }) }),
+      ),
+    )
+    const refused = asked.flatMap((one) => (one.status === 'rejected' ? [one.reason.code] : []))
+    const clients = asked.flatMap((one) => (one.status === 'fulfilled' && one.value ? [one.value] : []))
+    expect(new Set(refused)).toEqual(new Set(['insufficient_credit']))
+    expect(clients.length).toBeGreaterThanOrEqual(10)
+    const prices = await Promise.all(
+      clients.map(async (client) => {
+        await client.ended
+        return BigInt(viewOf(await first.receipt(client)).price)
+      }),
+    )
+    const spent = prices.reduce((sum, price) => sum + price, 0n)
+    expect(spent).toBeLessThanOrEqual(44_000n)
+    const { posted, held } = await second.ledger.balance(smallAccount)
+    expect([posted, held]).toEqual([44_000n - spent, 0n])
+    expect(await second.ledger.holds()).toEqual([])
   })
 
   test('says what is left and when it returns', async () => {

@@ -10,8 +10,8 @@ export type StatementVerdict =
 
 /** Decides; whoever it says no to goes unpaid. `model` is the client's name for it. */
 export function judgeStatement(
-  { statement: wire, promptTokens, completionTokens }: RunEnd,
-  attempt: Pick<Attempt, 'assignment' | 'workerId' | 'tree' | 'digest' | 'decode'>,
+  { statement: wire, promptTokens, completionTokens, finish }: RunEnd,
+  attempt: Pick<Attempt, 'assignment' | 'prefix' | 'workerId' | 'tree' | 'digest' | 'decode'>,
   model: string,
   checker: SignatureChecker,
 ): StatementVerdict {
@@ -25,6 +25,10 @@ export function judgeStatement(
   if (message.model !== model) return no('it names another model')
   if ((message.digest?.toString('hex') ?? null) !== attempt.digest) return no('it names another model file')
   if (message.decode !== attempt.decode) return no(`it was ${message.decode}, and was to be ${attempt.decode}`)
+  if ((message.prefix?.toString('hex') ?? null) !== (attempt.prefix?.toString('hex') ?? null)) {
+    return no('it goes on from another beginning')
+  }
+  if (message.finish !== finish) return no('it ended otherwise than the end says')
   const { prompt, completion } = message.usage
   if (prompt !== promptTokens || completion !== completionTokens) return no('it claims another usage than the end')
   if (message.tokens !== attempt.tree.tokens) return no('it counts another number of pieces than were sent')

@@ -185,6 +185,7 @@ export class Placement {
   async #assign(choice: Choice, attempt: Attempt): Promise<Papers> {
     const { job, relay } = choice
     const { workerId } = attempt
+    attempt.prefix = relay.pieces > 0 ? (choice.prefix?.root() ?? null) : null
     const { hash, papers } = await this.#o.orders.assign(job.ordered, {
       worker: Buffer.from(workerId, 'hex'),
       attempt: attempt.n,
@@ -192,7 +193,7 @@ export class Placement {
       choice: choice.index,
       model: job.request.model,
       digest: attempt.digest === null ? null : Buffer.from(attempt.digest, 'hex'),
-      prefix: relay.pieces > 0 ? (choice.prefix?.root() ?? null) : null,
+      prefix: attempt.prefix,
       prefixTokens: relay.pieces,
       seed: Buffer.from(job.seed, 'hex'),
       maxTokens: job.request.maxTokens,
