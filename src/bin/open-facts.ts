@@ -33,6 +33,7 @@ export function openFacts(all: Ground & Rooms, federation: Federation): FactExch
     },
     onProblem: trouble('facts between pools are in trouble'),
   })
+  elsewhere.trusted = () => exchange.soon()
   elsewhere.isSuspected = (id) => exchange.notices.isSuspected(id)
   closers.add('facts between pools', () => exchange[Symbol.asyncDispose]())
   return exchange

@@ -45,6 +45,7 @@ export async function openFederation(all: Ground & Rooms) {
       journal.add('peer_status', change.peer, { state: `trust ${change.to}` })
       if (change.by === 'self') log.warn(change, 'the trust in another pool changed by itself')
       else log.info(change, 'the trust in another pool was changed')
+      all.elsewhere.trusted?.()
     },
     onHeard: (event) => {
       log.info(event, 'another pool was heard')

@@ -58,6 +58,8 @@ export interface Elsewhere {
   borrowing?: Pick<Borrowing, 'peerOf' | 'shareOf' | 'dispatch'>
   /** What came of a run at another pool. */
   ended?(peer: PoolId, outcome: 'success' | 'failure' | 'mismatch', why: string): void
+  /** The trust in a pool has changed. */
+  trusted?(): void
 }
 
 /** Identity, workers and jobs, and what one must tell the other. */

@@ -38,9 +38,11 @@ export const factLimits = {
   sketchesMax: 4,
   /** How often this pool compares its facts with each bonded peer, and says what has changed here. */
   exchangeMs: 30_000,
+  /** And so long after the trust in a pool has changed. */
+  soonMs: 1_000,
   /** One comparison with one peer. */
   exchangeMsMax: 300_000,
-  /** What is said about one model changes at most so often: workers come and go. */
+  /** What is said about one model changes at most so often, but for its price: workers come and go. */
   modelFactMs: 3_600_000,
   /** Open notices because of one peer; further ones are not written down. */
   noticesPerPeerMax: 1_000,

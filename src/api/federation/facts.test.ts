@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { generateIdentity } from '#crypto'
 import type { PoolId } from '#protocol'
 import { systemRuntime } from '#runtime'
+import type { Sayings, ToldModel } from '../../federation/facts/exchange.ts'
 import { type Fact, type SignedFact, signFact } from '../../federation/facts/fact.ts'
 import { reconcile, type Send } from '../../federation/facts/reconcile.ts'
 import { factLimits } from '../../federation/limits.ts'
@@ -172,4 +173,28 @@ test('a revocation elsewhere opens a notice, and a slash raises suspicion only w
   await expect(notices.close(newest?.id ?? '', 'owner.key')).rejects.toThrow('no such open notice')
   expect((await bert.pool.federation.records.read()).get(anna.pool.id)).toMatchObject({ mismatches: 1 })
   expect(bert.pool.federation.peers.get(anna.pool.id)).toMatchObject({ trust: 3, revoked: false })
+})
+
+test('a price is told at once, whatever else of a model at most once an hour; a new bond is used out of turn', async () => {
+  let models: ToldModel[] = [{ name: 'oak', digest: 'aa', prompt: '1', completion: '2' }]
+  const sayings: Sayings = { models: async () => models, slashes: async () => [] }
+  await using carl = await FactPool.open('carl', { sayings, mayCall: () => true })
+  await using dora = await FactPool.open('dora', { mayCall: () => true })
+  await carl.bondWith(dora)
+  dora.exchange.soon()
+  carl.exchange.soon()
+  carl.exchange.soon()
+  const told = async () => (await carl.exchange.facts.view('model')).map(({ value }) => JSON.parse(`${value}`))
+  await expect.poll(told, { timeout: 10_000 }).toEqual([{ digest: 'aa', prompt: '1', completion: '2' }])
+  models = [{ name: 'oak', digest: 'bb', prompt: '1', completion: '2' }]
+  await carl.exchange.say()
+  expect(await told()).toMatchObject([{ digest: 'aa' }])
+  models = [{ name: 'oak', digest: 'bb', prompt: '1', completion: '3' }]
+  await carl.exchange.say()
+  expect(await told()).toEqual([{ digest: 'bb', prompt: '1', completion: '3' }])
+  models = []
+  await carl.exchange.say()
+  expect(await told()).toHaveLength(1)
+  dora.exchange.soon()
+  await expect.poll(() => dora.sees(), { timeout: 10_000 }).toHaveLength(1)
 })

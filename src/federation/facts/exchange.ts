@@ -58,6 +58,7 @@ export class FactExchange implements AsyncDisposable {
   readonly witness: Witness
   readonly #o: ExchangeOptions
   readonly #timer: Timer
+  #early: Timer | undefined
   readonly #ending = new AbortController()
   #running: Promise<void> | undefined
   #toldAll = false
@@ -90,17 +91,31 @@ export class FactExchange implements AsyncDisposable {
     federation.serve(seenPath, { trustMin: 3, bucket: 'facts', reply: (heard) => this.witness.replySeen(heard) })
     const desk = new FactDesk(this.facts, identity, runtime)
     for (const [path, route] of desk.routes()) federation.serve(path, route)
-    this.#timer = runtime.every(factLimits.exchangeMs, () => {
-      this.#running ??= this.round()
-        .catch(options.onProblem)
-        .finally(() => {
-          this.#running = undefined
-        })
+    this.#timer = runtime.every(factLimits.exchangeMs, () => this.#begin())
+  }
+
+  /** A round out of turn: trust has changed, and who is bonded now should not wait. The other side gets a moment to note it, too. */
+  soon(): void {
+    this.#early?.cancel()
+    this.#early = this.#o.runtime.after(factLimits.soonMs, () => {
+      this.#early = undefined
+      if (this.#running) this.soon()
+      else this.#begin()
     })
+  }
+
+  #begin(): void {
+    if (this.#ending.signal.aborted) return
+    this.#running ??= this.round()
+      .catch(this.#o.onProblem)
+      .finally(() => {
+        this.#running = undefined
+      })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#timer.cancel()
+    this.#early?.cancel()
     this.#ending.abort(new Error('the pool stops'))
     await this.#running
   }
@@ -182,7 +197,8 @@ export class FactExchange implements AsyncDisposable {
     const rests = (fact: Fact | undefined) =>
       fact !== undefined && this.#o.runtime.now() - fact.ms < factLimits.modelFactMs
     for (const { name, ...rest } of models) {
-      if (!rests(standing.get(name))) await this.facts.publish('model', name, canonicalize(rest))
+      const said = standing.get(name)
+      if (!rests(said) || hasOtherPrice(said, rest)) await this.facts.publish('model', name, canonicalize(rest))
       standing.delete(name)
     }
     for (const [name, fact] of standing) if (!rests(fact)) await this.facts.publish('model', name, null)
@@ -245,4 +261,10 @@ export class FactExchange implements AsyncDisposable {
       same: `fault:${first}:${second}`,
     })
   }
+}
+
+/** A price is a human's word, told at once; files and models come and go with workers. */
+function hasOtherPrice(said: Fact | undefined, now: Omit<ToldModel, 'name'>): boolean {
+  const { prompt, completion } = JSON.parse(said?.value?.toString() ?? '{}') as Partial<ToldModel>
+  return prompt !== now.prompt || completion !== now.completion
 }
