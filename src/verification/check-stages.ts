@@ -19,6 +19,12 @@ export interface CheckRow {
   readonly at: number
 }
 
+/**
+ * The one table that holds what was asked and answered, sealed. A key of a transcript is destroyed after a day, and a copy of the table
+ * would keep it: backups leave the rows out.
+ */
+export const contentTable = 'transcripts'
+
 /** A sealed transcript. */
 export interface TranscriptRow {
   readonly jobId: string
@@ -56,7 +62,7 @@ export const checkStage: Stage<CheckRow> = {
 
 /** Answers of which a check is owed. */
 export const transcriptStage: Stage<TranscriptRow> = {
-  name: 'transcripts',
+  name: contentTable,
   alwaysApplies: true,
   async apply(tx, rows) {
     await tx`

@@ -41,11 +41,28 @@ async function receipt(id: string): Promise<Buffer | undefined> {
   return answer.status === 200 ? Buffer.from(await answer.arrayBuffer()) : undefined
 }
 
-/** Every account of the running pool, when nothing is held any more. */
-async function accounts(): Promise<unknown> {
+/** Answers that are kept, sealed, until somebody has looked at them; before `also` is added to them. */
+async function kept(also?: string): Promise<bigint | undefined> {
+  await using database = await books()
+  const [row] = await database.sql<{ kept: bigint }[]>`select count(*) as kept from transcripts`
+  if (also) {
+    await database.sql`
+      insert into transcripts (job_id, choice, attempt, wrap, body, kept_at)
+      values (gen_random_uuid(), 0, 0, decode(repeat('aa', 60), 'hex'), ${Buffer.from(also)}, now())`
+  }
+  return row?.kept
+}
+
+/** The database of the running pool. */
+async function books() {
   const target = await runningPostgres(town.dataDir)
   if (!target) throw new Error('the database does not run')
-  await using database = await openDatabase({ target, runtime: systemRuntime })
+  return openDatabase({ target, runtime: systemRuntime })
+}
+
+/** Every account of the running pool, when nothing is held any more. */
+async function accounts(): Promise<unknown> {
+  await using database = await books()
   await eventually('nothing to be held', async () => {
     const [row] = await database.sql<{ open: bigint }[]>`select count(*) as open from holds`
     return row?.open === 0n
@@ -73,6 +90,8 @@ test('a backup is made while the pool answers', async () => {
   const blocked = async () => (await lichen('events', '--type', 'worker_blocked', '--data', town.dataDir)).out
   await eventually('the event to be on record', async () => (await blocked()).includes('stolen laptops'))
   balances = await accounts()
+  // a backup would outlive the day after which their keys are destroyed
+  await kept('sealed: tell me about lichen')
   expect((await lichen('backup', late, '--data', town.dataDir)).out).toMatch(/The keys of the pool are not in it/)
   expect(await lichen('backup', late, '--data', town.dataDir)).toMatchObject({
     code: 1,
@@ -91,6 +110,7 @@ test('the database is lost and restored: the pool starts, balances are equal, re
   expect(restored).toMatchObject({ code: 0, err: '' })
   expect(restored.out).toMatch(/^Restored\. Everything is as it was logged\./)
   await town.start('up')
+  expect(await kept()).toBe(0n)
   expect(await accounts()).toEqual(balances)
   for (const [id, before] of receipts) {
     expect(verifyReceipt(before).ok).toBe(true)

@@ -9,6 +9,7 @@ import { packageVersion, type Settings } from '#config'
 import { PoolError } from '#protocol'
 import { systemRuntime } from '#runtime'
 import { dumpTable, schemaOf, type Tx, tablesOf } from '#storage'
+import { contentTable } from '#verification'
 import { binLimits } from '../limits.ts'
 import { openForCommand, poolKeyOf, refuseMissingFolder, refuseOtherSchema } from '../pool-database.ts'
 import { type BackupHeader, type BackupManifest, keyFiles, partName } from './format.ts'
@@ -95,14 +96,19 @@ async function* membersOf(tx: Tx, { poolId, data, withKeys, manifest }: Needs): 
   }
   yield { name: 'header.json', bytes: json(header) }
   if (withKeys) yield* keysOf(data)
-  for (const [place, table] of (await tablesOf(tx)).entries()) yield* partsOf(tx, place, table, manifest)
+  for (const [place, table] of (await tablesOf(tx)).entries()) {
+    yield* partsOf(table === contentTable ? [] : dumpTable(tx, table), { place, table, manifest })
+  }
   yield { name: 'manifest.json', bytes: json(manifest) }
 }
 
 const json = (value: unknown) => Buffer.from(`${JSON.stringify(value, null, 1)}\n`)
 
 /** A table in parts of a bounded size, a row a line. */
-async function* partsOf(tx: Tx, place: number, table: string, manifest: BackupManifest): AsyncGenerator<Member> {
+async function* partsOf(
+  dumped: AsyncIterable<readonly string[]> | Iterable<readonly string[]>,
+  { place, table, manifest }: { readonly place: number; readonly table: string; readonly manifest: BackupManifest },
+): AsyncGenerator<Member> {
   const hash = createHash('sha256')
   const sum = { rows: 0, bytes: 0, part: 0 }
   let lines: string[] = []
@@ -115,7 +121,7 @@ async function* partsOf(tx: Tx, place: number, table: string, manifest: BackupMa
     held = 0
     return { name: partName(place, table, sum.part++), bytes }
   }
-  for await (const rows of dumpTable(tx, table)) {
+  for await (const rows of dumped) {
     lines.push(...rows)
     held += rows.reduce((total, row) => total + row.length, 0)
     sum.rows += rows.length
