@@ -19,6 +19,7 @@ import type { Ground, Rooms } from './open-rooms.ts'
 import { ownOperator } from './own-worker.ts'
 import { removePoolFile, writePoolFile } from './pool-file.ts'
 import { tierWarnings } from './tier-warnings.ts'
+import { witnessWarnings } from './witness-warnings.ts'
 
 /** Where a pool is reached: by everybody, and by its own worker. */
 export interface Doors {
@@ -135,7 +136,7 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
       inviteUrl,
       database: settings.databaseUrl === undefined ? 'embedded' : 'external',
       queueMax: settings.queueMax,
-      warnings: () => [...warningsOf(settings), ...tierWarnings(settings, models)],
+      warnings: () => [...warningsOf(settings), ...tierWarnings(settings, models), ...witnessWarnings(exchange)],
     },
     money: {
       ledger,

@@ -8,7 +8,7 @@ import type { Ground, Rooms } from './open-rooms.ts'
 
 /** What this pool says to all others, and what it takes from them. */
 export function openFacts(all: Ground & Rooms, federation: Federation): FactExchange {
-  const { settings, runtime, pool, database, transparency, elsewhere, log, trouble, closers } = all
+  const { settings, runtime, pool, database, transparency, elsewhere, journal, log, trouble, closers } = all
   const exchange = new FactExchange({
     database,
     runtime,
@@ -27,6 +27,11 @@ export function openFacts(all: Ground & Rooms, federation: Federation): FactExch
       statement: (generation) => readGenerationStatement(database.sql, generation),
     },
     onAccused: (event) => log.error(event, 'a witness has seen another history of this pool: run `lichen audit`'),
+    onSilence: ({ peer, silent }) => {
+      journal.add(silent ? 'witness_silent' : 'witness_back', peer, {})
+      if (silent) log.warn({ peer }, 'a witness has not signed for long what there is to sign: `lichen fed ping` it')
+      else log.info({ peer }, 'a witness signs again')
+    },
     onExchanged: ({ peer, kept, refused, rounds, problem }) => {
       if (kept > 0 || refused > 0 || problem !== null)
         log.info({ peer, kept, refused, rounds, problem }, 'facts were compared with another pool')

@@ -51,6 +51,8 @@ export const factLimits = {
   witnessedMax: 1_000,
   /** Of these, told to their pool in one answer. */
   seenPageMax: 500,
+  /** A witness that has signed nothing newer for so long, although there is something, is silent. */
+  witnessSilentMs: 600_000,
   /** Names that one look at the facts shows, and facts it reads for that. */
   viewMax: 10_000,
   viewRowsMax: 100_000,

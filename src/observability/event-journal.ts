@@ -13,6 +13,8 @@ export const eventTypes = [
   'peer_handshake',
   'overview',
   'peer_status',
+  'witness_silent',
+  'witness_back',
 ] as const
 export type EventType = (typeof eventTypes)[number]
 

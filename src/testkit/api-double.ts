@@ -287,7 +287,7 @@ export class ApiDouble implements AsyncDisposable {
       toggles: noToggles,
       tokens: {} as ApiDeps['tokens'],
       pageSecret: Buffer.alloc(32, 7),
-      factsAdmin: { facts: {}, notices: {}, witness: {} } as ApiDeps['factsAdmin'], // tests that look at facts hand in real ones
+      factsAdmin: { facts: {}, notices: {}, witness: {} } as unknown as ApiDeps['factsAdmin'], // tests that look at facts hand in real ones
       requestsAdmin: { requests: {}, peerKeys: {} } as ApiDeps['requestsAdmin'], // tests that decide hand in a real one
       databaseAnswers: async () => this.databaseUp,
       isStopping: () => this.stopping,

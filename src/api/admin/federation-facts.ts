@@ -8,6 +8,7 @@ export interface FactsAdmin {
   readonly facts: Pick<FactExchange['facts'], 'view' | 'faults' | 'discard'>
   readonly notices: Pick<FactExchange['notices'], 'list' | 'close'>
   readonly witness: Pick<FactExchange['witness'], 'vouchers'>
+  readonly silentWitnesses: FactExchange['silentWitnesses']
 }
 
 const base = '/v1/admin/federation'
@@ -57,8 +58,11 @@ const voucherSchema = z.strictObject({
   at: timeSchema,
 })
 
+const silenceSchema = z.strictObject({ witness: z.string(), since: timeSchema })
+
 /** What pools say to all others, and what waits for a human because of it. */
-export function factRoutes({ facts, notices, witness }: FactsAdmin): Route[] {
+export function factRoutes(admin: FactsAdmin): Route[] {
+  const { facts, notices, witness } = admin
   return [
     route({
       method: 'GET',
@@ -116,7 +120,11 @@ export function factRoutes({ facts, notices, witness }: FactsAdmin): Route[] {
       path: `${base}/witnesses`,
       caller: 'auditor',
       summary: 'Who vouches for whose log, and up to which leaf.',
-      reply: z.strictObject({ object: z.literal('list'), data: z.array(voucherSchema) }),
+      reply: z.strictObject({
+        object: z.literal('list'),
+        data: z.array(voucherSchema),
+        silent: z.array(silenceSchema),
+      }),
       handle: async () => ({
         object: 'list',
         data: (await witness.vouchers()).map(({ witness, pool, generation, size, time }) => ({
@@ -127,6 +135,7 @@ export function factRoutes({ facts, notices, witness }: FactsAdmin): Route[] {
           size: Number(size),
           at: timeText(Number(time) * 1_000),
         })),
+        silent: admin.silentWitnesses().map(({ witness, since }) => ({ witness, since: timeText(since) })),
       }),
     }),
     route({

@@ -1,24 +1,39 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { CompactTree, leafHash } from '#crypto'
-import { headOf, readRootAt, signGeneration } from '#log'
+import { headOf, readGenerationStatement, readRootAt, signGeneration } from '#log'
 import { openCheckpoint, signCheckpoint } from '#protocol'
+import { systemRuntime } from '#runtime'
 import { bytes } from '#storage'
 import { askSeen } from '../../federation/facts/ask-seen.ts'
 import { compareSeen } from '../../federation/facts/compare-seen.ts'
 import { judgeCheckpoint } from '../../federation/facts/witness.ts'
+import { factLimits } from '../../federation/limits.ts'
+import { describeLoss, openGeneration } from '../../log/open-generation.ts'
 import { FactPool } from '../../testkit/fact-pool.ts'
-import { LoggingProcess, leaf, numbers, pool } from '../../testkit/logging-process.ts'
+import { admin, LoggingProcess, leaf, numbers, pool } from '../../testkit/logging-process.ts'
+import { temporaryFolder } from '../../testkit/temporary-folder.ts'
 
 let anna: FactPool
 let bert: FactPool
 let log: LoggingProcess
+/** Whether anna calls anybody, by how far her clock is ahead, and what she has noticed. */
+let calls = false
+let aheadMs = 0
+const silences: object[] = []
+const later = { ...systemRuntime, monotonic: () => systemRuntime.monotonic() + aheadMs }
 beforeAll(async () => {
   const shown = {
     checkpoint: () => log.log.checkpoint(),
     consistency: (from: number, to: number) => log.log.consistency(from, to),
-    statement: async () => undefined,
+    statement: (generation: number) => readGenerationStatement(anna.pool.db.sql, generation),
   }
-  ;[anna, bert] = await Promise.all([FactPool.open('anna', { log: shown }, { identity: pool }), FactPool.open('bert')])
+  const asked = {
+    log: shown,
+    mayCall: () => calls,
+    runtime: later,
+    onSilence: (event: { silent: boolean }) => silences.push(event),
+  }
+  ;[anna, bert] = await Promise.all([FactPool.open('anna', asked, { identity: pool }), FactPool.open('bert')])
   log = await LoggingProcess.start(anna.pool.db)
   await anna.bondWith(bert)
 })
@@ -26,6 +41,14 @@ afterAll(async () => {
   await log[Symbol.asyncDispose]()
   await Promise.all([anna, bert].map((pool) => pool[Symbol.asyncDispose]()))
 })
+
+const folder = temporaryFolder()
+afterAll(() => folder[Symbol.dispose]())
+function openedOf(note: string) {
+  const opened = openCheckpoint(note, pool.publicKey)
+  if (!opened.ok) throw new Error(opened.message)
+  return opened.checkpoint
+}
 
 const show = () => anna.exchange.show(bert.pool.id)
 const add = (from: number, count: number) => log.add(...numbers(count, from).map((n) => leaf(n)))
@@ -44,6 +67,23 @@ test('a witness signs a log that grows, and remembers it', async () => {
   expect(await show()).toMatchObject({ says: 'vouched', size: 350 })
   expect(await seen()).toEqual({ generation: 1, size: 350 })
   expect(await kinds()).toEqual([])
+})
+
+test('a witness that stays away while there is something to sign is called silent, until it signs again', async () => {
+  calls = true
+  bert.pool.kill()
+  await anna.exchange.round()
+  aheadMs += factLimits.witnessSilentMs
+  expect(anna.exchange.silentWitnesses()).toEqual([])
+  await anna.exchange.round()
+  const since = Date.now() - factLimits.witnessSilentMs
+  expect(anna.exchange.silentWitnesses()).toEqual([{ witness: bert.pool.id, since: expect.closeTo(since, -5) }])
+  await anna.exchange.round()
+  bert.pool.kill(false)
+  await anna.exchange.round()
+  calls = false
+  expect(anna.exchange.silentWitnesses()).toEqual([])
+  expect(silences).toEqual([true, false].map((silent) => ({ peer: bert.pool.id, silent })))
 })
 
 /** `lichen audit --against`: what the witness answers over the network, against the tables as they stand. */
@@ -129,7 +169,7 @@ test('a history that was rewritten in the database is caught by the witness, whi
   await rewrite(120, 200)
   await log[Symbol.asyncDispose]()
   // its admin has thrown the copy outside the database away, too
-  log = await LoggingProcess.start(anna.pool.db)
+  log = await LoggingProcess.start(anna.pool.db, { dataDir: folder.path })
   await add(1_000, 300)
   expect(await show()).toMatchObject({ says: 'accused', problem: expect.stringContaining('two histories') })
   expect(await kinds()).toContain('fork')
@@ -143,6 +183,26 @@ test('a history that was rewritten in the database is caught by the witness, whi
   for (const note of [first, second])
     expect(openCheckpoint(note, anna.pool.identity.publicKey)).toMatchObject({ ok: true })
   expect(first).not.toBe(second)
+})
+
+test('a log whose admin has signed for a loss is told from a fork by a real witness, which signs what is left', async () => {
+  await using carl = await FactPool.open('carl')
+  await anna.bondWith(carl)
+  const { size } = openedOf(await log.log.checkpoint())
+  expect(await anna.exchange.show(carl.pool.id)).toMatchObject({ says: 'vouched', size })
+  // an older backup: without its last 50 leaves, and beside it the copy that knows of them
+  await log[Symbol.asyncDispose]()
+  await rewrite(-1, size - 50)
+  const closed = { database: anna.pool.db.database, signer: pool, dataDir: folder.path }
+  const loss = await describeLoss(closed)
+  if (!loss) throw new Error('nothing is lost')
+  const note = await openGeneration(closed, signGeneration(loss, admin), admin.publicKey)
+  log = await LoggingProcess.start(anna.pool.db, { dataDir: folder.path })
+  expect(await anna.exchange.show(carl.pool.id)).toMatchObject({ says: 'vouched', size: openedOf(note).size })
+  expect(await carl.exchange.notices.list(false)).toMatchObject([
+    { kind: 'loss', peer: pool.id, details: { lost: 50 }, text: expect.stringContaining('a restore, not a fork') },
+  ])
+  expect(await carl.sees()).toEqual([])
 })
 
 test('a log that was restored with losses goes on in its next generation, and is no fork', () => {

@@ -193,7 +193,20 @@ const runningPool: Check = async (settings) => {
       ? problem('clock', `The pool's clock is ${Math.round(skewMs / 1_000)} s off ours.`, 'Synchronise both with NTP.')
       : []),
     ...(await connectedWorkers(client)),
+    ...(await silentWitnesses(client)),
   ]
+}
+
+async function silentWitnesses(client: PoolClient): Promise<Finding[]> {
+  const path = '/v1/admin/federation/witnesses'
+  const { silent } = await client.json<{ silent: readonly { witness: string; since: string }[] }>('GET', path)
+  return silent.flatMap(({ witness, since }) =>
+    note(
+      'witness',
+      `Pool ${witness.slice(0, 12)} has signed nothing of this pool's log since ${since}.`,
+      `\`lichen fed ping ${witness.slice(0, 12)}\`, then ask its admin.`,
+    ),
+  )
 }
 
 async function connectedWorkers(client: PoolClient): Promise<Finding[]> {

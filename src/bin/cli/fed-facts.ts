@@ -141,28 +141,41 @@ interface VoucherRow {
   readonly at: string
 }
 
+interface Witnesses {
+  readonly data: readonly VoucherRow[]
+  readonly silent: readonly { readonly witness: string; readonly since: string }[]
+}
+
 function witnessCommand(): Command {
-  const short = (id: string | null) => id?.slice(0, 12) ?? 'this pool'
   const command = new Command('witness')
     .description('who vouches for whose log, and up to which leaf')
     .action(async ({ json }: Options, self: Command) => {
-      const data = await list<VoucherRow>(self, 'witnesses')
-      print(json === true, { object: 'list', data }, () =>
-        data.length === 0
-          ? 'Nobody vouches for this pool yet. Bonded pools do, within a minute: lichen fed promote ID 3'
-          : table(
-              ['WITNESS', 'LOG OF', 'GENERATION', 'LEAVES', 'SIGNED'],
-              data.map(({ witness, pool, generation, size, at }) => [
-                short(witness),
-                short(pool),
-                String(generation),
-                String(size),
-                at,
-              ]),
-            ),
+      const client = new PoolClient(await settingsOf(self))
+      const { data, silent } = await client.json<Witnesses>('GET', `${base}/witnesses`)
+      print(json === true, { object: 'list', data, silent }, () =>
+        [vouchersText(data), ...silent.map(silenceText)].join('\n'),
       )
     })
   return withExamples(withSettings(command, ['client']), [
     ['lichen fed witness', 'a history that is rewritten now is caught by these'],
   ])
+}
+
+const short = (id: string | null) => id?.slice(0, 12) ?? 'this pool'
+const silenceText = ({ witness, since }: Witnesses['silent'][number]) =>
+  clean(`${short(witness)} is silent since ${since}: lichen fed ping ${short(witness)}`)
+
+function vouchersText(data: readonly VoucherRow[]): string {
+  if (data.length === 0)
+    return 'Nobody vouches for this pool yet. Bonded pools do, within a minute: lichen fed promote ID 3'
+  return table(
+    ['WITNESS', 'LOG OF', 'GENERATION', 'LEAVES', 'SIGNED'],
+    data.map(({ witness, pool, generation, size, at }) => [
+      short(witness),
+      short(pool),
+      String(generation),
+      String(size),
+      at,
+    ]),
+  )
 }

@@ -12,6 +12,7 @@ import type { Fault } from './merge.ts'
 import { Notices } from './notices.ts'
 import { type Reconciled, reconcile, type Send } from './reconcile.ts'
 import { type ShownLog, type ShowResult, showCheckpoint } from './show-checkpoint.ts'
+import { SilentWitnesses } from './silent-witnesses.ts'
 import { seenPath, Witness, witnessPath } from './witness.ts'
 
 /** A model as this pool tells others about it. */
@@ -45,6 +46,8 @@ export interface ExchangeOptions {
   readonly log?: ShownLog
   /** A witness has seen another history of this pool, or a longer one. */
   readonly onAccused?: (event: { readonly peer: PoolId; readonly problem: string }) => void
+  /** A witness has not signed for {@link factLimits.witnessSilentMs} what there is to sign, or does so again. */
+  readonly onSilence?: (event: { readonly peer: PoolId; readonly silent: boolean }) => void
   /** How peers are asked; over the one way out unless given. */
   readonly send?: Send
   readonly onExchanged?: (event: Reconciled & { readonly peer: PoolId }) => void
@@ -64,6 +67,7 @@ export class FactExchange implements AsyncDisposable {
   #toldAll = false
   /** The checkpoint each witness has signed last. */
   readonly #shown = new Map<PoolId, string>()
+  readonly #silent = new SilentWitnesses()
 
   constructor(options: ExchangeOptions) {
     this.#o = options
@@ -126,8 +130,12 @@ export class FactExchange implements AsyncDisposable {
     await this.say()
     await this.facts.forget()
     if (!this.#o.mayCall()) return
-    for (const { id, trust, revoked, version } of this.#o.federation.peers.list()) {
-      if (trust < 3 || revoked || version !== 2 || this.#ending.signal.aborted) continue
+    const bonded = this.#o.federation.peers
+      .list()
+      .filter(({ trust, revoked, version }) => trust >= 3 && !revoked && version === 2)
+    this.#silent.keep(new Set(bonded.map(({ id }) => id)))
+    for (const { id } of bonded) {
+      if (this.#ending.signal.aborted) return
       await this.exchange(id)
       await this.#showIfNew(id)
     }
@@ -139,6 +147,20 @@ export class FactExchange implements AsyncDisposable {
     const shown = await this.show(id)
     if (shown?.says === 'vouched') this.#shown.set(id, checkpoint)
     if (shown?.says === 'accused') this.#o.onAccused?.({ peer: id, problem: shown.problem })
+    this.#noteSilence(id, shown?.says === 'unreachable')
+  }
+
+  #noteSilence(id: PoolId, missed: boolean): void {
+    const { runtime, onSilence } = this.#o
+    const changed = missed ? this.#silent.missed(id, runtime.monotonic()) : this.#silent.spoke(id)
+    if (changed) onSilence?.({ peer: id, silent: missed })
+  }
+
+  /** Witnesses that have not signed for long what there is to sign, and since when (milliseconds since 1970). */
+  silentWitnesses(): { readonly witness: PoolId; readonly since: number }[] {
+    const { runtime } = this.#o
+    const [now, mono] = [runtime.now(), runtime.monotonic()]
+    return this.#silent.list().map(({ witness, since }) => ({ witness, since: now - (mono - since) }))
   }
 
   /** Shows this pool's newest checkpoint to a witness, and keeps its signature; undefined: there is no log, or no such pool. */
