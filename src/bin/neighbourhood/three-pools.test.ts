@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { eventually, Neighbourhood } from '#testkit'
 import { ForeignPool } from '../../testkit/foreign-pool.ts'
 import { freePort } from '../../testkit/free-port.ts'
+import { Road } from '../../testkit/road.ts'
 
 interface Peer {
   id: string
@@ -15,16 +16,36 @@ interface Peer {
 /** A pool as its people know it. */
 class Town extends Neighbourhood {
   id = ''
+  /** How other pools reach this one. */
+  road!: Road
+  #port = 0
 
-  /** On a port that the others are told of before it runs. */
-  async open(command: 'up' | 'pool', port: number, name: string, hosts: string): Promise<void> {
-    const url = `http://127.0.0.1:${port}`
-    const args = ['--port', String(port), '--public-url', url, '--federation-name', name]
+  async makeRoad(): Promise<void> {
+    this.#port = await freePort()
+    this.road = await Road.open(() => this.#port)
+  }
+
+  async open(command: 'up' | 'pool', name: string, hosts: string): Promise<void> {
+    const args = ['--port', String(this.#port), '--public-url', this.road.url, '--federation-name', name]
     await this.start(command, args, {
       LICHEN_FEDERATION_HTTP_HOSTS: hosts,
       LICHEN_FEDERATION_PRIVATE_RANGES: '127.0.0.0/8',
     })
-    this.id = ((await (await fetch(`${url}/v1/federation/info`)).json()) as { atom_id: string }).atom_id
+    this.id = ((await (await fetch(`${this.url}/v1/federation/info`)).json()) as { atom_id: string }).atom_id
+  }
+
+  override async [Symbol.asyncDispose](): Promise<void> {
+    await this.road[Symbol.asyncDispose]()
+    await super[Symbol.asyncDispose]()
+  }
+
+  /** What stands here of what pools say, by hash. */
+  async facts(): Promise<Map<string, { author: string; kind: string; value: string }>> {
+    const { data } = await this.admin<{ data: { hash: string; author: string; kind: string; value: string }[] }>(
+      'GET',
+      '/federation/facts',
+    )
+    return new Map(data.map((fact) => [fact.hash, fact]))
   }
 
   peers(): Promise<Peer[]> {
@@ -47,28 +68,33 @@ class Town extends Neighbourhood {
 
 const [anna, bert, carl] = [new Town(), new Town(), new Town()]
 const foreign = new ForeignPool(randomBytes(32))
+/** Of bert, by two operators. */
+const workers: Awaited<ReturnType<Neighbourhood['join']>>[] = []
 const ask = (content: string) => ({
   model: 'lichen-demo',
   messages: [{ role: 'user' as const, content }],
   temperature: 0,
 })
 
+const long = { ...ask('tell me about lichen'), max_tokens: 400 }
+
 beforeAll(async () => {
   await foreign.listen()
-  const ports = await Promise.all([freePort(), freePort(), freePort()])
-  const hosts = [...ports.map((port) => `127.0.0.1:${port}`), new URL(foreign.url).host].join(',')
-  const [a = 0, b = 0, c = 0] = ports
+  const pools = [anna, bert, carl]
+  for (const pool of pools) await pool.makeRoad()
+  const hosts = [...pools.map(({ road }) => road.url), foreign.url].map((url) => new URL(url).host).join(',')
   // one after the other: three databases are made, on however few cores
-  await anna.open('pool', a, 'anna', hosts)
-  await bert.open('up', b, 'bert', hosts)
-  await carl.open('up', c, 'carl', hosts)
+  await anna.open('pool', 'anna', hosts)
+  await bert.open('pool', 'bert', hosts)
+  await carl.open('up', 'carl', hosts)
+  for (const operator of ['ada', 'bob']) workers.push(await bert.join(operator))
 }, 300_000)
 afterAll(async () => {
   await Promise.all([anna, bert, carl, foreign].map((pool) => pool[Symbol.asyncDispose]()))
 })
 
 async function befriend(one: Town, other: Town): Promise<void> {
-  await one.cli('fed', 'add', other.url)
+  await one.cli('fed', 'add', other.road.url)
   await eventually('both to know each other', async () => (await other.peers()).some(({ id }) => id === one.id))
   await one.promote(other.id, 2)
   await other.promote(one.id, 2)
@@ -114,10 +140,36 @@ test('what must not leave is not forwarded', async () => {
   expect((await bert.owes(anna.id)) + (await anna.owes(bert.id))).toBe(0)
 })
 
+/** Reads a long answer of another pool's worker; once it has begun, the worker that writes it is killed. */
+async function readWhileItsWorkerDies(): Promise<{ text: string; finish: string | null }> {
+  const stream = await anna.client().chat.completions.create({ ...long, stream: true })
+  let [text, finish, killed]: [string, string | null, boolean] = ['', null, false]
+  for await (const chunk of stream) {
+    text += chunk.choices[0]?.delta.content ?? ''
+    finish = chunk.choices[0]?.finish_reason ?? finish
+    if (text === '' || killed) continue
+    killed = true
+    const busy = await eventually('a busy worker', async () => (await bert.workers()).find(({ active }) => active > 0))
+    await workers.find(({ id }) => id === busy.id)?.program.crash()
+  }
+  return { text, finish }
+}
+
+test('a worker of the other pool that is killed in mid-stream is replaced there, and the client here cannot tell', async () => {
+  const whole = (await bert.client().chat.completions.create(long)).choices[0]?.message.content
+  expect(await readWhileItsWorkerDies()).toEqual({ text: whole, finish: 'stop' })
+})
+
+test('and where nobody is left to replace it, the client here is told, never left with half an answer', async () => {
+  await expect(readWhileItsWorkerDies()).rejects.toThrow()
+  workers.push(await bert.join('carla'))
+})
+
 test('a revoked pool is cut off in mid-stream', async () => {
   const leave = new AbortController()
-  const asked = { ...ask('tell me about lichen'), stream: true } as const
-  const stream = await anna.client().chat.completions.create(asked, { signal: leave.signal })
+  const asked = { ...long, stream: true } as const
+  const open = () => anna.client().chat.completions.create(asked, { signal: leave.signal })
+  const stream = await eventually('carla to be known here', () => open().catch(() => false as const), 60_000)
   for await (const chunk of stream) {
     if (!chunk.choices[0]?.delta.content) continue
     await bert.admin('POST', `/federation/peers/${anna.id}/revoke`)
@@ -136,6 +188,36 @@ test('where one pool fails, another one answers at once', async () => {
   expect(text).toBe('hgfd')
   await expect.poll(() => anna.owes(carl.id)).toBeGreaterThan(0)
 })
+
+test('cut apart, both go on and write, and afterwards they hold the same facts without help', async () => {
+  await anna.promote(carl.id, 3)
+  await carl.promote(anna.id, 3)
+  await eventually('both to be bonded', async () =>
+    (await anna.peers()).some(({ id, trust }) => id === carl.id && trust === 3),
+  )
+  for (const { road } of [anna, carl]) road.cut()
+  await carl.cli('prices', 'set', 'lichen-demo', '--completion-token', '0.00003')
+  await anna.cli('fed', 'add', foreign.url, '--id', foreign.id)
+  await anna.admin('POST', `/federation/peers/${foreign.id}/revoke`)
+  expect(await answered(carl, 'echo abc')).toMatchObject({ text: 'abc' })
+  await expect(answered(anna, 'echo abc')).rejects.toThrow()
+  const kinds = async (town: Town) => [...(await town.facts()).values()].map(({ kind }) => kind).sort()
+  expect(await kinds(anna)).not.toContain('model')
+  for (const { road } of [anna, carl]) road.mend()
+  await eventually(
+    'the same facts, the new price and the revocation among them',
+    async () => {
+      const [ours, theirs] = [await anna.facts(), await carl.facts()]
+      const price = [...ours.values()].some(({ value }) => value.includes('"completion":"30"'))
+      return price && ours.size === 2 && [...ours.keys()].sort().join() === [...theirs.keys()].sort().join()
+    },
+    90_000,
+  )
+  expect(await kinds(carl)).toEqual(['model', 'revocation'])
+  expect(
+    (await eventually('work to go across', () => answered(anna, 'echo ba').catch(() => false as const))).text,
+  ).toBe('ba')
+}, 180_000)
 
 test('a pool of the live network lends and borrows in version 1', async () => {
   const job = '/v1/federation/job'

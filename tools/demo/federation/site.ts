@@ -2,7 +2,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { freePort } from '../../../src/testkit/free-port.ts'
 import { Neighbourhood } from '../../../src/testkit/neighbourhood.ts'
-import { Road } from './road.ts'
+import { Road } from '../../../src/testkit/road.ts'
 
 /** What one pool says to all others, as the other side would have to hold it, too. */
 interface Fact {
