@@ -64,7 +64,7 @@ export interface ApiDeps {
   /** Facts of pools, and what humans should look at because of them. */
   readonly factsAdmin: FactsAdmin
   readonly requestsAdmin: RequestsAdmin
-  readonly tokens: Pick<Tokens, 'issue' | 'allow' | 'list'>
+  readonly tokens: Pick<Tokens, 'issue' | 'allow' | 'list' | 'revoke'>
   /** 32 bytes that seal sessions of the page; the same in every process of the pool. */
   readonly pageSecret: Buffer
   readonly toggles: Pick<Toggles, 'because' | 'list' | 'set'>

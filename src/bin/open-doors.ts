@@ -66,7 +66,7 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
   } = all
   const poolKey = pool.identity.publicKey
   const { door, admin: federationAdmin, toggles, requestsAdmin, tokens, federation } = await openFederation(all)
-  const { receipts, statements } = openLending(all, federation)
+  const { receipts, statements } = openLending(all, federation, toggles)
   const prove: ProveLeaves = (leaves) => transparency.proveAll(leaves)
   const exchange = openFacts(all, federation)
   const { tlsCert, tlsKey } = settings

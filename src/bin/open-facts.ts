@@ -1,4 +1,4 @@
-import { FactExchange, type Federation, type Sayings } from '#federation'
+import { FactExchange, type Federation, revokedTokens, type Sayings } from '#federation'
 import { findReceipt } from '#jobs'
 import { readGenerationStatement } from '#log'
 import { openCheckpoint } from '#protocol'
@@ -44,7 +44,7 @@ export function openFacts(all: Ground & Rooms, federation: Federation): FactExch
   return exchange
 }
 
-function sayingsOf({ database, pool, models, ledger, transparency }: Ground & Rooms): Sayings {
+function sayingsOf({ database, runtime, pool, models, ledger, transparency }: Ground & Rooms): Sayings {
   const { sql } = database
   const poolKey = pool.identity.publicKey
   return {
@@ -60,6 +60,7 @@ function sayingsOf({ database, pool, models, ledger, transparency }: Ground & Ro
           }
         }),
       ),
+    revokedTokens: () => revokedTokens(sql, pool.poolId, runtime.now()),
     slashes: async () => {
       const prove = transparency.proveAll.bind(transparency)
       const found = await Promise.all(

@@ -21,6 +21,10 @@ export async function openFederation(all: Ground & Rooms) {
       const need = settings.federationAdminQuorum
       return size >= need ? undefined : `A WRITE is approved by ${need} of the admin keys, and there are ${size}.`
     },
+    keptOff: new Map([
+      ...(settings.federationAccept ? [] : [['accept', 'federation_accept'] as const]),
+      ...(settings.federationForward ? [] : [['forward', 'federation_forward'] as const]),
+    ]),
     onFlip: (event) => log.warn(event, event.off ? 'federation is switched off' : 'federation is switched on again'),
     onProblem: trouble('the switches of federation cannot be read: federation is off'),
   })
@@ -84,6 +88,7 @@ export async function openFederation(all: Ground & Rooms) {
     identity: pool.identity,
     peers: federation.peers,
     off: () => toggles.on(),
+    onRevoked: () => all.elsewhere.trusted?.(),
   })
   return { tokens, door, admin, toggles, requestsAdmin, federation }
 }

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { JobLender } from '#api'
-import { answerNo, answerYes, type Federation, jobPath, receiptPath, statementPath } from '#federation'
+import { answerNo, answerYes, type Federation, jobPath, receiptPath, statementPath, type Toggles } from '#federation'
 import { findReceipt, type ProveLeaves } from '#jobs'
 import { executorPrices } from '#ledger'
 import { Borrowing } from './lending/borrowing.ts'
@@ -14,7 +14,11 @@ type Needs = Ground & Pick<Rooms, 'jobs' | 'models' | 'ledger' | 'transparency' 
 const receiptAskSchema = z.strictObject({ origin_request_id: z.string().max(200) })
 
 /** Work that goes to other pools, and theirs that comes here. */
-export function openLending(all: Needs, federation: Federation): { receipts: RemoteReceipts; statements: Statements } {
+export function openLending(
+  all: Needs,
+  federation: Federation,
+  toggles: Pick<Toggles, 'allows'>,
+): { receipts: RemoteReceipts; statements: Statements } {
   const { settings, runtime, pool, database, trouble, closers, jobs, models, ledger, elsewhere, transparency } = all
   const onProblem = trouble('lending between pools is in trouble')
   const receipts = new RemoteReceipts({ database, runtime, federation, onProblem })
@@ -26,7 +30,7 @@ export function openLending(all: Needs, federation: Federation): { receipts: Rem
     jobs,
     prices: ledger.prices,
     isHere: (model) => models.find(model) !== undefined,
-    forwards: settings.federationForward && settings.federation === 'active',
+    forwards: () => settings.federation === 'active' && toggles.allows('forward'),
     queueMax: settings.federationQueue,
     receipts,
     onProblem,
@@ -40,7 +44,7 @@ export function openLending(all: Needs, federation: Federation): { receipts: Rem
     runtime,
     pool: pool.identity,
     poolId: pool.poolId,
-    lends: () => settings.federationAccept,
+    lends: () => toggles.allows('accept'),
     prices: (model) => ledger.prices.for(model),
     executorPrices,
     books: lendingBooks({ database, runtime, ledger, creditLimit: settings.federationCredit }),

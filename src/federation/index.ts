@@ -1,7 +1,7 @@
 /**
  * Federation: how sovereign pools (the seeds' "atoms" of a "molecule") speak with each other.
  *
- * Owns    tables peers, nonces, peer_acceptances, peer_records, federation_toggles, peer_admin_keys, admin_requests and token_peers; the signed envelopes of versions 1 and 2, their receiver, the one way out to other pools, the rule
+ * Owns    tables peers, nonces, peer_acceptances, peer_records, federation_toggles, peer_admin_keys, admin_requests, token_peers and revoked_tokens; the signed envelopes of versions 1 and 2, their receiver, the one way out to other pools, the rule
  *         for URLs that a peer supplies; tables facts, fact_*, witnessed, vouchers and federation_notices: signed facts, what was seen of others' logs, and what humans should
  *         look at because of them.
  * Imports crypto, log, observability, protocol, runtime, storage. What decides is pure: no clock, no dice, no table, no socket.
@@ -57,5 +57,5 @@ export {
 } from './statement.ts'
 export { type ToggleRow, Toggles, toggleNames } from './toggles.ts'
 export { looksLikeToken } from './token.ts'
-export { type TokenPeer, Tokens } from './tokens.ts'
+export { revokedTokens, type TokenPeer, Tokens } from './tokens.ts'
 export { handshakePath } from './verify-envelope.ts'

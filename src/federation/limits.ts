@@ -153,6 +153,8 @@ export const federationLimits = {
   tokenLifeMsMax: 86_400_000,
   /** A token may have been issued so far ahead of our clock. */
   tokenAheadMsMax: 60_000,
+  /** Tokens that were taken back, kept until they would have ended; each is a fact for bonded pools. */
+  revokedTokensMax: 1_000,
   /** Whoever decides waits so long for the first try of the callback. */
   callbackWaitMs: 3_000,
   /** A lent job that streams is cut when its executor is silent for so long. */

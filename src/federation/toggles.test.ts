@@ -28,6 +28,23 @@ test('a fresh pool hears its neighbours, lets them read, and lets nobody write',
   expect([toggles.allows('read'), toggles.allows('write')]).toEqual([true, false])
 })
 
+test('lending is switched while the pool runs, and what a setting keeps off cannot be turned on', async () => {
+  using toggles = await Toggles.open(options())
+  expect([toggles.allows('accept'), toggles.allows('forward')]).toEqual([true, true])
+  await toggles.set('accept', false, owner)
+  expect([toggles.allows('accept'), toggles.allows('forward')]).toEqual([false, true])
+  const [act] = await db.sql`select actor, details from acts where subject = 'toggle:accept'`
+  expect(act).toMatchObject({ actor: 'owner.key', details: { on: false, reason: 'a drill' } })
+  await toggles.set('accept', true, owner)
+  using strict = await Toggles.open({ ...options(), keptOff: new Map([['forward', 'federation_forward']]) })
+  expect([strict.allows('accept'), strict.allows('forward')]).toEqual([true, false])
+  expect((await strict.list()).find(({ name }) => name === 'forward')).toMatchObject({
+    isOn: false,
+    changedBy: 'settings',
+  })
+  await expect(strict.set('forward', true, owner)).rejects.toThrow('federation_forward')
+})
+
 test('what is killed here is off before the command returns, off in every other process soon, and both acts are on record', async () => {
   await using second = await openDatabase({ target: db.target, runtime: systemRuntime })
   using here = await Toggles.open(options())
@@ -40,7 +57,7 @@ test('what is killed here is off before the command returns, off in every other 
   expect(await there.on()).toBe(true)
   await here.set('kill', false, owner)
   await expect.poll(() => there.on(), { timeout: 20_000 }).toBe(false)
-  const acts = await db.sql`select actor, action, details from acts order by seq`
+  const acts = await db.sql`select actor, action, details from acts where subject = 'toggle:kill' order by seq`
   const details = { reason: 'a drill' }
   expect(acts).toMatchObject([
     { actor: 'owner.key', action: 'federation.kill', details },

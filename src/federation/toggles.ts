@@ -5,8 +5,11 @@ import type { Database, Sql } from '#storage'
 import type { KillSwitch } from './kill-switch.ts'
 import { federationLimits } from './limits.ts'
 
-export const toggleNames = ['kill', 'read', 'write'] as const
-/** `kill` stops all federation; `read` and `write` let in the two kinds of admin requests. */
+export const toggleNames = ['kill', 'read', 'write', 'accept', 'forward'] as const
+/**
+ * `kill` stops all federation; `read` and `write` let in the two kinds of admin requests; `accept` lends work to other pools, `forward`
+ * lets them compute for this one.
+ */
 export type ToggleName = (typeof toggleNames)[number]
 
 export interface ToggleRow {
@@ -26,6 +29,8 @@ interface Options {
   readonly filesThere: () => Promise<readonly string[]>
   /** Why `write` may not be switched on, one sentence: nobody could sign. */
   readonly whyNoWrite: () => Promise<string | undefined>
+  /** Switches that a setting keeps off, by its name, whatever the rows say. */
+  readonly keptOff?: ReadonlyMap<ToggleName, string>
   /** Federation went off or on, as seen here. */
   readonly onFlip: (event: { off: boolean; because: readonly string[] }) => void
   readonly onProblem: (error: unknown) => void
@@ -94,21 +99,26 @@ export class Toggles implements KillSwitch, Disposable {
     return () => void this.#running.delete(abort)
   }
 
-  /** Whether a kind of admin request is let in, as last read; no when nobody can know. */
-  allows(name: 'read' | 'write'): boolean {
-    return !this.#unknown && this.#rows.get(name)?.isOn === true
+  /** Whether something is let in or out, as last read; no when nobody can know. */
+  allows(name: Exclude<ToggleName, 'kill'>): boolean {
+    return !this.#unknown && !this.#o.keptOff?.has(name) && this.#rows.get(name)?.isOn === true
   }
 
   /** As the database has them now. */
   async list(): Promise<readonly ToggleRow[]> {
     await this.#read()
-    return toggleNames.flatMap((name) => this.#rows.get(name) ?? [])
+    return toggleNames.flatMap((name) => {
+      const [row, setting] = [this.#rows.get(name), this.#o.keptOff?.get(name)]
+      if (!row) return []
+      return setting === undefined ? row : { ...row, isOn: false, changedBy: 'settings', reason: `${setting} is false` }
+    })
   }
 
   /** Switches, and logs who did it. Acts here before it returns, within a second on other processes. @throws PoolError conflict. */
   async set(name: ToggleName, isOn: boolean, { actor, reason }: { actor: string; reason: string }): Promise<ToggleRow> {
     if (name === 'kill' && !isOn) await this.#refuseResume()
     if (name === 'write' && isOn) await this.#refuseWrite()
+    if (isOn) this.#refuseKeptOff(name)
     const row = await this.#o.database.transaction(async (tx) => {
       const at = this.#o.runtime.now()
       const [now] = await tx<ToggleRow[]>`
@@ -134,6 +144,12 @@ export class Toggles implements KillSwitch, Disposable {
     const why = await this.#o.whyNoWrite()
     if (why !== undefined)
       throw new PoolError('conflict', why, 'Make one on your own machine: `lichen admin-key new NAME`.')
+  }
+
+  #refuseKeptOff(name: ToggleName): void {
+    const setting = this.#o.keptOff?.get(name)
+    if (setting === undefined) return
+    throw new PoolError('conflict', `The setting ${setting} keeps it off.`, 'Change the setting, and start again.')
   }
 
   get #unknown(): boolean {

@@ -5,9 +5,10 @@ import { identityFromSeed } from '#crypto'
 import { Identity, poolItself } from '#identity'
 import type { PoolId } from '#protocol'
 import { systemRuntime } from '#runtime'
+import { FactPool } from '../testkit/fact-pool.ts'
 import { FederatedPool } from '../testkit/federated-pool.ts'
 import { issueToken, looksLikeToken, verifyToken } from './token.ts'
-import { Tokens } from './tokens.ts'
+import { revokedTokens, Tokens } from './tokens.ts'
 
 const anna = identityFromSeed(Buffer.alloc(32, 1))
 const bela = identityFromSeed(Buffer.alloc(32, 2))
@@ -158,6 +159,49 @@ test('a pool’s users are served by another one while it is bonded there and th
   expect(await taking.apiKeyOf(token)).toMatchObject(refused)
 })
 
+test('one token is taken back: by its holder’s pool with a fact that the other pool hears, or by the other pool alone', async () => {
+  const said = async () => revokedTokens(anna0.pool.db.sql, anna0.pool.id, systemRuntime.now())
+  await using anna0 = await FactPool.open('anna', {
+    sayings: { models: async () => [], slashes: async () => [], revokedTokens: said },
+  })
+  await using bela0 = await FactPool.open('bela')
+  await anna0.bondWith(bela0)
+  const tokensOf = ({ pool: { db, identity, id, federation } }: FactPool) =>
+    new Tokens({
+      database: db.database,
+      runtime: systemRuntime,
+      poolId: id,
+      identity,
+      peers: federation.peers,
+      off: async () => false,
+    })
+  const [issuing, taking] = [tokensOf(anna0), tokensOf(bela0)]
+  using identity = new Identity(bela0.pool.db.database, systemRuntime)
+  const key = await identity.createApiKey({ name: 'guests' }, poolItself)
+  await taking.allow(anna0.pool.id, key.id, 'owner.key')
+  const wish = { apiKeyId: systemRuntime.uuid(), audience: bela0.pool.id, lifeMs: 60_000 }
+  const [one, two, three] = [
+    await issuing.issue(wish, 'ada'),
+    await issuing.issue(wish, 'ada'),
+    await issuing.issue(wish, 'ada'),
+  ]
+  await expect.poll(() => taking.apiKeyOf(one.token), { timeout: 20_000 }).toEqual({ apiKeyId: key.id })
+  expect(await issuing.revoke({ token: one.id }, 'ada')).toMatchObject({ issuer: anna0.pool.id, id: one.id })
+  await issuing.revoke({ token: one.token }, 'ada') // again, by the token itself: changes nothing
+  expect(await anna0.pool.db.sql`select actor from acts where action = 'token.revoke'`).toEqual([{ actor: 'ada' }])
+  expect(await taking.apiKeyOf(one.token)).toEqual({ apiKeyId: key.id })
+  await anna0.exchange.say()
+  await bela0.exchange.exchange(anna0.pool.id)
+  const revoked = { code: 'invalid_api_key', message: expect.stringContaining('revoked') }
+  expect(await taking.apiKeyOf(one.token)).toMatchObject(revoked)
+  expect(await taking.apiKeyOf(two.token)).toEqual({ apiKeyId: key.id })
+  await taking.revoke({ token: two.id, issuer: anna0.pool.id.slice(0, 8) }, 'bela')
+  expect(await taking.apiKeyOf(two.token)).toMatchObject(revoked)
+  expect(await taking.apiKeyOf(three.token)).toEqual({ apiKeyId: key.id })
+  await expect(taking.revoke({ token: 'no id' }, 'bela')).rejects.toThrow('neither a token')
+  await expect(issuing.revoke({ token: one.token, issuer: 'ffffff' }, 'ada')).rejects.toThrow('another issuer')
+})
+
 test('a pool takes its own tokens as the API key they name', async () => {
   const { db, identity, id, federation } = pool
   const options = { database: db.database, runtime: systemRuntime, poolId: id, identity, off: async () => true }
@@ -165,6 +209,8 @@ test('a pool takes its own tokens as the API key they name', async () => {
   const apiKeyId = systemRuntime.uuid()
   const { token } = await tokens.issue({ apiKeyId, audience: id, lifeMs: 60_000 }, 'owner.key')
   expect(await tokens.apiKeyOf(token)).toEqual({ apiKeyId })
+  await tokens.revoke({ token }, 'owner.key')
+  expect(await tokens.apiKeyOf(token)).toMatchObject({ code: 'invalid_api_key' })
   const [act] = await db.sql`select actor, details from acts where action = 'token.issue' order by seq desc`
   expect(act).toMatchObject({ actor: 'owner.key', details: { audience: id, subject: apiKeyId } })
 })

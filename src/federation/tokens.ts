@@ -6,7 +6,10 @@ import { type Database, databaseError, type Sql } from '#storage'
 import { federationLimits } from './limits.ts'
 import type { Peers } from './peers.ts'
 import { findPeer } from './request-rows.ts'
-import { issueToken, verifyToken } from './token.ts'
+import { claimsOf, issueToken, looksLikeToken, verifyToken } from './token.ts'
+
+/** Facts by which a pool says that it has revoked one of its tokens, under the token's id. */
+export const tokenFactKind = 'token'
 
 /** A pool whose tokens count here, and as what. */
 export interface TokenPeer {
@@ -25,6 +28,17 @@ interface Options {
   readonly peers: Pick<Peers, 'get'>
   /** Whether federation is off: then no other pool's word counts. */
   readonly off: () => Promise<boolean>
+  /** After the commit: bonded pools should hear of it soon. */
+  readonly onRevoked?: () => void
+}
+
+/** A token that counts no more, whatever its signature. */
+export interface RevokedToken {
+  readonly issuer: PoolId
+  /** Its `jti`. */
+  readonly id: string
+  /** When it would have ended, at the latest. Milliseconds since 1970. */
+  readonly until: number
 }
 
 const columns = (sql: Sql) =>
@@ -74,11 +88,62 @@ export class Tokens {
       return peer && !peer.revoked && peer.trust >= 3 ? peer.key : undefined
     })
     if (!verified.ok) return refused(verified.code)
-    const { issuer, subject } = verified.claims
+    const { issuer, subject, id } = verified.claims
+    if (await this.#isRevoked(issuer, id)) return refused('revoked')
     if (issuer === poolId) return { apiKeyId: subject }
     if (await off()) return refused('federation_off')
     const row = await this.#allowed(issuer)
     return row ? { apiKeyId: row.apiKeyId } : refused('unknown_issuer')
+  }
+
+  /**
+   * One token counts no more: here with the next request, and, where it is an own one, at bonded pools as soon as they hear of it.
+   * `token`: the token, or its id and `issuer` (this pool unless given). @throws PoolError invalid_request, not_found, conflict.
+   */
+  async revoke(
+    wish: { readonly token: string; readonly issuer?: string | undefined },
+    actor: string,
+  ): Promise<RevokedToken> {
+    const { database, runtime, poolId } = this.#o
+    const { issuer: named, id } = readNames(wish)
+    const issuer = named === undefined ? poolId : (parsePoolId(named) ?? (await findPeer(database.sql, named)))
+    if (!issuer) throw new PoolError('not_found', `There is no pool ${named} here.`, 'See `lichen fed ls`.')
+    const now = runtime.now()
+    const until = now + federationLimits.tokenLifeMsMax + federationLimits.tokenAheadMsMax
+    const revoked = await database.transaction(async (tx) => {
+      await tx`lock table revoked_tokens in share row exclusive mode`
+      await tx`delete from revoked_tokens where until < ${now}::timestamptz`
+      const [known] = await tx<RevokedToken[]>`
+        select issuer, id, until from revoked_tokens where issuer = ${issuer} and id = ${id}`
+      if (known) return known
+      const [row] = await tx<RevokedToken[]>`
+        insert into revoked_tokens (issuer, id, until, revoked_at, revoked_by)
+        select ${issuer}, ${id}, ${until}::timestamptz, ${now}::timestamptz, ${actor}
+         where (select count(*) from revoked_tokens) < ${federationLimits.revokedTokensMax}
+        returning issuer, id, until`
+      if (!row) {
+        const fix = 'Revoke the API key, or `lichen fed tokens disallow` its pool.'
+        throw new PoolError('conflict', 'So many tokens are revoked that no more are kept.', fix)
+      }
+      await insertAct(tx, { actor, action: 'token.revoke', subject: `token:${id}`, details: { issuer, until } })
+      return row
+    })
+    this.#o.onRevoked?.()
+    return revoked
+  }
+
+  /** By an act here, or by the word of its issuer: that only ever takes away. */
+  async #isRevoked(issuer: PoolId, id: string): Promise<boolean> {
+    const { sql } = this.#o.database
+    try {
+      const [row] = await sql<{ revoked: boolean }[]>`
+        select exists (select from revoked_tokens where issuer = ${issuer} and id = ${id})
+            or exists (select from facts where author = ${issuer} and kind = ${tokenFactKind} and name = ${id} and not taken_back)
+            as revoked`
+      return row?.revoked !== false
+    } catch (error) {
+      throw databaseError(error)
+    }
   }
 
   async #allowed(peerId: PoolId): Promise<TokenPeer | undefined> {
@@ -116,4 +181,33 @@ export class Tokens {
     const rows = await sql<TokenPeer[]>`select ${columns(sql)} from token_peers order by peer_id limit 1000`
     return [...rows]
   }
+}
+
+/** Own tokens that were revoked and could still be shown to somebody. */
+export async function revokedTokens(sql: Sql, issuer: PoolId, now: number): Promise<readonly RevokedToken[]> {
+  const rows = await sql<RevokedToken[]>`
+    select issuer, id, until from revoked_tokens where issuer = ${issuer} and until >= ${now}::timestamptz
+     order by id limit ${federationLimits.revokedTokensMax}`
+  return [...rows]
+}
+
+function readNames({ token, issuer }: { token: string; issuer?: string | undefined }): {
+  issuer: string | undefined
+  id: string
+} {
+  if (!looksLikeToken(token)) {
+    if (/^[\x21-\x7e]{1,64}$/.test(token)) return { issuer, id: token }
+    throw new PoolError(
+      'invalid_request',
+      'This is neither a token nor the id of one.',
+      'Give the token, or its `jti`.',
+    )
+  }
+  const claims = claimsOf(token)
+  if (claims && (issuer === undefined || claims.issuer.startsWith(issuer))) return claims
+  throw new PoolError(
+    'invalid_request',
+    'This token has no id, or another issuer.',
+    'Give its `jti` and who issued it.',
+  )
 }

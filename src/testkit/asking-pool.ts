@@ -50,7 +50,7 @@ export class AskingPool implements AsyncDisposable {
       runtime: { ...systemRuntime, now: () => this.now() },
       poolId: pool.id,
       peers: pool.federation.peers,
-      toggles: { allows: (name) => this.lets[name] },
+      toggles: { allows: (name) => name !== 'accept' && name !== 'forward' && this.lets[name] },
       ...this.#rules,
       adminKeys: goodAdminKeys,
       events: async (query) => {

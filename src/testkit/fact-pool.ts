@@ -25,7 +25,7 @@ export class FactPool implements AsyncDisposable {
       federation: pool.federation,
       mayCall: () => false, // tests say when
       generation: async () => 1,
-      sayings: { models: async () => [], slashes: async () => [] },
+      sayings: { models: async () => [], slashes: async () => [], revokedTokens: async () => [] },
       onProblem: (error) => {
         throw error
       },

@@ -6,7 +6,7 @@ import { timeSchema, timeText } from './page.ts'
 
 const toggleSchema = z.strictObject({
   object: z.literal('toggle'),
-  /** `kill`: the kill switch; `read`, `write`: kinds of admin requests that are let in. */
+  /** `kill`: the kill switch; `read`, `write`: kinds of admin requests that are let in; `accept`, `forward`: lent work. */
   name: z.enum(toggleNames),
   on: z.boolean(),
   changed_at: timeSchema,
@@ -69,9 +69,9 @@ export function federationSwitchRoutes({ toggles }: Pick<ApiDeps, 'toggles'>): R
       method: 'POST',
       path: `${base}/toggles`,
       caller: 'admin',
-      summary: 'Let a kind of admin request in, or not. `write` needs admin keys.',
+      summary: 'Let a kind of admin request in, or work to or from other pools, or not. `write` needs admin keys.',
       body: z.strictObject({
-        name: z.enum(['read', 'write']),
+        name: z.enum(toggleNames).exclude(['kill']),
         on: z.boolean(),
         reason: z.string().max(200).default(''),
       }),

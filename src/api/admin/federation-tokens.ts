@@ -52,6 +52,29 @@ export function federationTokenRoutes({ tokens }: Pick<ApiDeps, 'tokens'>): Rout
       },
     }),
     route({
+      method: 'POST',
+      path: `${base}/revoke`,
+      caller: 'admin',
+      summary: 'One token counts no more: here at once, and at bonded pools where this one issued it.',
+      body: z.strictObject({
+        /** The token, or its id (`jti`). */
+        token: z.string().min(1).max(federationLimits.tokenCharsMax),
+        /** Who issued it; this pool, unless given or told by the token. */
+        issuer: peer.optional(),
+      }),
+      reply: z.strictObject({
+        object: z.literal('revoked_token'),
+        id: z.string(),
+        issuer: z.string(),
+        /** When it would have ended at the latest. */
+        until: timeSchema,
+      }),
+      handle: async ({ body, actor }) => {
+        const { until, ...revoked } = await tokens.revoke(body, actor)
+        return { object: 'revoked_token', ...revoked, until: timeText(until) }
+      },
+    }),
+    route({
       method: 'GET',
       path: `${base}/peers`,
       caller: 'auditor',

@@ -177,7 +177,7 @@ test('a revocation elsewhere opens a notice, and a slash raises suspicion only w
 
 test('a price is told at once, whatever else of a model at most once an hour; a new bond is used out of turn', async () => {
   let models: ToldModel[] = [{ name: 'oak', digest: 'aa', prompt: '1', completion: '2' }]
-  const sayings: Sayings = { models: async () => models, slashes: async () => [] }
+  const sayings: Sayings = { models: async () => models, slashes: async () => [], revokedTokens: async () => [] }
   await using carl = await FactPool.open('carl', { sayings, mayCall: () => true })
   await using dora = await FactPool.open('dora', { mayCall: () => true })
   await carl.bondWith(dora)

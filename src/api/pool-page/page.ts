@@ -48,6 +48,14 @@ const toggleTexts = {
     title: 'Let bonded pools ask to change something here',
     text: 'Keep off unless you know why you need it: a reset can bring back a worker that was set aside for good reason. When it is on you still approve or reject each request, and guards object while a worker is being slashed, within six hours of the last reset, or when two pools reset each other. Off is the safest posture.',
   },
+  accept: {
+    title: 'Compute for pools that are trusted with jobs',
+    text: 'They pay as agreed, up to the credit you give them; your own requests come first. Off acts on the next job; what runs may end.',
+  },
+  forward: {
+    title: 'Let pools that are trusted with jobs compute for this one',
+    text: 'Only requests whose privacy is standard and whose API key may be forwarded, and only for models that are missing here or while the queue is long. Those pools see what they compute on.',
+  },
 } as const
 
 const layout = (title: string, body: string) => `<!doctype html>
@@ -84,14 +92,16 @@ export function poolPage(facts: PageFacts, token: string, notice: Notice | undef
 <main id="main">${noticeHtml(notice)}
 ${switchHtml(facts, hidden)}
 <h2 id="inbox">Requests for you</h2>${inboxHtml(facts, hidden)}
-<h2 id="toggles">What may be asked</h2>${toggleNames.map((name) => toggleHtml(facts, name, hidden)).join('')}
+<h2 id="toggles">What other pools may</h2>${turnable.map((name) => toggleHtml(facts, name, hidden)).join('')}
 <h2 id="peers">Other pools</h2>${peersHtml(facts)}
 <h2 id="outbox">What was asked of others</h2>${outboxHtml(facts)}
 </main>`,
   )
 }
 
-const toggleNames = ['read', 'write'] as const
+const turnable = Object.keys(toggleTexts) as readonly (keyof typeof toggleTexts)[]
+/** The switch of this name that the page has. */
+export const switchNamed = (name: string | undefined) => turnable.find((one) => one === name)
 
 function switchHtml({ off, mode, mayKill, mayDecide }: PageFacts, hidden: string): string {
   const isOff = off.length > 0
@@ -156,7 +166,7 @@ function writeForm(row: RequestRow, { pool, now }: PageFacts, asked: string, hid
 <div class="acts"><button value="approve">Sign and approve</button><button class="plain" value="reject">Sign and reject</button><span role="status" class="bad small"></span></div></div></form>`
 }
 
-function toggleHtml({ toggles, mayDecide }: PageFacts, name: 'read' | 'write', hidden: string): string {
+function toggleHtml({ toggles, mayDecide }: PageFacts, name: keyof typeof toggleTexts, hidden: string): string {
   const { title, text } = toggleTexts[name]
   const row = toggles.find((toggle) => toggle.name === name)
   const isOn = row?.isOn === true

@@ -5,7 +5,7 @@ import { type Actor, mayActAs, type Role } from '#identity'
 import { PoolError, parseJson, refusalCodes } from '#protocol'
 import type { ApiDeps } from '../deps.ts'
 import { type Route, route, TextReply, type Visit } from '../route.ts'
-import { loginPage, type Notice, poolPage } from './page.ts'
+import { loginPage, type Notice, poolPage, switchNamed } from './page.ts'
 import { isOwnForm, isSameOrigin, type Session, Sessions } from './session.ts'
 import { signScript } from './sign-script.ts'
 import { pageStyle } from './style.ts'
@@ -183,9 +183,10 @@ export function poolPageRoutes(deps: Needs): readonly Route[] {
       await deps.toggles.set('kill', false, { actor, reason: '' })
       return 'resumed'
     }),
-    form('toggles/:name', 'Let a kind of request in, or not.', 'admin', async (filled, { actor }, { name }) => {
-      if (name !== 'read' && name !== 'write') throw unfit()
-      await deps.toggles.set(name, filled.get('on') === 'true', { actor, reason: '' })
+    form('toggles/:name', 'Let something in or out, or not.', 'admin', async (filled, { actor }, { name }) => {
+      const toggle = switchNamed(name)
+      if (!toggle) throw unfit()
+      await deps.toggles.set(toggle, filled.get('on') === 'true', { actor, reason: '' })
       return 'toggled'
     }),
     form(

@@ -284,8 +284,12 @@ interface ToggleRow {
 
 function toggleCommand(): Command {
   const command = new Command('toggle')
-    .description('let other pools ask for READs or WRITEs, or not; without arguments: what is on')
-    .argument('[kind]', 'read: see your event log; write: have your circuits reset', kindOf)
+    .description('switch what other pools may: READs, WRITEs, lent work; without arguments: what is on')
+    .argument(
+      '[kind]',
+      'read: see your event log; write: have your circuits reset; accept: have jobs computed here; forward: compute yours',
+      kindOf,
+    )
     .argument('[state]', 'on or off', stateOf)
     .option('--reason <text>', 'kept with the act in the log')
     .action(
@@ -309,23 +313,28 @@ function toggleCommand(): Command {
         }
         const wish = { name: kind, on: state === 'on', reason: options.reason ?? '' }
         const toggle = await client.json<ToggleRow>('POST', `${base}/toggles`, wish)
-        print(
-          options.json === true,
-          toggle,
-          () => `Requests of the kind ${toggle.name} are ${toggle.on ? 'let in; each waits for you' : 'refused'}.`,
-        )
+        print(options.json === true, toggle, () => afterToggle(toggle))
       },
     )
   return withExamples(withSettings(command, ['client']), [
     ['lichen fed toggle', 'what is on, since when, by whom'],
     ['lichen fed toggle write on', 'needs an admin key; the safest posture is off'],
     ['lichen fed toggle read off', 'nobody sees your event log'],
+    ['lichen fed toggle accept off', 'compute for no other pool, from the next job on'],
+    ['lichen fed toggle forward off', 'send no request to other pools'],
   ])
+}
+
+function afterToggle({ name, on }: ToggleRow): string {
+  if (name === 'accept')
+    return on ? 'Jobs of pools that are trusted with them are computed.' : 'Jobs of other pools are refused.'
+  if (name === 'forward') return on ? 'Other pools may compute for this one.' : 'No request goes to another pool.'
+  return `Requests of the kind ${name} are ${on ? 'let in; each waits for you' : 'refused'}.`
 }
 
 const oneOf = (words: readonly string[]) => (text: string) => {
   if (!words.includes(text)) throw new InvalidArgumentError(`Give ${words.join(' or ')}.`)
   return text
 }
-const kindOf = oneOf(['read', 'write'])
+const kindOf = oneOf(['read', 'write', 'accept', 'forward'])
 const stateOf = oneOf(['on', 'off'])

@@ -5,11 +5,12 @@ import { PoolClient } from './pool-client.ts'
 
 const path = '/v1/admin/federation/tokens'
 
-/** `lichen fed tokens issue|allow|disallow|ls`. */
+/** `lichen fed tokens issue|revoke|allow|disallow|ls`. */
 export function tokensCommand(): Command {
   const group = new Command('tokens')
     .description('tokens (JWT) with which users of one bonded pool are served by another')
     .addCommand(issueCommand())
+    .addCommand(revokeCommand())
     .addCommand(allowCommand())
     .addCommand(disallowCommand())
     .addCommand(listCommand())
@@ -41,6 +42,25 @@ function issueCommand(): Command {
     )
   return withExamples(withSettings(command, ['client']), [
     ['lichen fed tokens issue KEY_ID 77b0e2 --expires 8h', 'the token is the bearer at that pool'],
+  ])
+}
+
+function revokeCommand(): Command {
+  const command = new Command('revoke')
+    .description(
+      'take one token back before its end: refused here at once, and at bonded pools when they next compare facts',
+    )
+    .argument('<token>', 'the token, or its id (`jti`)')
+    .option('--issuer <pool>', 'who issued it, where an id is given: this pool unless said otherwise')
+    .action(async (token: string, { issuer, json }: { issuer?: string; json?: boolean }, self: Command) => {
+      const client = new PoolClient(await settingsOf(self))
+      const body = { token, ...(issuer === undefined ? {} : { issuer }) }
+      const done = await client.json<{ id: string }>('POST', `${path}/revoke`, body)
+      print(json === true, done, () => `Token ${done.id} counts no more.`)
+    })
+  return withExamples(withSettings(command, ['client']), [
+    ['lichen fed tokens revoke TOKEN', 'somebody may have seen it'],
+    ['lichen fed tokens revoke 01936f… --issuer 3fa9c1', 'of a neighbour’s users, refused here only'],
   ])
 }
 

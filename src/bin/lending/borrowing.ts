@@ -18,7 +18,7 @@ interface Options {
   /** Whether a worker here offers the model. */
   readonly isHere: (model: string) => boolean
   /** Whether requests may leave this pool at all. */
-  readonly forwards: boolean
+  readonly forwards: () => boolean
   /** Requests that wait here before others are asked although a worker here has the model. */
   readonly queueMax: number
   readonly receipts: RemoteReceipts
@@ -71,11 +71,11 @@ export class Borrowing implements Disposable {
   }
 
   dispatch(id: WorkerId, order: RunOrder, sink: RunSink): RunHandle {
-    const { federation, pool, receipts, onProblem } = this.#o
+    const { federation, forwards, pool, receipts, onProblem } = this.#o
     const peerId = this.#peers.get(id)
     const peer = peerId && federation.peers.get(peerId)
-    if (!peer || peer.trust < 2) {
-      queueMicrotask(() => sink.lost('it is not trusted any more'))
+    if (!peer || peer.trust < 2 || !forwards()) {
+      queueMicrotask(() => sink.lost('nothing goes to it any more'))
       return { cancel() {}, consumed() {} }
     }
     const lender = { id: peer.id, callee: { url: peer.url, known: peer }, bridge: this.#bridgeTo(peer.id) }
@@ -102,7 +102,7 @@ export class Borrowing implements Disposable {
       const { federation, forwards, jobs, queueMax } = this.#o
       const isLong = jobs.load.queued > queueMax
       const there = new Set<WorkerId>()
-      for (const peer of forwards ? federation.peers.list() : []) {
+      for (const peer of forwards() ? federation.peers.list() : []) {
         if (peer.trust < 2 || peer.revoked || !federation.heartbeats.isReachable(peer.id)) continue
         const offers = await this.#wanted(peer, isLong)
         if (offers.length === 0) continue

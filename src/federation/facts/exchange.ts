@@ -4,6 +4,7 @@ import { deadlineSignal, type Runtime, type Timer } from '#runtime'
 import type { Database } from '#storage'
 import type { Federation } from '../federation.ts'
 import { factLimits } from '../limits.ts'
+import { tokenFactKind } from '../tokens.ts'
 import type { Fact, SignedFact } from './fact.ts'
 import { FactDesk } from './fact-desk.ts'
 import { Facts } from './facts.ts'
@@ -30,6 +31,8 @@ export interface Sayings {
   readonly models: () => Promise<readonly ToldModel[]>
   /** Workers that were slashed here, with the receipt that proves it. */
   readonly slashes: () => Promise<readonly { readonly workerId: string; readonly receipt: Buffer }[]>
+  /** Tokens of this pool's users that were revoked, by id, and when they end anyway (milliseconds since 1970). */
+  readonly revokedTokens: () => Promise<readonly { readonly id: string; readonly until: number }[]>
 }
 
 export interface ExchangeOptions {
@@ -202,12 +205,15 @@ export class FactExchange implements AsyncDisposable {
     return done
   }
 
-  /** Models and prices, revoked pools, slashed workers: what is not said yet is said. */
+  /** Models and prices, revoked pools and tokens, slashed workers: what is not said yet is said. */
   async say(): Promise<void> {
     const { sayings, federation } = this.#o
     await this.#sayModels(await sayings.models())
     for (const { id, revoked } of federation.peers.list())
       if (revoked) await this.facts.publish('revocation', id, Buffer.from('{}'))
+    const told = new Set((await this.#own(tokenFactKind)).map(({ name }) => name))
+    for (const { id, until } of await sayings.revokedTokens())
+      if (!told.has(id)) await this.facts.publish(tokenFactKind, id, Buffer.from('{}'), until)
     const said = new Set((await this.#own('slash')).map(({ name }) => name))
     for (const { workerId, receipt } of await sayings.slashes())
       if (!said.has(workerId) && receipt.length < factLimits.factBytesMax - 1_024)
@@ -258,7 +264,11 @@ export class FactExchange implements AsyncDisposable {
       if ((peers.get(author)?.trust ?? 0) < 3) continue
       const about = { peer: author, subject, details: { fact: hash }, same: `${kind}:${author}:${subject}` }
       if (kind === 'revocation')
-        await this.notices.open({ ...about, kind, text: 'It has revoked this pool. Nothing follows from it here.' })
+        await this.notices.open({
+          ...about,
+          kind,
+          text: 'It has revoked the pool that this notice is about. Nothing follows from it here.',
+        })
       if (kind !== 'slash') continue
       const verdict = judgeSlash(fact)
       const text = verdict.holds
