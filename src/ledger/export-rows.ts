@@ -20,7 +20,8 @@ type Keys = ReadonlyMap<string, Buffer>
 
 async function keysOf(sql: Sql, names: readonly string[]): Promise<Keys> {
   const rows = await sql<{ name: string; key: Buffer }[]>`
-    select name, key from accounts where name = any (${[...new Set(names)]}::text[]) and key is not null`
+    select * from (select name, key_of(a) as key from accounts a where name = any (${[...new Set(names)]}::text[])) k
+     where key is not null`
   return new Map(rows.map(({ name, key }) => [name, key]))
 }
 

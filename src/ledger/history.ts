@@ -64,7 +64,8 @@ const toBalance = ({ name, kind, key, posted, held, seq }: StoredBalance): Accou
 
 /** @throws PoolError not_found. */
 export async function readBalance(sql: Sql, name: string): Promise<AccountBalance> {
-  const [row] = await sql<StoredBalance[]>`select name, kind, key, posted, held, seq from accounts where name = ${name}`
+  const [row] = await sql<StoredBalance[]>`
+    select name, kind, key_of(a) as key, posted, held, seq from accounts a where name = ${name}`
   if (!row) throw new PoolError('not_found', `There is no account ${name}.`, 'See `lichen ledger balance`.')
   return toBalance(row)
 }
@@ -72,7 +73,7 @@ export async function readBalance(sql: Sql, name: string): Promise<AccountBalanc
 /** In order of name; the next page begins behind the last name of this one. */
 export async function readBalances(sql: Sql, page: { after?: string; limit?: number }): Promise<AccountBalance[]> {
   const rows = await sql<StoredBalance[]>`
-    select name, kind, key, posted, held, seq from accounts
+    select name, kind, key_of(a) as key, posted, held, seq from accounts a
      where name > ${page.after ?? ''} order by name limit ${limitOf(page.limit)}`
   return rows.map(toBalance)
 }
@@ -107,9 +108,9 @@ export async function readEntries(
       cross join lateral (
         select array_agg(o.name order by o.n) as names, array_agg(o.key order by o.n) as keys,
                array_agg(o.amount order by o.n) as amounts
-          from (select p.name, p.key, t.amount, 0 as n from accounts p where p.id = t.debit and t.debit <> a.id
+          from (select p.name, key_of(p) as key, t.amount, 0 as n from accounts p where p.id = t.debit and t.debit <> a.id
                 union all
-                select p.name, p.key, t.credits[n][2], n
+                select p.name, key_of(p), t.credits[n][2], n
                   from generate_series(1, coalesce(array_length(t.credits, 1), 0)) n
                   join accounts p on p.id = t.credits[n][1]
                  where t.debit = a.id) o) c

@@ -120,6 +120,21 @@ test('an export has every transfer, as JSON lines and as CSV', async () => {
   expect(csv.trimEnd().split('\r\n')).toHaveLength(1 + 2 + 2 * (1 + 3))
 })
 
+test('whoever earned is shown with its key, though the ledger never learnt it', async () => {
+  const key = Buffer.alloc(32, 0x77)
+  const operator = '00000000-0000-7000-8000-0000000000aa'
+  await db.sql`insert into operators (id, name, created_at) values (${operator}, 'ann', now())`
+  await db.sql`
+    insert into worker_keys (id, public_key, operator_id, standing, joined_at, expires_at, expires_in_ms)
+    values (${worker.slice('worker:'.length)}, ${key}, ${operator}, 'approved', now(), now(), 1)`
+  expect((await ledger.balance(worker)).key).toEqual(key)
+  expect((await ledger.balances()).find(({ name }) => name === worker)?.key).toEqual(key)
+  const paid = (await ledger.history(alice)).flatMap((entry) => entry.counterparties)
+  expect(paid.find(({ account }) => account === worker)?.key).toEqual(key)
+  expect(await textOf(ledger.exportRows('jsonl'))).toContain(key.toString('base64url'))
+  expect(await textOf(statementCsv(await ledger.statement(alice, '2026-11-20')))).toContain(key.toString('hex'))
+})
+
 test('a token that costs so much that nobody could hold a large answer is refused', async () => {
   const dear = { model: 'dear', setBy: 'test' }
   for (const unit of ['prompt_token', 'completion_token'] as const) {

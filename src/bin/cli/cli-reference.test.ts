@@ -11,6 +11,7 @@ const meanings: Readonly<Record<keyof typeof exitCodes, string>> = {
   failed: 'It was refused, or it failed. The sentence on stderr says why, and what to do.',
   usage: 'It was called wrongly: unknown command, flag or setting, or settings that contradict each other.',
   unreachable: 'The pool did not answer at its address; or the peer that was asked did not.',
+  unread: 'Whoever read its output has gone, as `head` does; a shell says so of SIGTERM, too.',
 }
 
 /** What `--help` prints, and that of its own commands after it. */

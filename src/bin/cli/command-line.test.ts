@@ -32,6 +32,17 @@ describe('a command line', () => {
     expect(await lichen(['--version'])).toEqual({ code: 0, out: `${packageVersion}\n`, err: '' })
   })
 
+  test('whose reader has gone ends without a word', async () => {
+    // a shell's `head` ends after the first line; `status` of the pipe is what `lichen` said
+    const command = `'${path.join(packageRoot, 'bin/lichen')}' conformance --list | true; exit "\${PIPESTATUS[0]}"`
+    const { status, stderr } = spawnSync('bash', ['-c', command], {
+      cwd: folder,
+      encoding: 'utf8',
+      env: { PATH: process.env.PATH, HOME: folder },
+    })
+    expect({ status, stderr }).toEqual({ status: 143, stderr: '' })
+  })
+
   test('an unknown command is told the nearest one, exit 2', async () => {
     const { code, err, out } = await lichen(['workes'])
     expect({ code, out }).toEqual({ code: 2, out: '' })

@@ -8,4 +8,6 @@ export const exitCodes = {
   usage: 2,
   /** The pool did not answer at its address; or the peer that was asked did not. */
   unreachable: 3,
+  /** Whoever read its output has gone, as `head` does; a shell says so of SIGTERM, too. */
+  unread: 143,
 } as const
