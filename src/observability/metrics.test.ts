@@ -39,6 +39,31 @@ test('an event is counted and logged by the same call', async () => {
   expect(lines.map((line) => JSON.parse(line).msg)).toEqual(['worker connected', 'request ended'])
 })
 
+test('a scraper reads how often and how long, by label', async () => {
+  const metrics = new Metrics()
+  for (const seconds of [0.001, 0.002, 400])
+    metrics.observe('lichen_http_request_seconds', { route: '/v1/models' }, seconds)
+  metrics.add('lichen_tokens_total', { direction: 'prompt' }, 5)
+  metrics.add('lichen_tokens_total', { direction: 'prompt' }, 7)
+  const lines = (await metrics.text()).split('\n').filter((line) => !line.startsWith('#'))
+  const of = (name: string) => lines.filter((line) => line.startsWith(name)).map((line) => line.slice(name.length))
+  expect(of('lichen_http_request_seconds_bucket')).toHaveLength(17)
+  expect(of('lichen_http_request_seconds').slice(0, 2)).toEqual([
+    '_bucket{le="0.001",route="/v1/models"} 1',
+    '_bucket{le="0.0025",route="/v1/models"} 2',
+  ])
+  expect(of('lichen_http_request_seconds').slice(-4)).toEqual([
+    '_bucket{le="300",route="/v1/models"} 2',
+    '_bucket{le="+Inf",route="/v1/models"} 3',
+    '_sum{route="/v1/models"} 400.003',
+    '_count{route="/v1/models"} 3',
+  ])
+  expect(of('lichen_tokens_total')).toEqual(['{direction="prompt"} 12'])
+  // what has no labels is there from the start
+  expect(of('lichen_database_flush_operations_total')).toEqual([' 0'])
+  expect(of('lichen_job_wait_seconds_count')).toEqual([' 0'])
+})
+
 test('every metric of the table has a name Prometheus takes and a unit at its end', () => {
   for (const [name, { type }] of Object.entries(metricsTable)) {
     expect(name).toMatch(/^lichen_[a-z_]+$/)
