@@ -20,13 +20,28 @@ function randomBytes(n: number): Buffer {
 
 /** UUIDv7, RFC 9562 §5.7: 48 bits of milliseconds, version, 12 random bits, variant, 62 random bits. */
 export function uuidV7(nowMs: number, random: Buffer): string {
-  const b = Buffer.allocUnsafe(16)
-  b.writeUIntBE(nowMs, 0, 6)
-  random.copy(b, 6, 0, 10)
-  b[6] = ((b[6] ?? 0) & 0x0f) | 0x70
-  b[8] = ((b[8] ?? 0) & 0x3f) | 0x80
-  const h = b.toString('hex')
-  return `${h.slice(0, 8)}-${h.slice(8, 12)}-${h.slice(12, 16)}-${h.slice(16, 20)}-${h.slice(20)}`
+  const high = Math.floor(nowMs / 2 ** 16)
+  put(0, high >>> 24)
+  put(2, high >>> 16)
+  put(4, high >>> 8)
+  put(6, high)
+  put(9, nowMs >>> 8)
+  put(11, nowMs)
+  put(14, ((random[0] ?? 0) & 0x0f) | 0x70)
+  put(16, random[1] ?? 0)
+  put(19, ((random[2] ?? 0) & 0x3f) | 0x80)
+  put(21, random[3] ?? 0)
+  for (let n = 4; n < 10; n++) put(16 + 2 * n, random[n] ?? 0)
+  return spelled.toString('latin1')
+}
+
+/** A UUID as it is being spelled, hyphens in place: one call makes it text. */
+const spelled = Buffer.alloc(36, '-')
+const digits = Buffer.from('0123456789abcdef')
+
+function put(at: number, byte: number): void {
+  spelled[at] = digits[(byte >>> 4) & 15] as number
+  spelled[at + 1] = digits[byte & 15] as number
 }
 
 /** The real world: the machine's clock, the kernel's dice. */

@@ -1,5 +1,5 @@
+import { hash } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
-import { sha256 } from '#crypto'
 import type { IdempotencyClaim, JobHandle, JobSink } from '#jobs'
 import { assuranceHeader, type FinishReason, privacyHeader, type Refusal, refusalCodes, type Token } from '#protocol'
 import type { Runtime } from '#runtime'
@@ -97,7 +97,7 @@ export abstract class Answer implements JobSink, LiveAnswer {
   protected sendJson(body: string): void {
     const { out, claim } = this.exchange
     if (!out.destroyed) writeJson(out, 200, body, this.headers())
-    this.sentHash = sha256(Buffer.from(body))
+    this.sentHash = hash('sha256', body, 'buffer')
     if (this.handle) claim?.finish({ jobId: this.handle.id, status: 200, headers: this.#ofJob(this.handle), body })
     this.finished(200)
   }
