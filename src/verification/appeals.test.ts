@@ -1,12 +1,15 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { generateIdentity, type Identity as Keys, sha256 } from '#crypto'
 import { Identity } from '#identity'
+import { Earnings, Ledger, type LedgerOp, ledgerStage } from '#ledger'
 import { encodeMessage, encodeSigned, parseWorkerId, signBatch, type WorkerId } from '#protocol'
 import { systemRuntime } from '#runtime'
+import { GroupCommit, part } from '#storage'
 import { type TestDatabase, testDatabase } from '../testkit/index.ts'
 import type { Acts } from './acts.ts'
 import { Appeals } from './appeals.ts'
 import { auditCheckTables } from './audit-checks.ts'
+import { wrongRestitution } from './audit-restitutions.ts'
 import { DueActs } from './due-acts.ts'
 import { Standings } from './standings.ts'
 import type { Tribunals } from './tribunals.ts'
@@ -92,6 +95,61 @@ test('the audit finds an appeal that was written past the log', async () => {
   const [wire, forged] = [appealOf(quiet), systemRuntime.uuid()]
   await db.sql`insert into appeals (id, worker_id, wire, opened_at) values (${forged}, ${quiet.workerId}, ${wire}, now())`
   expect(await auditCheckTables(db.sql)).toBe(`Appeal ${forged} is not the one that the log tells of.`)
+})
+
+test('what goes back after a granted appeal passes the audit; one micro-credit more, signed by the pool itself, does not', async () => {
+  const pool = generateIdentity(systemRuntime)
+  const worker = await joined('gus')
+  const ledger = new Ledger(db.database, systemRuntime)
+  const commit = new GroupCommit({ database: db.database, runtime: systemRuntime, stages: [ledgerStage] })
+  const submit = (...ops: LedgerOp[]) => commit.submit(ops.map((op) => part(ledgerStage, op)))
+  const signer = { poolId: sha256(pool.publicKey), signer: pool }
+  const earnings = new Earnings({
+    ...signer,
+    database: db.database,
+    runtime: systemRuntime,
+    rule: { ms: 86_400_000, payments: 3 },
+    submit: (ops) => submit(...ops),
+    mayRelease: () => true,
+    isOwn: () => false,
+    operatorOf: async () => undefined,
+    checksCost: async () => 0n,
+    hasOpenAppeal: async () => false,
+    onProblem: () => {},
+  })
+  const at = systemRuntime.now()
+  const user = `user:${systemRuntime.uuid()}`
+  await ledger.ensureAccounts([{ name: user }])
+  const grant = { op: 'transfer', kind: 'grant', from: 'issuance', to: user, amount: 1_000n, at } as const
+  await submit({ ...grant, id: systemRuntime.uuid(), authorisation: Buffer.from('signed') })
+  const hold = systemRuntime.uuid()
+  await submit({ op: 'hold', id: hold, account: user, amount: 100n, expiresAt: at + 60_000, at, budget: null })
+  const legs = [{ account: `held:${worker.workerId}`, amount: 100n }]
+  const post = { op: 'post', hold, amount: 100n, legs, tokens: 1, kind: 'charge', at } as const
+  expect(await submit({ ...post, id: systemRuntime.uuid() })).toEqual({ applied: true })
+  await convict(worker)
+  await earnings.slash({ id: systemRuntime.uuid(), workerId: worker.workerId, because: 'tribunal 1' })
+  const { id } = await appeals.submit(appealOf(worker))
+  await appeals.decide(id, { granted: true, because: 'their file was wrong', by: 'ann' })
+  const acts: Partial<Acts> = { payBack: (about) => earnings.payBack({ ...about, id: about.because }) }
+  const surroundings = { database: db.database, runtime: systemRuntime, standings, tribunals: noTribunals }
+  await new DueActs({ ...surroundings, acts: acts as Acts }).carryOut()
+  const wallet = `worker:${worker.workerId}`
+  expect((await ledger.balances({ limit: 100 })).find(({ name }) => name === wallet)?.posted).toBe(100n)
+  expect(await wrongRestitution(db.sql)).toBeUndefined()
+
+  const more = { kind: 'restitution', from: 'debt', to: wallet, amount: 1n, id: systemRuntime.uuid(), at } as const
+  const who = { pool: signer.poolId, worker: Buffer.from(worker.id, 'hex'), job: null, because: id }
+  const bytes = encodeMessage('move/1', { ...more, ...who })
+  const [signature] = signBatch(pool, [{ type: 'move/1', bytes }])
+  if (!signature) throw new Error('a batch of one has one signature')
+  const forged = { op: 'transfer', ...more, authorisation: encodeSigned({ bytes, signature }) } as const
+  expect(await submit(forged)).toEqual({ applied: true })
+  expect(await wrongRestitution(db.sql)).toBe(
+    `Transfer ${more.id} gives back more than was taken: 101 of 100 micro-credits.`,
+  )
+  await earnings[Symbol.asyncDispose]()
+  await commit.stop()
 })
 
 test('a convicted worker is heard, and when an admin grants it, it is a newcomer whose operator may lend and whose money is due', async () => {

@@ -2,6 +2,7 @@ import { leafHash, sha256 } from '#crypto'
 import type { LoggedLeaf } from '#log'
 import { decodeSigned, epochCommitment, type SignatureChecker } from '#protocol'
 import { type Sql, texts } from '#storage'
+import { wrongRestitution } from './audit-restitutions.ts'
 import { trialRules, wrongLook, wrongRates, wrongSentence } from './audit-trials.ts'
 import { verdictLeaf } from './checker.ts'
 import { epochLeaf, toldLeaf } from './epochs.ts'
@@ -124,23 +125,6 @@ const rules: readonly string[] = [
     where a.outcome is not null
       and not exists (select from acts t where t.action = 'worker.appeal_' || a.outcome and t.details ->> 'appeal' = a.id::text)`,
 ]
-
-/** What went back to workers, each against the granted appeal that its signed bytes name. */
-async function wrongRestitution(sql: Sql): Promise<string | undefined> {
-  const granted = new Set<string>()
-  const appeals = await sql<{ id: string; workerId: string }[]>`
-    select id, worker_id as "workerId" from appeals where outcome = 'granted'`
-  for (const { id, workerId } of appeals) granted.add(`${id} ${workerId}`)
-  const moved = await sql<{ id: string; authorisation: Buffer }[]>`
-    select id, authorisation from transfers where kind in ('slash', 'refund', 'restitution') and kind = 'restitution'`
-  for (const { id, authorisation } of moved) {
-    const decoded = decodeSigned(authorisation, 'move/1')
-    const { because, worker } = decoded.ok ? decoded.signed.message : { because: '', worker: null }
-    if (!granted.has(`${because} ${worker?.toString('hex')}`))
-      return `Transfer ${id} gives back what no granted appeal names.`
-  }
-  return undefined
-}
 
 /** Rows without a leaf, and what epochs, checks and verdicts must agree on. The first that is wrong, in a sentence. */
 export async function auditCheckTables(sql: Sql): Promise<string | undefined> {
