@@ -57,6 +57,9 @@ export async function eventually<T>(
   }
 }
 
+/** A worker loads its model before it dials, which takes its time on a busy machine. */
+const joinMsMax = 120_000
+
 /** One program of ours as a real process. */
 export class Program {
   readonly child: ChildProcess
@@ -246,15 +249,23 @@ export class Neighbourhood implements AsyncDisposable {
     const dataDir = path.join(this.folder, `worker-${++this.#workers}`)
     const before = new Set((await this.workers()).map((worker) => worker.id))
     const program = start(invite, dataDir)
-    const fresh = await eventually(`${operator}'s worker to ask for approval`, async () => {
-      if (!program.running) throw new Error(`the worker ended: ${program.stderr}`)
-      return (await this.workers()).find((worker) => !before.has(worker.id))
-    })
+    const fresh = await eventually(
+      `${operator}'s worker to ask for approval`,
+      async () => {
+        if (!program.running) throw new Error(`the worker ended: ${program.stderr}`)
+        return (await this.workers()).find((worker) => !before.has(worker.id))
+      },
+      joinMsMax,
+    )
     await this.admin('POST', `/workers/${fresh.id}/approve`)
-    await eventually(`${operator}'s worker to be ready`, async () => {
-      const worker = (await this.workers()).find((one) => one.id === fresh.id)
-      return worker?.standing === 'approved' && worker.connected && (await fetch(`${this.url}/readyz`)).ok
-    })
+    await eventually(
+      `${operator}'s worker to be ready`,
+      async () => {
+        const worker = (await this.workers()).find((one) => one.id === fresh.id)
+        return worker?.standing === 'approved' && worker.connected && (await fetch(`${this.url}/readyz`)).ok
+      },
+      joinMsMax,
+    )
     return { program, id: fresh.id, dataDir }
   }
 

@@ -160,7 +160,6 @@ try {
     )
   }
 } catch (error) {
-  if (!stop.signal.aborted) throw error
-  say('Stopped.')
-  process.exitCode = 130
+  say(stop.signal.aborted ? 'Stopped.' : `The demo could not go on: ${(error as Error).message}`)
+  process.exitCode = stop.signal.aborted ? 130 : 1
 }
