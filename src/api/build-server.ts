@@ -50,7 +50,7 @@ function allRoutes(
   counts: RequestCounts,
 ): { simple: readonly Route[]; notices: readonly Notice[] } {
   const known = [
-    ...modelRoutes(deps.models),
+    ...modelRoutes(deps.models, () => deps.modelsElsewhere?.()),
     ...receiptRoutes(deps),
     ...clientMoneyRoutes({ money: deps.money, identity: deps.admin.identity, runtime: deps.runtime }),
     ...logRoutes(deps.logReader),

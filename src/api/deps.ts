@@ -50,6 +50,8 @@ export interface ApiDeps {
   readonly isOwner: (key: string) => boolean
   readonly jobs: Pick<Jobs, 'accept' | 'idempotent' | 'list' | 'show' | 'load'>
   readonly models: ModelDirectory
+  /** What other pools that are trusted with jobs would compute now. */
+  readonly modelsElsewhere?: (() => Pick<ModelDirectory, 'list'> | undefined) | undefined
   /** Models that stand in for each other, and whether they do. */
   readonly tiers?: Tiers | undefined
   /** A job's receipt; undefined when there is no such job. */

@@ -83,6 +83,7 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
     isOwner: (key) => pool.isOwner(key),
     jobs,
     models,
+    modelsElsewhere: () => all.elsewhere.borrowing?.models,
     tiers: settings.tier.length > 0 ? { list: settings.tier, degradation: settings.degradation } : undefined,
     receipt: (jobId) => findReceipt({ sql: database.sql, poolKey, prove, remote: (id) => receipts.of(id) }, jobId),
     prices: async () => ({

@@ -55,7 +55,7 @@ export interface Rooms {
 export interface Elsewhere {
   /** Whether a bonded pool has shown something against this worker. */
   isSuspected?: (workerId: string) => boolean
-  borrowing?: Pick<Borrowing, 'peerOf' | 'shareOf' | 'dispatch'>
+  borrowing?: Pick<Borrowing, 'peerOf' | 'shareOf' | 'dispatch' | 'models'>
   /** What came of a run at another pool. */
   ended?(peer: PoolId, outcome: 'success' | 'failure' | 'mismatch', why: string): void
   /** The trust in a pool has changed. */

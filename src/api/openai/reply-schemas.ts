@@ -130,6 +130,8 @@ export const modelSchema = z.strictObject({
     workers: count,
     /** Every file offered under this name; ask for one with `name@digest`. */
     digests: z.array(z.string()),
+    /** Nobody here has it: other pools would compute it, and `workers` are theirs. */
+    elsewhere: z.literal(true).optional(),
   }),
 })
 

@@ -1,3 +1,4 @@
+import { OfferedModels } from '#api'
 import { type Identity, identityFromSeed, sha256 } from '#crypto'
 import { type Federation, type Peer, successShare } from '#federation'
 import type { Jobs } from '#jobs'
@@ -43,6 +44,8 @@ export class Borrowing implements Disposable {
   readonly #lenders = new Map<WorkerId, Borrowed>()
   /** Every worker of the roster that ever was a pool: what it computed is still to be settled. */
   readonly #peers = new Map<string, PoolId>()
+  /** What may be asked of them, each pool counted as one worker. */
+  readonly models: OfferedModels
   readonly #bridges = new Map<PoolId, Identity>()
   readonly #stops: (() => void)[] = []
   #looking = false
@@ -51,6 +54,7 @@ export class Borrowing implements Disposable {
 
   constructor(options: Options) {
     this.#o = options
+    this.models = new OfferedModels(options.runtime)
     const look = options.runtime.every(lookMs, () => void this.look().catch(options.onProblem))
     this.#stops.push(() => look.cancel())
   }
@@ -133,6 +137,7 @@ export class Borrowing implements Disposable {
     if (this.#lenders.get(id)?.told === told) return
     this.#lenders.set(id, { peer: peer.id, told })
     this.#peers.set(id, peer.id)
+    this.models.put({ id, draining: false, offers: wanted.map(({ offer }) => offer) })
     this.#o.jobs.workerAvailable({
       id,
       operator: `pool ${peer.id}`,
@@ -148,6 +153,7 @@ export class Borrowing implements Disposable {
   /** It takes nothing new; what runs may end. */
   #gone(id: WorkerId): void {
     this.#lenders.delete(id)
+    this.models.remove(id)
     this.#o.jobs.workerGone(id)
   }
 
