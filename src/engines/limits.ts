@@ -60,6 +60,12 @@ export const engineLimits = {
   grammarRepeatsSumMax: 50_000,
   /** llama.cpp silently takes a repetition above 2,000 for "any number". */
   grammarRepeatsMax: 1_000,
+  /** Prefixes of a checked answer behind which an upstream is asked for a token, and likely tokens that it lists: as OpenAI allows. */
+  prefixesMax: 16,
+  chatLikelyMax: 20,
+  completionLikelyMax: 5,
+  /** To find out whether an upstream goes on with what was begun: it may load the model first. */
+  continuationMsMax: 300_000,
   /** Requests sent to one upstream at once unless told otherwise. */
   upstreamSlotsDefault: 16,
   /** Context an upstream is trusted with when it does not say. */

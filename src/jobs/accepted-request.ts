@@ -63,6 +63,8 @@ export interface AcceptedRequest {
   readonly inputs?: number | undefined
   /** False when the answer cannot be continued elsewhere: grammar or tools at temperature > 0. */
   readonly resumable: boolean
+  /** Penalties or biases change what is likely: an upstream's probabilities say nothing about its answer. False when absent. */
+  readonly isBent?: boolean | undefined
   /** The client's `seed`, a 64-bit signed integer. */
   readonly seed?: number | bigint | undefined
   /** 32 bytes for the sampler that another pool has fixed; goes before `seed`. */

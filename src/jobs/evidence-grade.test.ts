@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import type { AcceptedRequest } from '#jobs'
 import { samplingCommitment, verifyReceipt } from '#protocol'
 import { testPool } from '#testkit'
 import { SmallPool } from '../testkit/small-pool.ts'
@@ -8,6 +9,7 @@ import { type TestDatabase, testDatabase } from '../testkit/test-database.ts'
 let home: TestDatabase
 let pool: SmallPool
 let unchecked: string | undefined
+let isLookedAt = false
 const opening = Buffer.alloc(104)
 beforeAll(async () => {
   home = await testDatabase()
@@ -16,6 +18,8 @@ beforeAll(async () => {
     sample: () => ({ opening, commitment: samplingCommitment(opening) }),
     whyUnchecked: () => unchecked,
     settle: () => [],
+    looksAtUpstream: () => isLookedAt,
+    hasOwnFor: () => false,
   }
   pool = await SmallPool.open(home.database, { checks: checks as never })
 })
@@ -25,10 +29,15 @@ afterAll(async () => {
 })
 
 /** What the receipt of one answer says can be shown of it. */
-async function told(name: string, options: SmallWorkerOptions, why?: string): Promise<[string, string | undefined]> {
+async function told(
+  name: string,
+  options: SmallWorkerOptions,
+  why?: string,
+  request: Partial<AcceptedRequest> = {},
+): Promise<[string, string | undefined]> {
   const worker = pool.workers.join(name, options)
   unchecked = why
-  const client = await pool.ask({ maxTokens: 12 })
+  const client = await pool.ask({ maxTokens: 12, ...request })
   if (name.startsWith('dies')) pool.workers.join(`${name}-next`, { plan: answersIn(6) })
   await client.ended
   const file = await pool.receipt(client)
@@ -47,6 +56,10 @@ test('a sampled answer of a model file can be compared to within the noise of tw
 test('nothing can be shown of an upstream without a model file, of other than plain text, and of what nobody looks at', async () => {
   const upstream = { plan: answersIn(3), offers: [{ digest: null, engine: 'openai' as const }] }
   expect(await told('bob', upstream)).toEqual(['none', 'assurance asked sampled, given sampled, evidence none'])
+  isLookedAt = true
+  expect((await told('bea', upstream))[0]).toBe('weak')
+  expect((await told('ben', upstream, undefined, { isBent: true }))[0]).toBe('none')
+  isLookedAt = false
   const calls: SmallWorkerOptions = {
     plan: (run) => {
       run.delta({ tool_calls: [] })
@@ -56,6 +69,10 @@ test('nothing can be shown of an upstream without a model file, of other than pl
   expect((await told('cid', calls))[0]).toBe('none')
   const alone = await told('dan', { plan: answersIn(3) }, 'no_verifier')
   expect(alone).toEqual(['none', 'assurance asked sampled, given none (no_verifier), evidence none'])
+})
+
+test('what only the pool may see is looked at by its own engine, or by nobody: then the receipt says so', async () => {
+  expect((await told('eva', { plan: answersIn(3) }, undefined, { privacy: 'single-exposure' }))[0]).toBe('none')
 })
 
 test('an answer that was taken over can be shown as well as the weaker of its parts', async () => {

@@ -10,7 +10,7 @@ export function checksOf(job: Job, checks: CheckIntake): Part[] {
   const { sampling, assurance } = job
   if (!sampling || job.request.kind === 'embedding') return []
   const segments = job.choices.flatMap((choice) =>
-    choice.attempts.flatMap((attempt, place) => (attempt.gave ? [segmentOf(choice, attempt, place)] : [])),
+    choice.attempts.flatMap((attempt, place) => (attempt.gave ? [segmentOf(choice, attempt, place, checks)] : [])),
   )
   if (segments.length === 0) return []
   const at = job.endedAt ?? job.acceptedAt
@@ -20,7 +20,7 @@ export function checksOf(job: Job, checks: CheckIntake): Part[] {
   return checks.settle({ jobId: job.id, model: job.request.model, sampling, at, unchecked, segments })
 }
 
-function segmentOf(choice: Choice, attempt: Attempt, place: number): GivenSegment {
+function segmentOf(choice: Choice, attempt: Attempt, place: number, checks: CheckIntake): GivenSegment {
   const { workerId, digest, statement } = attempt
   return {
     choice: choice.index,
@@ -28,7 +28,7 @@ function segmentOf(choice: Choice, attempt: Attempt, place: number): GivenSegmen
     workerId,
     digest,
     statement: statement?.signed.bytes ?? null,
-    unfit: whyUnfit(choice, attempt),
+    unfit: whyUnfit(choice, attempt, checks),
     dissents: dissents(choice),
     answer() {
       const { job } = choice

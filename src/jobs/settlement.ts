@@ -80,7 +80,7 @@ export function progress(job: Job): Operation {
 
 /** What is written when a job is over: the price posted or the hold voided, its receipt, and their leaves. Built once: ids are minted here. */
 export function settlement(job: Job, books: Books): Operation {
-  const { logStage, poolId } = books
+  const { logStage } = books
   const { prices } = job.ordered.terms
   const pays = job.state === 'completed' || job.state === 'cancelled'
   const billed = pays ? job.billed() : { promptTokens: 0, completionTokens: 0 }
@@ -90,7 +90,7 @@ export function settlement(job: Job, books: Books): Operation {
   const workers = attempts.flatMap(({ statement }) => (statement ? [statement.wire] : []))
   const statement = encodeOwnMessage(
     'pool-statement/1',
-    poolStatement(job, poolId, { price, billed, transfer: op.op === 'post' ? op.id : null }),
+    poolStatement(job, books, { price, billed, transfer: op.op === 'post' ? op.id : null }),
   )
   return [
     part(ledgerStage, op),
@@ -134,7 +134,7 @@ const countedOf = ({ pieces, claim }: Attempt) => Math.min(pieces, claim?.comple
 
 function poolStatement(
   job: Job,
-  pool: Buffer,
+  { poolId: pool, checks }: Books,
   { price, billed, transfer }: { price: bigint; billed: Billed; transfer: string | null },
 ): PoolStatement {
   const { order, terms } = job.ordered
@@ -168,7 +168,7 @@ function poolStatement(
     prices: terms.prices,
     exposure: [...job.exposure].map((id) => Buffer.from(id, 'hex')),
     assurance: job.state === 'completed' || !job.panels ? job.assurance : ungiven(job),
-    evidence: evidenceOf(job),
+    evidence: evidenceOf(job, checks),
     commitment: order.message.commitment,
     epoch: epochOf(job.acceptedAt),
     acceptedAt: job.acceptedAt,

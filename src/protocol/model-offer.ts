@@ -11,6 +11,7 @@ export const modelFeatures = [
   'tools',
   'resume',
   'vision',
+  'continue',
 ] as const
 export type ModelFeature = (typeof modelFeatures)[number]
 

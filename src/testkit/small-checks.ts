@@ -46,7 +46,7 @@ export class SmallChecks implements AsyncDisposable {
   }
 
   static async open(database: Database): Promise<SmallChecks> {
-    const pool = await SmallPool.open(database)
+    const pool = await SmallPool.open(database, { audited: false })
     const standings = await Standings.open({ database, runtime: systemRuntime })
     const [asked, done] = [[] as { worker: string; replay: LookAsk['replay'] }[], [] as string[]]
     const verifiers = new Map<string, { says: SmallOpinion; identity: Identity }>()

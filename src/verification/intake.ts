@@ -95,6 +95,16 @@ export class CheckIntake {
     return this.#o.verifiers.isChecked(model) ? undefined : 'no_verifier'
   }
 
+  /** Whether prefixes of what an upstream gave can be looked at. */
+  looksAtUpstream(workerId: string, model: string): boolean {
+    return this.#o.verifiers.hasOthers(workerId, model, null)
+  }
+
+  /** Whether the pool's own engine can look at what a worker gave: there is one, and it is another. */
+  hasOwnFor(workerId: string, model: string, digest: string | null): boolean {
+    return this.#o.verifiers.reference(model, digest, workerId) !== undefined
+  }
+
   /** What is written with the settlement: checks that are owed, and the answers they need. */
   settle(job: GivenAnswers): Part[] {
     const parts: Part[] = []

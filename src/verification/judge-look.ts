@@ -1,11 +1,11 @@
 import type { CheckOutcome } from '#reputation'
+import { judgePrefixes, type SeenPrefix } from './judge-prefixes.ts'
 import { type Ending, judgeMargin, type MarginThresholds, marginDefaults, type Position } from './margin.ts'
 import type { KeptAnswer } from './transcript.ts'
 
 /** One position as a verifier reports it: by how many logits the committed token missed being the one that is taken. */
-interface SeenPosition {
+interface SeenPosition extends SeenPrefix {
   readonly position: number
-  readonly margin: number
 }
 
 /** What is read of a verifier's evidence. */
@@ -39,9 +39,11 @@ export interface Look {
  */
 export function judgeLook(
   evidence: SeenEvidence,
-  answer: Pick<KeptAnswer, 'tokens' | 'finish' | 'promptClaim'>,
+  answer: Pick<KeptAnswer, 'tokens' | 'finish' | 'promptClaim' | 'digest' | 'body'>,
   thresholds: MarginThresholds = marginDefaults,
 ): Look {
+  // An upstream shows no ids, and counts as it likes: only how likely its text is can be judged.
+  if (answer.digest === null) return judgePrefixes(evidence, answer)
   const positions = evidence.positions.map(({ margin }) => missed(margin))
   const verdict = judgeMargin({ positions, ending: endingOf(evidence, answer.finish), thresholds })
   const why = plainFault(evidence, answer) ?? verdict.why

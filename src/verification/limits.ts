@@ -32,6 +32,11 @@ export const verificationLimits = {
   transcriptMs: 24 * hourMs,
   /** Tokens of an answer at which a verifier looks; of a longer one so many are picked. */
   checkedPositionsMax: 4_096,
+  /** Of an answer that came from an upstream so many are picked, and so many likely tokens are told of each. */
+  prefixPositionsMax: 16,
+  prefixLikelyMax: 20,
+  /** Odds against an honest answer of an upstream at which it is a hit, where it was drawn by chance. */
+  prefixOdds: 10_000,
   /** Answers that a tribunal looks at. */
   exhibitsMax: 3,
   /** Of all answers, those at which the pool's own engine looks once more, parts per million. */

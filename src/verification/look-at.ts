@@ -72,14 +72,15 @@ export async function lookThrough(
 function lookAskOf(answer: KeptAnswer, model: string, sample: Sample, replay: LookAsk['replay']): LookAsk {
   const { kind, digest, choice, seed, maxTokens, contextTokens, body, tokens } = answer
   const deadlineMs = verificationLimits.lookMsMax
-  const positions = positionsOf(tokens.length, sample)
-  const how = { replay, positions, top: 0, deadlineMs }
+  const { checkedPositionsMax, prefixPositionsMax, prefixLikelyMax } = verificationLimits
+  const isFile = digest !== null
+  const positions = positionsOf(tokens.length, isFile ? checkedPositionsMax : prefixPositionsMax, sample)
+  const how = { replay, positions, top: isFile ? 0 : prefixLikelyMax, deadlineMs }
   return { kind, model, digest, choice, seed, maxTokens, contextTokens, ...how, body, tokens }
 }
 
 /** All positions where they are not too many, else as many as are allowed, picked by the epoch's key. */
-function positionsOf(tokens: number, sample: Sample): number[] | null {
-  const { checkedPositionsMax: count } = verificationLimits
+function positionsOf(tokens: number, count: number, sample: Sample): number[] | null {
   if (tokens <= count) return null
   return pickSome({ ...sample, label: 'position', n: tokens, count }).sort((a, b) => a - b)
 }

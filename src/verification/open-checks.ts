@@ -2,7 +2,7 @@ import { Checker, type CheckerOptions } from './checker.ts'
 import { Epochs } from './epochs.ts'
 import { CheckIntake } from './intake.ts'
 import { verificationLimits } from './limits.ts'
-import { Rates } from './rates.ts'
+import { type Rate, Rates } from './rates.ts'
 import { sealingKey } from './sealing.ts'
 import { VerifierIndex, type VerifyingWorker } from './verifier-index.ts'
 
@@ -19,8 +19,12 @@ export async function openChecks(options: Omit<CheckerOptions, 'index' | 'epochs
   const sealing = sealingKey(pool.seed)
   const onProblem = (error: unknown) => events.problem?.(error, 'epochs')
   const epochs = await Epochs.open({ ...options, sealingKey: sealing, onProblem })
-  const rates = await Rates.open(database.sql, runtime, () => standings.rates())
   const index = new VerifierIndex((workerId, model) => standings.mayVerify(workerId, model))
+  // Of what an upstream gives less can be seen, so it is looked at more often.
+  const rateOf = ([worker, model, ppm]: Rate): Rate => {
+    return [worker, model, index.isUpstream(worker, model) ? Math.max(ppm, verificationLimits.strictPpmMin) : ppm]
+  }
+  const rates = await Rates.open(database.sql, runtime, () => standings.rates().map(rateOf))
   const checker = new Checker({ ...options, index, epochs, sealingKey: sealing })
   const intake = new CheckIntake({
     runtime,

@@ -1,11 +1,18 @@
 import type { Candidate } from './choose-verifiers.ts'
 
+/** What is read of one of its models. */
+interface VerifyingOffer {
+  readonly name: string
+  readonly digest: string | null
+  readonly features?: readonly string[] | undefined
+}
+
 /** What is read of a connected worker. */
 export interface VerifyingWorker {
   readonly id: string
   readonly operator: string
   readonly features: readonly string[]
-  readonly offers: readonly { readonly name: string; readonly digest: string | null }[]
+  readonly offers: readonly VerifyingOffer[]
   readonly draining: boolean
 }
 
@@ -14,15 +21,20 @@ const verifyFeature = 'verify'
 /** Whom the pool's own workers belong to: they are its reference engine. */
 const ownOperator = 'self'
 
+/** Answers of upstreams have no file: who goes on with a begun answer under the same name can look at them. */
+const continueFeature = 'continue'
+const keyOf = ({ name, digest }: Pick<VerifyingOffer, 'name' | 'digest'>) => digest ?? `=${name}`
+
 /** Which connected workers can look at an answer: those with the same model file that can verify, of whatever operator. */
 export class VerifierIndex {
   readonly #workers = new Map<string, VerifyingWorker>()
   /** Who was ever here: an answer may be settled after its worker left. */
   readonly #operators = new Map<string, string>()
-  /** By model file. */
+  /** By model file, or name where there is none. */
   readonly #byFile = new Map<string, Map<string, Candidate>>()
-  /** By model name, how many verifying workers of each operator offer it. */
+  /** By model name, how many verifying workers of each operator offer it, and how many workers at all. */
   readonly #operatorsOf = new Map<string, Map<string, number>>()
+  readonly #serving = new Map<string, number>()
   readonly #mayVerify: (workerId: string, model: string) => boolean
 
   constructor(mayVerify: (workerId: string, model: string) => boolean) {
@@ -32,14 +44,15 @@ export class VerifierIndex {
   put(worker: VerifyingWorker): void {
     this.remove(worker.id)
     this.#operators.set(worker.id, worker.operator)
-    if (!worker.features.includes(verifyFeature) || worker.draining) return
+    if (worker.draining) return
     this.#workers.set(worker.id, worker)
-    for (const { digest, name } of worker.offers) {
-      if (digest === null) continue
-      this.#count(name, worker.operator, 1)
-      const file = this.#byFile.get(digest) ?? new Map<string, Candidate>()
+    for (const offer of worker.offers) {
+      add(this.#serving, offer.name, 1)
+      if (!canLook(worker, offer)) continue
+      this.#count(offer.name, worker.operator, 1)
+      const file = this.#byFile.get(keyOf(offer)) ?? new Map<string, Candidate>()
       file.set(worker.id, { worker: worker.id, operator: worker.operator })
-      this.#byFile.set(digest, file)
+      this.#byFile.set(keyOf(offer), file)
     }
   }
 
@@ -47,12 +60,13 @@ export class VerifierIndex {
     const worker = this.#workers.get(id)
     this.#workers.delete(id)
     if (!worker) return
-    for (const { digest, name } of worker.offers) {
-      if (digest === null) continue
-      this.#count(name, worker.operator, -1)
-      const file = this.#byFile.get(digest)
+    for (const offer of worker.offers) {
+      add(this.#serving, offer.name, -1)
+      if (!canLook(worker, offer)) continue
+      this.#count(offer.name, worker.operator, -1)
+      const file = this.#byFile.get(keyOf(offer))
       file?.delete(id)
-      if (file?.size === 0) this.#byFile.delete(digest)
+      if (file?.size === 0) this.#byFile.delete(keyOf(offer))
     }
   }
 
@@ -63,8 +77,8 @@ export class VerifierIndex {
 
   /** Who could look, whoever is asked about left out by the caller. */
   candidates(model: string, digest: string | null): Candidate[] {
-    const all = [...(this.#byFile.get(digest ?? '')?.values() ?? [])]
-    return all.filter(({ worker }) => this.#mayVerify(worker, model))
+    const all = this.#byFile.get(keyOf({ name: model, digest }))?.values() ?? []
+    return [...all].filter(({ worker }) => this.#mayVerify(worker, model))
   }
 
   /** The name under which a verifier offers the file. */
@@ -72,14 +86,27 @@ export class VerifierIndex {
     return this.#workers.get(worker)?.offers.find((offer) => offer.digest === digest)?.name
   }
 
-  /** Whether answers with this model are checked at all: workers of two operators have it. */
+  /** Whether answers with this model are checked at all: workers of two operators can look. */
   isChecked(model: string): boolean {
     return (this.#operatorsOf.get(model)?.size ?? 0) > 1
   }
 
-  /** Whether the pool's own engine has the model: it may look at what no other worker may see. */
+  /** Whether the pool's own engine can look at what another worker answers: it alone may see what no other worker may. */
   hasOwn(model: string): boolean {
-    return this.#operatorsOf.get(model)?.has(ownOperator) ?? false
+    const own = this.#operatorsOf.get(model)?.has(ownOperator) ?? false
+    return own && (this.#serving.get(model) ?? 0) > 1
+  }
+
+  /** Whether somebody of another operator can look at what this worker answers. */
+  hasOthers(workerId: string, model: string, digest: string | null): boolean {
+    const operator = this.#operators.get(workerId)
+    return this.candidates(model, digest).some((one) => one.worker !== workerId && one.operator !== operator)
+  }
+
+  /** Whether the worker has the model from an upstream: of what it answers prefixes can be looked at and no more. */
+  isUpstream(workerId: string, model: string): boolean {
+    const offers = this.#workers.get(workerId)?.offers ?? []
+    return offers.some(({ name, digest }) => name === model && digest === null)
   }
 
   /** The pool's own worker with this file, unless it is the one in question. */
@@ -91,10 +118,20 @@ export class VerifierIndex {
 
   #count(model: string, operator: string, change: 1 | -1): void {
     const operators = this.#operatorsOf.get(model) ?? new Map<string, number>()
-    const count = (operators.get(operator) ?? 0) + change
-    if (count > 0) operators.set(operator, count)
-    else operators.delete(operator)
+    add(operators, operator, change)
     if (operators.size > 0) this.#operatorsOf.set(model, operators)
     else this.#operatorsOf.delete(model)
   }
+}
+
+function canLook({ features }: VerifyingWorker, offer: VerifyingOffer): boolean {
+  return (
+    features.includes(verifyFeature) && (offer.digest !== null || offer.features?.includes(continueFeature) === true)
+  )
+}
+
+function add(counts: Map<string, number>, name: string, change: 1 | -1): void {
+  const count = (counts.get(name) ?? 0) + change
+  if (count > 0) counts.set(name, count)
+  else counts.delete(name)
 }

@@ -23,7 +23,7 @@ const verifier = testWorker.id as WorkerId
 const ask: CheckAsk = {
   kind: 'chat',
   model: 'demo',
-  digest: null,
+  digest: 'f1'.repeat(32),
   choice: 0,
   seed: '00'.repeat(32),
   maxTokens: 64,

@@ -8,6 +8,7 @@ export function answersAsk(evidence: Evidence, ask: CheckAsk): string | undefine
   if (completionTokens > committed) return 'counts more tokens than were committed'
   if (unknownAt !== undefined && unknownAt !== completionTokens) return 'counts tokens that the model does not have'
   if (wrongPieces.some((position) => position >= committed)) return 'finds a wrong piece behind the last'
+  if ((method === 'prefix') !== (ask.digest === null)) return 'is not of the method that was asked for'
   if (method === 'replay' && (logitsHash === undefined) !== (ask.replay === 'prefill')) {
     return 'is not of the kind of replay that was asked for'
   }

@@ -101,13 +101,24 @@ function completionParts(request: CompletionRequest, contextTokens: number | und
   }
 }
 
+type SampledRequest = Pick<ChatRequest | CompletionRequest, 'presence_penalty' | 'frequency_penalty' | 'logit_bias'>
+
 function generationParts(request: ChatRequest | CompletionRequest, contextTokens: number | undefined) {
   const asked = maxTokensOf(request) ?? protocolLimits.defaultCompletionTokensMax
   return {
     maxTokens: Math.min(asked, contextTokens ?? asked),
     stops: stopsOf(request),
     stream: request.stream === true,
+    isBent: isBent(request),
   }
+}
+
+function isBent({
+  presence_penalty: presence,
+  frequency_penalty: frequency,
+  logit_bias: bias,
+}: SampledRequest): boolean {
+  return Boolean(presence) || Boolean(frequency) || Object.keys(bias ?? {}).length > 0
 }
 
 function embeddingParts(request: EmbeddingRequest): Parts {

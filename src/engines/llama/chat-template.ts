@@ -65,14 +65,23 @@ export class ChatTemplate {
    */
   render(request: ChatRequest): readonly string[] {
     const messages = templateMessages(request)
-    const mark = marks.find((one) => messages.every(({ content }) => !content.includes(one)))
-    if (mark === undefined) {
+    const [mark, end] = marks.filter((one) => messages.every(({ content }) => !content.includes(one)))
+    if (mark === undefined || end === undefined) {
       throw new PoolError('invalid_request', 'The messages hold every noncharacter of Unicode.', 'Leave one out.', {
         param: 'messages',
       })
     }
-    const text = this.#render(messages.map((message) => ({ ...message, content: this.#cut(message.content, mark) })))
-    return text.split(mark)
+    const cut = messages.map((message) => ({ ...message, content: this.#cut(message.content, mark) }))
+    if (!request.continue_final_message) return this.#render(cut, true).split(mark)
+    // Marked, its end is found, and no template trims its spaces.
+    const begun = cut.map((one, n) => (n === cut.length - 1 ? { ...one, content: one.content + end } : one))
+    const [text = '', ...more] = this.#render(begun, false).split(end)
+    if (more.length === 1) return text.split(mark)
+    throw unsupported(
+      'continue_final_message',
+      'The template of this model does not show the last message.',
+      'Leave it out.',
+    )
   }
 
   /** `<|im_end|>` becomes `<` mark `|im_end|>`: the same text once the mark is gone, and no control token. */
@@ -84,13 +93,13 @@ export class ChatTemplate {
     })
   }
 
-  #render(messages: readonly TemplateMessage[]): string {
+  #render(messages: readonly TemplateMessage[], addGenerationPrompt: boolean): string {
     try {
       return this.#template.render({
         messages,
         bos_token: this.#bos,
         eos_token: this.#eos,
-        add_generation_prompt: true,
+        add_generation_prompt: addGenerationPrompt,
       })
     } catch (error) {
       // A template's own words ("Conversation roles must alternate") may be shown; whatever else it says may quote a message.

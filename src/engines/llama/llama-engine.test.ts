@@ -76,7 +76,7 @@ async function run(what: EngineTask, on = engine, signal = new AbortController()
 
 test('a model is offered by its file name and digest, with what it can do', () => {
   const sha256 = createHash('sha256').update(readFileSync(file)).digest('hex')
-  const features = ['chat', 'completion', 'embedding', 'logprobs', 'json_schema', 'resume']
+  const features = ['chat', 'completion', 'embedding', 'logprobs', 'json_schema', 'resume', 'continue']
   expect(engine.offers).toEqual([{ name: 'random', digest: sha256, engine: 'llama', contextTokens: 2048, features }])
   expect(engine.slots).toBe(4)
 })

@@ -148,7 +148,7 @@ function onlyEmbeds(model: LlamaModel): boolean {
 
 function featuresOf(generator: Generator | undefined): ModelFeature[] {
   if (!generator) return ['embedding']
-  const rest: ModelFeature[] = ['completion', 'embedding', 'logprobs', 'json_schema', 'resume']
+  const rest: ModelFeature[] = ['completion', 'embedding', 'logprobs', 'json_schema', 'resume', 'continue']
   return generator.template ? ['chat', ...rest] : rest
 }
 

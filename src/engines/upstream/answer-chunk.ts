@@ -60,7 +60,8 @@ function textTokens(text: string): Token[] {
   return tokens
 }
 
-function listedTokens(choice: AnswerChoice): Token[] | undefined {
+/** The tokens that a choice lists with their probabilities. */
+export function listedTokens(choice: Pick<AnswerChoice, 'logprobs'>): Token[] | undefined {
   const chat = chatLogprobs.safeParse(choice.logprobs)
   if (chat.success && chat.data.content) {
     return chat.data.content.map((one) => ({

@@ -20,7 +20,7 @@ const models = { object: 'list', data: [{ id: 'llama3:8b', max_model_len: 4096 }
 /** An OpenAI-compatible server on this machine. `answer` serves every POST. */
 async function upstream(answer: Answer, list: unknown = models, port = 0) {
   const seen: { headers: IncomingMessage['headers']; url: string; body: Record<string, unknown> }[] = []
-  const state = { closed: 0, list }
+  const state = { closed: 0, asides: 0, list }
   const server = createServer(async (request, response) => {
     response.on('close', () => {
       if (!response.writableFinished) state.closed++
@@ -32,7 +32,9 @@ async function upstream(answer: Answer, list: unknown = models, port = 0) {
       return
     }
     const body = JSON.parse(Buffer.concat(chunks).toString())
-    seen.push({ headers: request.headers, url: request.url ?? '', body })
+    // Whether it goes on with what was begun is asked without a stream.
+    if (body.stream !== true && request.url !== '/v1/embeddings') state.asides++
+    else seen.push({ headers: request.headers, url: request.url ?? '', body })
     answer(body, response, request)
   })
   await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve))
@@ -379,7 +381,7 @@ test('connections are used again', async () => {
   })
   const engine = await engineOn(baseUrl)
   for (let i = 0; i < 5; i++) await engine.run(chatTask(), collector().sink, signal())
-  expect(sockets.size).toBeLessThan(3)
+  expect(sockets.size).toBeLessThan(4)
 })
 
 test('an upstream that goes away is no longer offered, and is offered again when it is back', async () => {

@@ -1,7 +1,9 @@
-import { type ModelOffer, PoolError } from '#protocol'
+import { type CheckTask, type Evidence, type ModelOffer, PoolError } from '#protocol'
 import { deadlineSignal, type Runtime, type Timer } from '#runtime'
 import type { Engine, EngineEnd, EngineLog, EngineSink, EngineTask } from '../engine.ts'
 import { engineLimits } from '../limits.ts'
+import { checkByPrefix } from './check-by-prefix.ts'
+import { continues } from './find-continuation.ts'
 import { listModels, offersOf, type UpstreamModel } from './list-models.ts'
 import { readAnswer } from './read-answer.ts'
 import { readEmbeddings } from './read-embeddings.ts'
@@ -38,6 +40,8 @@ export class UpstreamEngine implements Engine {
   #problem: string | undefined
   #poll: Timer | undefined
   #refreshing: Promise<void> | undefined
+  /** By the upstream's name: whether it goes on with what was begun; undefined while that is being found out. */
+  readonly #continues = new Map<string, boolean | undefined>()
 
   constructor(options: OpenAiEngineOptions, patience: UpstreamPatience) {
     this.#options = options
@@ -70,11 +74,23 @@ export class UpstreamEngine implements Engine {
     }
     const stop = AbortSignal.any([signal, this.#closing.signal])
     try {
-      return await this.#ask(task, sink, stop)
+      const end = await this.#ask(task, sink, stop)
+      if (task.kind !== 'embedding') void this.#findContinuation(task.model)
+      return end
     } catch (error) {
       if (error instanceof UpstreamAway) void this.refresh()
       throw error
     }
+  }
+
+  /** See `Engine.verify`: by prefixes, of plain text that nothing bent. */
+  async verify(task: CheckTask, signal: AbortSignal): Promise<Evidence> {
+    const model = this.#upstreamName(task.model)
+    if (this.#continues.get(model) !== true) {
+      const fix = 'Ask another worker.'
+      throw new PoolError('unsupported_parameter', 'The upstream does not go on with an answer that was begun.', fix)
+    }
+    return checkByPrefix(this.#client, model, task, AbortSignal.any([signal, this.#closing.signal]))
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -97,9 +113,38 @@ export class UpstreamEngine implements Engine {
   }
 
   #ask(task: EngineTask, sink: EngineSink, signal: AbortSignal): Promise<EngineEnd> {
-    const model = this.#options.models?.find(({ name }) => name === task.model)?.upstream ?? task.model
+    const model = this.#upstreamName(task.model)
     if (task.kind !== 'embedding') return this.#generate(task, model, sink, signal)
     return readEmbeddings(this.#client, task.request, model, (index, values) => sink.vector(index, values), signal)
+  }
+
+  #upstreamName(name: string): string {
+    return this.#options.models?.find((one) => one.name === name)?.upstream ?? name
+  }
+
+  /**
+   * Once for each model: at once for those that were named, else behind the first answer, so that no server loads all it has. What comes of it
+   * is a feature of the offer.
+   */
+  async #findContinuation(name: string): Promise<void> {
+    const model = this.#upstreamName(name)
+    if (this.#continues.has(model) || this.#closing.signal.aborted) return
+    this.#continues.set(model, undefined)
+    const { runtime } = this.#options
+    const late = new Error('the upstream did not go on in time')
+    using deadline = deadlineSignal(runtime, engineLimits.continuationMsMax, late, this.#closing.signal)
+    try {
+      this.#continues.set(model, await continues(this.#client, model, deadline.signal))
+      this.#update(this.#offers.map(this.#withContinuation), this.#problem)
+    } catch {
+      this.#continues.delete(model) // found out behind a later answer
+    }
+  }
+
+  readonly #withContinuation = (offer: ModelOffer): ModelOffer => {
+    if (this.#continues.get(this.#upstreamName(offer.name)) !== true || offer.features.includes('continue'))
+      return offer
+    return { ...offer, features: [...offer.features, 'continue'] }
   }
 
   async #generate(task: GenerationTask, model: string, sink: EngineSink, signal: AbortSignal): Promise<EngineEnd> {
@@ -121,7 +166,9 @@ export class UpstreamEngine implements Engine {
     const { runtime, models, contextTokens = engineLimits.upstreamContextTokensDefault } = this.#options
     const late = new Error('the upstream did not list its models in time')
     using deadline = deadlineSignal(runtime, engineLimits.upstreamPollMsMax, late, this.#closing.signal)
-    const offers = offersOf(await listModels(this.#client, deadline.signal), models, contextTokens)
+    const found = offersOf(await listModels(this.#client, deadline.signal), models, contextTokens)
+    const offers = found.map(this.#withContinuation)
+    if (models) for (const { name } of offers) void this.#findContinuation(name)
     if (offers.length === 0) throw new Error('the upstream has none of the models it is asked for')
     return offers
   }

@@ -66,6 +66,9 @@ export const chatRequestSchema = z.strictObject({
   reasoning_effort: z.string().nullish(),
   verbosity: z.string().nullish(),
   web_search_options: inertObject.nullish(),
+  /** The last message is the beginning of the answer, which goes on behind it (the name is vLLM's). */
+  continue_final_message: z.boolean().nullish(),
+  add_generation_prompt: z.boolean().nullish(),
   store: z.boolean().nullish(),
   service_tier: z.string().nullish(),
   metadata: z.record(z.string(), z.string()).nullish(),

@@ -81,6 +81,7 @@ function chatFeaturesNeeded(request: ChatRequest): readonly FeatureNeed[] {
   if (request.logprobs) need('logprobs', 'logprobs')
   if (request.response_format && request.response_format.type !== 'text') need('json_schema', 'response_format')
   if (request.tools?.length) need('tools', 'tools')
+  if (request.continue_final_message) need('continue', 'continue_final_message')
   for (let index = 0; index < request.messages.length; index++) {
     const message = request.messages[index]
     if (message?.role === 'tool' && !request.tools?.length) need('tools', `messages[${index}].role`)

@@ -36,6 +36,11 @@ const chatParameters: readonly Neutral<ChatRequest>[] = [
   { param: 'store', neutral: oneOf(false), fix: 'This pool keeps no answers; send false or leave it out.' },
   { param: 'service_tier', neutral: oneOf('auto', 'default'), fix: 'Send "auto" or leave it out.' },
   { param: 'reasoning_effort', neutral: oneOf('none', 'medium'), fix: leaveOut },
+  {
+    param: 'add_generation_prompt',
+    neutral: (value, request) => value !== (request.continue_final_message === true),
+    fix: 'Send false with "continue_final_message": true, and leave it out otherwise.',
+  },
   { param: 'verbosity', neutral: oneOf('medium'), fix: leaveOut },
 ]
 
@@ -104,6 +109,11 @@ function contradiction(request: ChatRequest): Refusal | undefined {
   if (typeof request.max_tokens === 'number' && typeof request.max_completion_tokens === 'number') {
     const message = "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported."
     return invalid('max_tokens', message, 'Send `max_completion_tokens` only.')
+  }
+  const last = request.messages.at(-1)
+  if (request.continue_final_message && (last?.role !== 'assistant' || !last.content || last.tool_calls?.length)) {
+    const message = "'continue_final_message' is only allowed when the last message is text of the assistant."
+    return invalid('continue_final_message', message, 'Send the beginning of the answer as the last message.')
   }
   return undefined
 }
