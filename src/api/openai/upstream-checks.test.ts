@@ -215,7 +215,7 @@ test('answers of upstreams are looked at by prefixes: one that has another model
     }
     expect(answers[0]?.words).toContain('evidence weak')
   }
-  const rows = () => near.sql<{ workerId: string; state: string }[]>`select worker_id, state from checks`
+  const rows = () => near.sql<{ workerId: string; state: string }[]>`select worker_id as "workerId", state from checks`
   const open = async () => (await rows()).filter(({ state }) => !/clean|hit|waived/.test(state)).length
   await expect.poll(open, { timeout: 150_000 }).toBe(0)
   const found = await rows()
