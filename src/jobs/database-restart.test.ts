@@ -44,4 +44,4 @@ test('the database is killed under load: every request is answered, and every an
            (select count(*)::int from segments where outcome = 'ended') as segments
       from jobs`
   expect(row).toEqual({ all: clients.length, completed: clients.length, segments: clients.length })
-})
+}, 150_000)
