@@ -6,6 +6,7 @@ import { systemRuntime } from '#runtime'
 import { readOrCreateKeyFile } from '#storage'
 import { FactPool } from '../testkit/fact-pool.ts'
 import { LoggingProcess, leaf, numbers, pool } from '../testkit/logging-process.ts'
+import { Program } from '../testkit/neighbourhood.ts'
 import { refuseContradicted } from './cli/audit.ts'
 import { runAuditAgainst } from './run-audit-against.ts'
 
@@ -48,6 +49,17 @@ async function against(from: string, save?: string) {
   return refuseContradicted(await runAuditAgainst(settings, from, save))
 }
 
+/** The program itself, which asks the witness over the network. */
+async function program(): Promise<{ code: number; out: string; err: string }> {
+  const env = {
+    DATABASE_URL: anna.pool.db.url,
+    LICHEN_FEDERATION_HTTP_HOSTS: new URL(bert.pool.url).host,
+    LICHEN_FEDERATION_PRIVATE_RANGES: '127.0.0.0/8',
+  }
+  const run = new Program(['audit', '--against', bert.pool.id, '--data', log.dataDir], env)
+  return { code: await run.ended, out: run.stdout.join('\n'), err: run.stderr }
+}
+
 const saved = () => path.join(log.dataDir, 'seen.json')
 
 test('a witness is asked by its id or its URL, and a log that was only added to holds all that it has seen', async () => {
@@ -64,12 +76,8 @@ test('who is no peer, and what is no file of a witness, are refused', async () =
   await expect(against(other)).rejects.toMatchObject({ refusal: { code: 'invalid_request' } })
 })
 
-test('a witness that cannot be asked is told from a log that was changed', async () => {
-  await bert.pool.federation.office.demote(anna.pool.id, 1, 'owner.key')
-  await expect(against(bert.pool.id)).rejects.toMatchObject({ code: 'peer_unreachable', exitCode: 3 })
-})
-
-test('a history that was rewritten in the database is found with what was saved, and the signed checkpoint is shown', async () => {
+test('a history that was rewritten in the database is found by the witness and with what was saved, and the signed checkpoint is shown', async () => {
+  expect(await program()).toMatchObject({ code: 0, err: '', out: expect.stringContaining('up to 300 leaves') })
   await anna.pool.db.database.transaction((tx) =>
     tx
       .unsafe(
@@ -83,4 +91,12 @@ test('a history that was rewritten in the database is found with what was saved,
     exitCode: 1,
     message: expect.stringContaining('a log of 300 leaves (generation 1)'),
   })
+  const told = await program()
+  expect(told).toMatchObject({ code: 1, err: expect.stringContaining('a log of 300 leaves (generation 1)') })
+  expect(told.err).toContain(`lichen/${anna.pool.id}`)
+})
+
+test('a witness that cannot be asked is told from a log that was changed', async () => {
+  await bert.pool.federation.office.demote(anna.pool.id, 1, 'owner.key')
+  await expect(against(bert.pool.id)).rejects.toMatchObject({ code: 'peer_unreachable', exitCode: 3 })
 })

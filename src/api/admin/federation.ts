@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { sha256 } from '#crypto'
 import {
   type Added,
   type Comparison,
@@ -165,6 +166,8 @@ export function federationAdminRoutes(federation: FederationAdmin, limits: ApiLi
       summary: 'This pool as other pools see it, and the line to hand over in person.',
       reply: z.strictObject({
         object: z.literal('federation'),
+        /** sha256 of the public key. */
+        id: z.string(),
         mode: z.string(),
         killed: z.boolean(),
         name: z.string(),
@@ -174,6 +177,7 @@ export function federationAdminRoutes(federation: FederationAdmin, limits: ApiLi
       }),
       handle: async () => ({
         object: 'federation',
+        id: sha256(federation.publicKey).toString('hex'),
         mode: federation.mode,
         killed: await federation.killed(),
         name: federation.name,

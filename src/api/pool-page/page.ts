@@ -186,9 +186,9 @@ function peersHtml({ peers }: PageFacts): string {
   const rows = peers.map(({ id, name, url, trust, revoked, version, reachable }) => {
     const how = revoked ? '<span class="bad">revoked</span>' : `${trust} ${esc(trusts[trust] ?? '')}`
     const seen = reachable ? '<span class="good">reachable</span>' : '<span class="soft">not seen</span>'
-    return `<tr><td>${esc(name)}<br><code class="soft">${esc(id.slice(0, 16))}…</code></td><td><code>${esc(url)}</code></td><td>${how}</td><td>${version}</td><td>${seen}</td></tr>`
+    return `<tr><td>${esc(name)}<br><code class="soft">${esc(id.slice(0, 16))}…</code></td><td>${how}</td><td>${seen}</td><td>${version}</td><td><code>${esc(url)}</code></td></tr>`
   })
-  return `<div class="wide"><table><thead><tr><th scope="col">Pool</th><th scope="col">Address</th><th scope="col">Trust</th><th scope="col">Version</th><th scope="col">State</th></tr></thead><tbody>${rows.join('')}</tbody></table></div>`
+  return `<div class="wide"><table><thead><tr><th scope="col">Pool</th><th scope="col">Trust</th><th scope="col">State</th><th scope="col">Version</th><th scope="col">Address</th></tr></thead><tbody>${rows.join('')}</tbody></table></div>`
 }
 
 function outboxHtml({ outbox, peers }: PageFacts): string {

@@ -32,6 +32,7 @@ interface PeerRow {
 }
 
 interface Info {
+  readonly id: string
   readonly mode: string
   readonly killed: boolean
   readonly name: string
@@ -72,14 +73,15 @@ function infoCommand(): Command {
       print(options.json === true, info, () => infoText(info))
     })
   return withExamples(withSettings(command, ['client']), [
-    ['lichen fed info', 'name, address, key and bundle'],
+    ['lichen fed info', 'name, id, address, key and bundle'],
     ['lichen fed info --json | jq -r .bundle | qrencode -t utf8', 'the bundle as a QR code in the terminal'],
   ])
 }
 
-function infoText({ mode, killed, name, url, public_key, bundle }: Info): string {
+function infoText({ id, mode, killed, name, url, public_key, bundle }: Info): string {
   const state = killed ? 'switched off by the kill switch' : mode
   const rows = [
+    ['id', id],
     ['url', url === '' ? 'none: set public_url, or others cannot call back' : url],
     ['key', public_key],
     ['federation', state],
