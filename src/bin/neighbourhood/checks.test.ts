@@ -1,21 +1,33 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { FactPool } from '../../testkit/fact-pool.ts'
+import { loopbackHosts } from '../../testkit/federated-pool.ts'
+import { freePort } from '../../testkit/free-port.ts'
 import { type TestDatabase, testDatabase } from '../../testkit/index.ts'
 import { demoModelPath, eventually, Neighbourhood } from '../../testkit/neighbourhood.ts'
 import { tellEpoch } from '../../testkit/tell-epoch.ts'
 
 const town = new Neighbourhood()
 let db: TestDatabase
+/** A pool that only listens. */
+let neighbour: FactPool
 const honest: string[] = []
 beforeAll(async () => {
-  db = await testDatabase()
-  await town.start('pool', [], { DATABASE_URL: db.url })
+  ;[db, neighbour] = await Promise.all([testDatabase(), FactPool.open('neighbour')])
+  const port = await freePort()
+  const url = `http://127.0.0.1:${port}`
+  loopbackHosts.push(new URL(url).host)
+  await town.start('pool', ['--port', String(port), '--public-url', url], {
+    DATABASE_URL: db.url,
+    LICHEN_FEDERATION_HTTP_HOSTS: new URL(neighbour.pool.url).host,
+    LICHEN_FEDERATION_PRIVATE_RANGES: '127.0.0.0/8',
+  })
   for (const operator of ['ann', 'bob', 'cat']) honest.push((await town.join(operator)).id)
 }, 240_000)
 afterAll(async () => {
   await town[Symbol.asyncDispose]()
-  await db?.[Symbol.asyncDispose]()
+  await Promise.all([db, neighbour].map((one) => one?.[Symbol.asyncDispose]()))
 }, 60_000)
 
 const ask = (content: string) =>
@@ -88,6 +100,23 @@ test('a worker that edits what it signed for is caught, frozen, judged by three 
   const others = await db.sql<{ phase: string }[]>`select phase from standings where worker_id <> ${mallory}`
   expect(others.every((row) => row.phase === 'probation' || row.phase === 'trusted')).toBe(true)
 }, 260_000)
+
+test('a bonded pool is told of the slash, verifies the receipt in it anew, and leaves the rest to its human', async () => {
+  const { office, peers } = neighbour.pool.federation
+  const { peer } = (await office.add(town.url)).view
+  await town.admin('POST', `/federation/peers/${neighbour.pool.id}/promote`, { level: 3 })
+  await office.promote(peer.id, 3, 'owner.key')
+  const [notice] = await eventually('the slash to be told', async () => {
+    await neighbour.exchange.exchange(peer.id)
+    const found = (await neighbour.exchange.notices.list(false)).filter(({ kind }) => kind === 'slash')
+    return found.length > 0 && found
+  })
+  expect(notice).toMatchObject({ peer: peer.id, details: { holds: true }, text: expect.stringContaining('verifies') })
+  expect(neighbour.exchange.notices.isSuspected(notice?.subject ?? '')).toBe(true)
+  const [convicted] = await db.sql`select worker_id from standings where phase = 'convicted' and duty = 'serve'`
+  expect(convicted).toMatchObject({ worker_id: notice?.subject })
+  expect(peers.get(peer.id)).toMatchObject({ trust: 3, revoked: false })
+}, 60_000)
 
 /** A receipt of the pool as a file. */
 async function receiptFile(jobId: string): Promise<string> {
