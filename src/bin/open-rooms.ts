@@ -215,6 +215,7 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
     pool: pool.identity,
     logStage: transparency.stage,
     checks: checks.intake,
+    comparison: checks.comparison,
     pricesFor: (model) => ledger.prices.for(model),
     payerSignature: settings.payerSignature,
     kernelOf: (id, digest) => kernels.of(id, digest),

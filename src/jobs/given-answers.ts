@@ -1,5 +1,5 @@
 import type { Part } from '#storage'
-import type { CheckIntake, GivenSegment } from '#verification'
+import type { CheckIntake, GivenSegment, KeptAnswer } from '#verification'
 import type { Attempt } from './attempt.ts'
 import type { Choice } from './choice.ts'
 import { whyUnfit } from './evidence-grade.ts'
@@ -30,28 +30,31 @@ function segmentOf(choice: Choice, attempt: Attempt, place: number, checks: Chec
     statement: statement?.signed.bytes ?? null,
     unfit: whyUnfit(choice, attempt, checks),
     dissents: dissents(choice),
-    answer() {
-      const { job } = choice
-      const { kind, model, body, maxTokens } = job.request
-      if (kind === 'embedding') throw new Error('an embedding has no tokens')
-      return {
-        kind,
-        model,
-        digest,
-        choice: choice.index,
-        seed: job.seed,
-        maxTokens,
-        contextTokens: attempt.contextTokens,
-        decode: statement?.signed.message.decode ?? 'batched',
-        ...(job.kernel === undefined ? {} : { kernel: job.kernel }),
-        ...(job.privacy === 'standard' ? {} : { poolOnly: true }),
-        finish: job.state === 'cancelled' || attempt.outcome !== 'ended' ? 'cancelled' : (attempt.finish ?? 'stop'),
-        promptClaim: attempt.claim?.promptTokens ?? null,
-        body,
-        // A panel's answer is one worker's alone; other attempts go on behind each other.
-        tokens: (choice.panel ? [attempt] : choice.attempts.slice(0, place + 1)).flatMap(({ sent }) => sent.flat()),
-      }
-    },
+    answer: () => keptAnswer(choice, attempt, place),
+  }
+}
+
+/** An answer as another worker needs it to look at it. `place`: of the attempt among those of its choice. */
+export function keptAnswer(choice: Choice, attempt: Attempt, place: number): KeptAnswer {
+  const { job } = choice
+  const { kind, model, body, maxTokens } = job.request
+  if (kind === 'embedding') throw new Error('an embedding has no tokens')
+  return {
+    kind,
+    model,
+    digest: attempt.digest,
+    choice: choice.index,
+    seed: job.seed,
+    maxTokens,
+    contextTokens: attempt.contextTokens,
+    decode: attempt.statement?.signed.message.decode ?? 'batched',
+    ...(job.kernel === undefined ? {} : { kernel: job.kernel }),
+    ...(job.privacy === 'standard' ? {} : { poolOnly: true }),
+    finish: job.state === 'cancelled' || attempt.outcome !== 'ended' ? 'cancelled' : (attempt.finish ?? 'stop'),
+    promptClaim: attempt.claim?.promptTokens ?? null,
+    body,
+    // A panel's answer is one worker's alone; other attempts go on behind each other.
+    tokens: (choice.panel ? [attempt] : choice.attempts.slice(0, place + 1)).flatMap(({ sent }) => sent.flat()),
   }
 }
 

@@ -4,7 +4,7 @@ import { assuranceWorkers, copiesOf, PoolError, protocolLimits, type Refusal, ty
 import type { Runtime, Timer } from '#runtime'
 import { featureBits, type LaneFeature, prefixKeys, Scheduler } from '#scheduler'
 import { type GroupCommit, part, type Sql, type Stage } from '#storage'
-import type { CheckIntake } from '#verification'
+import type { CheckIntake, Comparison } from '#verification'
 import type { Workers } from '#workers'
 import type { AcceptedRequest, AssuranceWish } from './accepted-request.ts'
 import { type Assurance, assuranceOf, wishOf } from './assurance.ts'
@@ -77,6 +77,8 @@ export interface JobsOptions {
   readonly kernelOf?: KernelOf
   /** Decides which answers are checked; absent: none are. */
   readonly checks?: CheckIntake
+  /** Has workers look at each other's answers, where `required` is computed on machines whose arithmetic differs; absent: it is not. */
+  readonly comparison?: Pick<Comparison, 'isSameClass' | 'look'>
   /** What checks say of workers, for choosing among them; {@link Jobs.trustChanged} when it is something else. */
   readonly trustOf?: TrustOf
   /** The pool that stands behind a worker which is another pool. */
@@ -153,6 +155,7 @@ export class Jobs implements AsyncDisposable {
       events,
       estimate: this.#estimate,
       companies: this.#companies,
+      comparison: options.comparison,
       patience: {
         queueWaitMs: settings.queueWaitMs ?? jobsLimits.queueWaitMs,
         noWorkerGraceMs: settings.noWorkerGraceMs ?? jobsLimits.noWorkerGraceMs,
@@ -328,7 +331,8 @@ export class Jobs implements AsyncDisposable {
     const segments = request.choices * (2 * size - 1) * jobsLimits.attemptsMax
     if (segments > protocolLimits.segmentsMax) return tooManySideBySide(request.choices)
     const { workers } = this.#scheduler
-    const company = this.#companies.find(workers.lane(modelKeyOf(request), features), level, size, false)
+    const byMargin = this.#o.comparison !== undefined && isReadable(request)
+    const company = this.#companies.find(workers.lane(modelKeyOf(request), features), level, size, byMargin)
     if ('reason' in company) return assuranceUnavailable(level, company.reason, company.message)
     return { assurance: assuranceOf(wish, undefined), company }
   }
@@ -396,6 +400,10 @@ export class Jobs implements AsyncDisposable {
     return error
   }
 }
+
+/** Whether another worker can look at the answer: not where a grammar chose among its tokens. */
+const isReadable = ({ kind, needs }: AcceptedRequest) =>
+  kind !== 'embedding' && !needs.includes('tools') && !needs.includes('json_schema')
 
 /** What the lane of a request must have besides the model. */
 function laneNeeds(request: AcceptedRequest): readonly LaneFeature[] {

@@ -1,4 +1,4 @@
-import { type Agreement, agreementOf } from './agreement.ts'
+import { type Agreement, agreementOf, type Relation } from './agreement.ts'
 import type { Choice } from './choice.ts'
 
 /**
@@ -7,6 +7,9 @@ import type { Choice } from './choice.ts'
  *   computing ──k agree──▶ agreed ──bucket of time is full──▶ shown
  *       ▲  └─differ─▶ one more is asked      └─ too many differ: the job fails and nobody is paid
  *       └──────┘
+ *
+ * Answers of one kernel class agree when they are the same to the last byte; of others when each worker, looking at the other's, finds it is what its
+ * own model gives but for numeric noise.
  */
 export class Panel {
   /** Of the choice, as the client counts. */
@@ -16,6 +19,10 @@ export class Panel {
   /** In the order they were asked. */
   readonly members: Choice[] = []
   agreed: Extract<Agreement<Choice>, { verdict: 'agreed' }> | undefined
+  /** Its job is over: nobody needs to look any longer. */
+  readonly stop = new AbortController()
+  /** What was found where answers differ and margins decide. */
+  readonly #related = new Map<Choice, Map<Choice, Relation>>()
   #attempts = 0
 
   constructor(index: number, size: number) {
@@ -30,10 +37,37 @@ export class Panel {
 
   /** What follows from the answers that are whole. */
   decide(): Agreement<Choice> {
-    const whole = this.members.flatMap((item) => (item.finish ? [{ item, same: nameOf(item) }] : []))
-    const found = agreementOf(whole, this.members.length - whole.length, this.size)
+    const { whole } = this
+    const found = agreementOf(whole, this.members.length - whole.length, this.size, (a, b) => this.#relationOf(a, b))
     if (found.verdict === 'agreed') this.agreed = found
     return found
+  }
+
+  /** Those whose answers are whole and not the same, and of whom nothing is known yet, each two once. */
+  unrelated(): (readonly [Choice, Choice])[] {
+    const { whole } = this
+    return whole.flatMap((one, n) =>
+      whole.slice(n + 1).flatMap((other) => {
+        return isSame(one, other) || this.#known(one, other) ? [] : [[one, other] as const]
+      }),
+    )
+  }
+
+  relate(one: Choice, other: Choice, relation: Relation): void {
+    const of = this.#related.get(one) ?? new Map<Choice, Relation>()
+    this.#related.set(one, of.set(other, relation))
+  }
+
+  get whole(): readonly Choice[] {
+    return this.members.filter(({ finish }) => finish !== undefined)
+  }
+
+  #known(one: Choice, other: Choice): Relation | undefined {
+    return this.#related.get(one)?.get(other) ?? this.#related.get(other)?.get(one)
+  }
+
+  #relationOf(one: Choice, other: Choice): Relation {
+    return isSame(one, other) ? 'agree' : (this.#known(one, other) ?? 'differ')
   }
 
   /** Whether an operator computes it already, or has. */
@@ -52,5 +86,6 @@ export class Panel {
   }
 }
 
+const isSame = (one: Choice, other: Choice) => nameOf(one) === nameOf(other)
 /** All that was sent, and why it ended. */
 const nameOf = (choice: Choice) => `${choice.attempts.at(-1)?.tree.root().toString('hex')} ${choice.finish}`

@@ -1,4 +1,5 @@
 import { type FinishReason, PoolError, type Refusal, type Token } from '#protocol'
+import type { Comparison } from '#verification'
 import type { RunEnd, RunSink } from '#workers'
 import type { Attempt } from './attempt.ts'
 import type { Choice } from './choice.ts'
@@ -6,6 +7,7 @@ import type { Job, JobRunner } from './job.ts'
 import type { FinalState } from './job-states.ts'
 import { judgeStatement } from './judge-statement.ts'
 import { jobsLimits } from './limits.ts'
+import { lookMutually } from './look-mutually.ts'
 import type { Panel } from './panel.ts'
 import { namesOf, Placement, type PlacementOptions } from './placement.ts'
 import { broken, deadlineExceeded, disagreement, noThird, unsigned, workerLost, wrongVectors } from './refusals.ts'
@@ -14,6 +16,8 @@ import { type Patience, whyGiveUp, whyNotAgain } from './why-give-up.ts'
 
 export interface RunnerOptions extends PlacementOptions {
   readonly patience: Patience
+  /** Has workers look at each other's answers; absent: only equal answers agree. */
+  readonly comparison?: Pick<Comparison, 'isSameClass' | 'look'> | undefined
 }
 
 /** Runs accepted jobs to their end: relays, counts, retries, takes over. One sweep looks after all waits. */
@@ -259,12 +263,29 @@ export class Runner implements JobRunner, AttemptListener {
 
   /** One more answer of a panel is whole. */
   #compare(job: Job, panel: Panel): void {
+    if (job.over || panel.agreed) return
+    this.#look(job, panel)
     const found = panel.decide()
     if (found.verdict === 'undecided') this.fail(job, disagreement)
     else if (found.verdict === 'ask') this.#askMore(job, panel, found.more)
     else if (found.verdict === 'agreed') {
       for (const choice of found.dissenting) this.#dissents(job, choice, found.agreeing)
       if (job.panels?.every(({ agreed }) => agreed)) job.shownAt = this.#endOfBucket(job)
+    }
+  }
+
+  /** Where arithmetics differ and so do answers, each of two looks at the other's. */
+  #look(job: Job, panel: Panel): void {
+    const { comparison } = this.#o
+    if (!comparison || job.kernel !== undefined) return
+    for (const [one, other] of panel.unrelated()) {
+      panel.relate(one, other, 'open')
+      lookMutually(comparison, one, other, panel.stop.signal)
+        .then((relation) => {
+          panel.relate(one, other, relation)
+          this.#compare(job, panel)
+        })
+        .catch((error: unknown) => this.#broke(job, error))
     }
   }
 
@@ -333,6 +354,7 @@ export class Runner implements JobRunner, AttemptListener {
     const { runtime, events, scheduler, estimate } = this.#o
     job.move(state)
     job.endedAt = runtime.now()
+    for (const { stop } of job.panels ?? []) stop.abort(new Error('the job is over'))
     this.jobs.delete(job)
     try {
       lastWord()

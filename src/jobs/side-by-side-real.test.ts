@@ -8,10 +8,12 @@ import { type OpenDoor, openDoor, temporaryFolder, testPool } from '#testkit'
 import { Kernels } from '#verification'
 import type { ConnectedWorker } from '#workers'
 import { openLlamaEngine } from '../engines/llama/open-llama-engine.ts'
-import { DishonestEngine } from '../testkit/dishonest-engine.ts'
+import { DishonestEngine, type DishonestOptions } from '../testkit/dishonest-engine.ts'
 import { demoModelPath } from '../testkit/neighbourhood.ts'
 import { SmallPool } from '../testkit/small-pool.ts'
 import { type TestDatabase, testDatabase } from '../testkit/test-database.ts'
+import { Comparison } from '../verification/comparison.ts'
+import { VerifierIndex } from '../verification/verifier-index.ts'
 
 /** Real llama.cpp in two of its builds, real agents, real sessions: who agrees with whom is measured, not said. */
 
@@ -19,12 +21,16 @@ let home: TestDatabase
 let pool: SmallPool
 let door: OpenDoor
 let classes: Kernels
+/** What workers of two classes found of each other's answers. */
+const found: (string | undefined)[] = []
 const ends: (() => Promise<void>)[] = []
 
 beforeAll(async () => {
   home = await testDatabase()
+  const index = new VerifierIndex(() => true)
   const available = (worker: ConnectedWorker) => {
     classes.put(worker)
+    index.put(worker)
     pool.jobs.workerAvailable(worker)
   }
   door = await openDoor({
@@ -35,6 +41,7 @@ beforeAll(async () => {
     onChanged: available,
     onGone: (id) => {
       classes.remove(id)
+      index.remove(id)
       pool.jobs.workerGone(id)
     },
   })
@@ -47,7 +54,23 @@ beforeAll(async () => {
     },
   })
   const kernelOf = (id: WorkerId, digest: string) => classes.of(id, digest)
-  pool = await SmallPool.open(home.database, { workers: () => door.workers, kernelOf })
+  const real = new Comparison({
+    database: home.database,
+    runtime: systemRuntime,
+    verifiers: { check: (id, ask, signal) => door.workers.check(id as WorkerId, ask, signal) },
+    index,
+    epochs: { at: () => ({ epoch: 1, key: Buffer.alloc(32, 1), commitment: Buffer.alloc(32, 2) }) },
+    kernelOf: (id, digest) => classes.of(id, digest),
+  })
+  const comparison = {
+    isSameClass: real.isSameClass.bind(real),
+    async look(...args: Parameters<Comparison['look']>) {
+      const says = await real.look(...args)
+      found.push(says)
+      return says
+    },
+  }
+  pool = await SmallPool.open(home.database, { workers: () => door.workers, kernelOf, comparison })
 }, 60_000)
 afterAll(async () => {
   for (const end of ends) await end()
@@ -107,12 +130,25 @@ async function ask(level: AssuranceLevel, content: string, more: object) {
 
 test('operators with one arithmetic agree to the last token, by chance or without; another arithmetic is no company; a cheat is outvoted', async () => {
   const first = await join(1, await open())
-  const other = await join(2, await open('x64'))
+  const cheating: { -readonly [name in keyof DishonestOptions]: DishonestOptions[name] } = {
+    cheat: { kind: 'stops_early', tokens: 3 },
+    rate: 0,
+  }
+  const other = await join(2, new DishonestEngine(await open('x64'), cheating))
   expect(classOf(first)).toBeDefined()
   expect(classOf(other)).not.toBe(classOf(first))
   await expect(ask('deterministic', 'echo abcd', { temperature: 0 })).rejects.toMatchObject({
     message: expect.stringContaining('no_same_class_pair'),
   })
+
+  const mixed = await ask('required', 'echo abcd', { temperature: 0 })
+  expect(mixed.reply.texts).toEqual(['abcd'])
+  expect(mixed.statement).toMatchObject({ evidence: 'margin', assurance: { given: 'required', reason: null } })
+  cheating.rate = 1
+  const { reply: denied } = await ask('required', 'echo hgfedcba', { temperature: 0 })
+  expect(denied).toMatchObject({ texts: [], refusal: { code: 'assurance_unavailable' } })
+  // Each looked at the other's: the honest answer is good on the other arithmetic, too, and the one cut short is not.
+  expect(found.sort()).toEqual(['clean', 'hit'])
 
   const second = await join(3, await open())
   expect(classOf(second)).toBe(classOf(first))

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type AssuranceLevel, decodeSigned, samplingCommitment, verifyReceipt } from '#protocol'
 import { testPool } from '#testkit'
+import type { Comparison } from '#verification'
 import { SmallPool, type SmallPoolOptions } from '../testkit/small-pool.ts'
 import {
   answersIn,
@@ -248,4 +249,109 @@ test('whoever gave another answer than those beside it is looked at in any case,
   await careful.ended
   await pool.receipt(careful)
   expect(given.at(-1)?.unchecked).toBe('privacy')
+})
+
+/** Says the same in the words of another arithmetic. */
+const inDialect: Plan = (run) => {
+  run.say('just ', 'so')
+  run.end()
+}
+const dialect = 'just so'
+const inThirdDialect: Plan = (run) => {
+  run.say('quite ', 'so')
+  run.end()
+}
+const honest = [dialect, 'quite so', answer(6)]
+
+/** People who look at each other's answers: honest ones know all ways of saying it, others say what `opinions` holds. */
+function looking(kernels: Map<string, string>, opinions = new Map<string, 'clean' | 'hit' | undefined>()) {
+  const looks: { readonly by: string; readonly text: string; readonly finish: string }[] = []
+  const comparison: Pick<Comparison, 'isSameClass' | 'look'> = {
+    isSameClass: (one, other) => kernels.get(one) !== undefined && kernels.get(one) === kernels.get(other),
+    async look({ answer: { tokens, finish } }, by) {
+      const text = Buffer.concat(tokens.map(({ piece }) => piece)).toString()
+      looks.push({ by, text, finish })
+      if (opinions.has(by)) return opinions.get(by)
+      return honest.includes(text) ? 'clean' : 'hit'
+    },
+  }
+  return { comparison, looks, kernelOf: (id: string) => kernels.get(id) }
+}
+
+/** Everybody's arithmetic is another, and everybody is asked, whoever is quickest. */
+async function dialects(plans: Record<string, Plan>, opinions: Record<string, 'clean' | 'hit' | undefined> = {}) {
+  const [kernels, says] = [new Map<string, string>(), new Map<string, 'clean' | 'hit' | undefined>()]
+  const { looks, ...options } = looking(kernels, says)
+  const pool = await SmallPool.open(home.database, options)
+  const people = Object.entries(plans).map(([name, plan]) => {
+    const person = pool.workers.join(name, { plan })
+    kernels.set(person.id, `class of ${name}`)
+    if (name in opinions) says.set(person.id, opinions[name])
+    pool.jobs.kernelsChanged(person.id as never)
+    return person
+  })
+  return { pool, people, looks, kernels }
+}
+
+test('on two arithmetics an answer is shown once each worker finds that the other’s is what its own model gives', async () => {
+  const { pool, people, looks } = await dialects({ ann14: answersIn(6), neo14: inDialect })
+  await using _ = pool
+  await expect(pool.ask(wants('deterministic'))).rejects.toMatchObject({
+    message: expect.stringContaining('no_same_class_pair'),
+  })
+  await expect(pool.ask({ ...required, needs: ['json_schema'] })).rejects.toMatchObject({ code: expect.any(String) })
+  const client = await pool.ask(required)
+  const { texts } = await client.ended
+  expect([dialect, answer(6)]).toContain(texts[0])
+  const [ann, neo] = people
+  expect(new Set(looks)).toEqual(
+    new Set([
+      { by: ann?.id, text: dialect, finish: 'stop' },
+      { by: neo?.id, text: answer(6), finish: 'stop' },
+    ]),
+  )
+  expect(await statementOf(pool, client)).toMatchObject({
+    assurance: { asked: 'required', given: 'required', reason: null },
+    evidence: 'margin',
+    usage: { completion: 8 },
+  })
+  expect(pool.eventsNamed('dissented')).toEqual([])
+  for (const { id } of people) expect((await pool.ledger.balance(`held:${id}`)).posted).toBeGreaterThan(0n)
+})
+
+test('on three arithmetics the liar is outvoted, and so is whoever accuses everybody', async () => {
+  for (const [name, plan, opinion] of [
+    ['liar15', lies, 'clean'],
+    ['accuser15', inThirdDialect, 'hit'],
+  ] as const) {
+    const plans = { [name]: plan, [`ann ${name}`]: answersIn(6), [`neo ${name}`]: inDialect }
+    const { pool, people } = await dialects(plans, { [name]: opinion })
+    await using _ = pool
+    const [bad] = people
+    for (let n = 0; n < 8 && bad?.had.length === 0; n++) await (await pool.ask(required)).ended
+    const client = await pool.ask(required)
+    const reply = await client.ended
+    expect(reply.refusal).toBeUndefined()
+    expect(honest).toContain(reply.texts[0])
+    const dissents = pool.eventsNamed('dissented')
+    expect(new Set(dissents.map(({ workerId }) => workerId))).toEqual(new Set(bad?.had.length ? [bad.id] : []))
+    for (const dissent of dissents) expect(dissent).toMatchObject({ exact: false, by: { length: 2 } })
+  }
+})
+
+test('where nobody can look, a third is asked and nobody is blamed; on one arithmetic nobody looks at all', async () => {
+  const plans = { ann16: answersIn(6), neo16: inDialect, cid16: answersIn(6) }
+  const { pool, people, kernels, looks } = await dialects(plans, {
+    ann16: undefined,
+    neo16: undefined,
+    cid16: undefined,
+  })
+  await using _ = pool
+  for (let n = 0; n < 4; n++) expect((await (await pool.ask(required)).ended).texts).toEqual([answer(6)])
+  expect(pool.eventsNamed('dissented')).toEqual([])
+  const before = looks.length
+  // What two of one class differ in is no noise; the pool has measured it, and the requests do not know yet.
+  for (const { id } of people) kernels.set(id, 'one class')
+  for (let n = 0; n < 4; n++) expect((await (await pool.ask(required)).ended).texts).toEqual([answer(6)])
+  expect(looks).toHaveLength(before)
 })

@@ -29,6 +29,7 @@ export interface SmallPoolOptions {
   readonly payerSignature?: 'optional' | 'required'
   readonly kernelOf?: JobsOptions['kernelOf']
   readonly checks?: JobsOptions['checks']
+  readonly comparison?: JobsOptions['comparison']
   readonly whyUnchecked?: JobsOptions['whyUnchecked']
   /** Signs; {@link testPool} unless given. */
   readonly pool?: Identity
@@ -93,6 +94,7 @@ export class SmallPool implements AsyncDisposable {
       payerSignature: options.payerSignature ?? 'optional',
       ...(options.kernelOf ? { kernelOf: options.kernelOf } : {}),
       ...(options.checks ? { checks: options.checks } : {}),
+      ...(options.comparison ? { comparison: options.comparison } : {}),
       ...(options.whyUnchecked ? { whyUnchecked: options.whyUnchecked } : {}),
       events,
       settings: { noWorkerGraceMs: 300, takeoverGraceMs: 300, ...options.settings },

@@ -1,4 +1,5 @@
 import { Checker, type CheckerOptions } from './checker.ts'
+import { Comparison } from './comparison.ts'
 import { Epochs } from './epochs.ts'
 import { CheckIntake } from './intake.ts'
 import { verificationLimits } from './limits.ts'
@@ -9,6 +10,7 @@ import { VerifierIndex, type VerifyingWorker } from './verifier-index.ts'
 /** Everything that checks answers, in one pool process. */
 export interface Checks extends AsyncDisposable {
   readonly intake: CheckIntake
+  readonly comparison: Comparison
   workerAvailable(worker: VerifyingWorker): void
   workerGone(id: string): void
 }
@@ -41,6 +43,7 @@ export async function openChecks(options: Omit<CheckerOptions, 'index' | 'epochs
   checker.start()
   return {
     intake,
+    comparison: new Comparison({ ...options, index, epochs }),
     workerAvailable: (worker) => index.put(worker),
     workerGone: (id) => index.remove(id),
     async [Symbol.asyncDispose]() {
