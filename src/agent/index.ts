@@ -5,5 +5,5 @@
  * Imports workers (codec), engines, transport, identity (invites), storage (key files), protocol, crypto, runtime.
  * Always  every wait has a deadline; what the pool dispatched is answered by exactly one `end` or `failed`.
  */
-export { loadMembership, loadWorkerKeys, retireWorkerKeys } from './membership.ts'
+export { followPool, loadMembership, loadWorkerKeys, retireWorkerKeys } from './membership.ts'
 export { type AgentEnd, type AgentStatus, runAgent } from './run-agent.ts'

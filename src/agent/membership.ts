@@ -1,8 +1,8 @@
 import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { z } from 'zod'
-import { type DhKey, dhKeyFromSeed, type Identity, identityFromSeed } from '#crypto'
-import { PoolError, type PoolId, parseJson, parsePoolId } from '#protocol'
+import { type DhKey, dhKeyFromSeed, type Identity, identityFromSeed, sha256 } from '#crypto'
+import { openSuccession, PoolError, type PoolId, parseJson, parsePoolId, successorsOf } from '#protocol'
 import type { Runtime } from '#runtime'
 import { readOrCreateKeyFile } from '#storage'
 
@@ -32,6 +32,41 @@ export async function loadWorkerKeys(
   const identity = identityFromSeed(await readOrCreateKeyFile(path.join(dataDir, 'worker.key'), 32, runtime))
   const staticKey = dhKeyFromSeed(await readOrCreateKeyFile(path.join(dataDir, 'session.key'), 32, runtime))
   return { identity, staticKey }
+}
+
+/**
+ * Follows a pool to another key: its own key, which this worker has pinned, has named that, and the person here has named it, too. An
+ * address alone, or a statement alone, changes nothing. @throws PoolError config_invalid, wrong_pool.
+ */
+export async function followPool(
+  dataDir: string,
+  successor: PoolId,
+  notesAt: (url: string) => Promise<readonly string[]>,
+  runtime: Runtime,
+): Promise<void> {
+  const membership = await loadMembership(dataDir)
+  if (!membership)
+    throw new PoolError(
+      'config_invalid',
+      'This worker has not joined a pool.',
+      'Join with an invite: lichen worker join INVITE',
+    )
+  if (membership.poolId === successor) return
+  const ids = idsAfter(membership.poolId, await notesAt(membership.url))
+  if (!ids.includes(successor))
+    throw new PoolError(
+      'wrong_pool',
+      `Nothing at ${membership.url} says that the key of pool ${membership.poolId.slice(0, 12)}… is followed by ${successor.slice(0, 12)}….`,
+      'Compare the id with what the pool’s operator told you, or ask for a new invite.',
+    )
+  await saveMembership(dataDir, { ...membership, poolId: successor }, runtime)
+}
+
+/** Ids of the keys that follow a pool's, as far as its own statements lead. */
+function idsAfter(poolId: string, notes: readonly string[]): string[] {
+  const opened = notes.map(openSuccession).flatMap((one) => (one.ok ? [one.succession] : []))
+  const first = opened.find(({ from }) => sha256(from).toString('hex') === poolId)
+  return first ? [first.to, ...successorsOf(first.to, notes)].map((key) => sha256(key).toString('hex')) : []
 }
 
 const ownFiles = ['worker.key', 'session.key', fileName] as const

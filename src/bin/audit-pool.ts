@@ -14,10 +14,12 @@ import {
   type LogPosition,
   newestLoggedAct,
   outsideCheckpoint,
+  type PoolKeys,
   readLeaves,
+  readPoolKeys,
   readRootAt,
 } from '#log'
-import { SignatureChecker } from '#protocol'
+import { PoolError, SignatureChecker } from '#protocol'
 import type { Database, Tx } from '#storage'
 import { auditCheckLeaves, auditCheckTables } from '#verification'
 
@@ -81,12 +83,14 @@ type Outside = Awaited<ReturnType<typeof outsideCheckpoint>>
 /** The same inside a transaction of the caller's. */
 export async function auditState(tx: Tx, wish: AuditWish, copy: Outside): Promise<AuditResult> {
   const { size = 0, checkpoints = 0 } = (await headOf(tx)) ?? {}
+  const keys = await keysOf(tx, wish)
+  if (typeof keys === 'string') return wrong(keys)
   const from = await beginningOf(tx, wish.since)
   const counts = { acts: 0, order: 0, receipt: 0, transfer: 0, epoch: 0, check: 0 }
   const problem =
-    (await firstOfLog(tx, wish, copy, from)) ??
-    (await firstOfLeaves(tx, wish, from, size, counts)) ??
-    (await firstOfTables(tx, wish, from))
+    (await firstOfLog(tx, wish, keys, copy, from)) ??
+    (await firstOfLeaves(tx, wish, keys, from, size, counts)) ??
+    (await firstOfTables(tx, wish, keys, from))
   if (problem !== undefined) return wrong(problem)
   const [accounts] = await tx<{ n: bigint }[]>`select count(*) as n from accounts`
   const root = await readRootAt(tx, size)
@@ -97,6 +101,14 @@ export async function auditState(tx: Tx, wish: AuditWish, copy: Outside): Promis
   return { ok: true, counts: { ...of, accounts: Number(accounts?.n ?? 0) }, position, outside: copy?.size ?? null }
 }
 
+/** The keys the pool has had, or what is wrong with them. */
+function keysOf(tx: Tx, { poolKey }: AuditWish): Promise<PoolKeys | string> {
+  return readPoolKeys(tx, poolKey).catch((error: unknown) => {
+    if (error instanceof PoolError && error.code === 'log_mismatch') return error.message
+    throw error
+  })
+}
+
 async function beginningOf(tx: Tx, since: LogPosition | undefined): Promise<number> {
   const root = since && (await readRootAt(tx, since.size))
   return since && root?.equals(since.root) ? since.size : 0
@@ -104,22 +116,23 @@ async function beginningOf(tx: Tx, since: LogPosition | undefined): Promise<numb
 
 const wrong = (problem: string) => ({ ok: false, problem }) as const
 
-async function firstOfLog(tx: Tx, { poolKey, onProgress }: AuditWish, copy: Outside, from: number) {
+async function firstOfLog(tx: Tx, { onProgress }: AuditWish, keys: PoolKeys, copy: Outside, from: number) {
   onProgress?.('log', 0, 0)
   const now = await newestLoggedAct(tx)
-  for await (const { sentence } of auditSnapshot({ sql: tx, publicKey: poolKey, copy }, from, now)) return sentence
+  for await (const { sentence } of auditSnapshot({ sql: tx, keys, copy }, from, now)) return sentence
   return undefined
 }
 
 /** What leaves commit to, page by page. */
 async function firstOfLeaves(
   tx: Tx,
-  { poolKey, onProgress }: AuditWish,
+  { onProgress }: AuditWish,
+  keys: PoolKeys,
   from: number,
   size: number,
   counts: Record<'acts' | 'order' | 'receipt' | 'transfer' | 'epoch' | 'check', number>,
 ): Promise<string | undefined> {
-  const facts = { poolKey, checker: new SignatureChecker() }
+  const facts = { keys, checker: new SignatureChecker() }
   for await (const page of readLeaves(tx, from)) {
     const problem =
       (await auditTransferLeaves(tx, page)) ??
@@ -136,10 +149,15 @@ async function firstOfLeaves(
 }
 
 /** What tables say of themselves and each other. */
-async function firstOfTables(tx: Tx, { poolKey, onProgress }: AuditWish, from: number): Promise<string | undefined> {
+async function firstOfTables(
+  tx: Tx,
+  { onProgress }: AuditWish,
+  keys: PoolKeys,
+  from: number,
+): Promise<string | undefined> {
   onProgress?.('tables', 0, 0)
-  const { problem, ...keys } = await auditIdentity(tx)
-  const facts = { poolKey, ...keys }
+  const { problem, ...others } = await auditIdentity(tx)
+  const facts = { keys, ...others }
   return (
     problem ??
     (await ledgerProblem(tx, from)) ??

@@ -49,4 +49,6 @@ export const binLimits = {
   slashesToldMax: 1_000,
   /** API keys whose prices the proxy remembers. */
   proxyKeysMax: 64,
+  /** What a pool says about the keys it has had, in one answer. */
+  successionsBytesMax: 262_144,
 } as const

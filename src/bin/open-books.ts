@@ -21,7 +21,9 @@ interface Needs {
 /** The pool's own accounts and, once in its life, the bootstrap grant to its first owner, signed by the pool's key. */
 export async function openBooks({ ledger, commit, transparency, identity, pool, runtime }: Needs): Promise<void> {
   const key = pool.identity.publicKey
-  await ledger.ensureAccounts(['issuance', 'treasury', 'pool', 'refund_reserve'].map((name) => ({ name, key })))
+  await ledger.ensureAccounts(
+    ['issuance', 'treasury', 'pool', 'refund_reserve'].map((name) => ({ name, key: transparency.keys.first })),
+  )
   const granted = await ledger.history('issuance', { limit: 1 })
   if (granted.length > 0) return
   const owner = (await identity.listUsers()).find((user) => user.role === 'owner' && user.disabledAt === null)

@@ -67,7 +67,7 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
   const poolKey = pool.identity.publicKey
   const { door, admin: federationAdmin, toggles, requestsAdmin, tokens, federation } = await openFederation(all)
   const { receipts, statements } = openLending(all, federation, toggles)
-  const prove: ProveLeaves = (leaves) => transparency.proveAll(leaves)
+  const prove: ProveLeaves = (leaves, pool) => transparency.proveAll(leaves, pool)
   const exchange = openFacts(all, federation)
   const { tlsCert, tlsKey } = settings
   return {
@@ -85,7 +85,8 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
     models,
     modelsElsewhere: () => all.elsewhere.borrowing?.models,
     tiers: settings.tier.length > 0 ? { list: settings.tier, degradation: settings.degradation } : undefined,
-    receipt: (jobId) => findReceipt({ sql: database.sql, poolKey, prove, remote: (id) => receipts.of(id) }, jobId),
+    receipt: (jobId) =>
+      findReceipt({ sql: database.sql, keys: transparency.keys, prove, remote: (id) => receipts.of(id) }, jobId),
     prices: async () => ({
       pool_id: pool.poolId,
       pool_key: poolKey.toString('base64url'),

@@ -46,7 +46,6 @@ export function openFacts(all: Ground & Rooms, federation: Federation): FactExch
 
 function sayingsOf({ database, runtime, pool, models, ledger, transparency }: Ground & Rooms): Sayings {
   const { sql } = database
-  const poolKey = pool.identity.publicKey
   return {
     models: () =>
       Promise.all(
@@ -65,7 +64,7 @@ function sayingsOf({ database, runtime, pool, models, ledger, transparency }: Gr
       const prove = transparency.proveAll.bind(transparency)
       const found = await Promise.all(
         (await slashedWorkers(sql, binLimits.slashesToldMax)).map(async ({ workerId, jobId }) => {
-          const receipt = await findReceipt({ sql, poolKey, prove }, jobId)
+          const receipt = await findReceipt({ sql, keys: transparency.keys, prove }, jobId)
           return receipt?.state === 'ready' ? [{ workerId, receipt: receipt.file }] : []
         }),
       )

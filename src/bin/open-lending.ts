@@ -50,8 +50,8 @@ export function openLending(
     books: lendingBooks({ database, runtime, ledger, creditLimit: settings.federationCredit }),
   })
   federation.serve(jobPath, { trustMin: 2, bucket: 'jobs', reply: (heard, signal) => lender.reply(heard, signal) })
-  const prove: ProveLeaves = (leaves) => transparency.proveAll(leaves)
-  const sources = { sql: database.sql, poolKey: pool.identity.publicKey, prove }
+  const prove: ProveLeaves = (leaves, pool) => transparency.proveAll(leaves, pool)
+  const sources = { sql: database.sql, keys: transparency.keys, prove }
   federation.serve(receiptPath, {
     trustMin: 2,
     bucket: 'jobs',

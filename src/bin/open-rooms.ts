@@ -181,6 +181,7 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
       },
     }),
     pool: pool.identity,
+    sealing: pool.sealing,
     logStage: transparency.stage,
     operatorOf: async (id) => (await identity.showWorker(id).catch(() => undefined))?.operator,
     kernelOf: (id, digest) => kernels.of(id, digest),

@@ -6,6 +6,7 @@ import type { Runtime } from '#runtime'
 import { lockDataDir } from '#storage'
 import type { ReadyPool } from './announce-ready.ts'
 import { Closers } from './closers.ts'
+import { finishSuccession } from './finish-succession.ts'
 import { firstApiKey } from './first-api-key.ts'
 import type { Lifetime } from './lifetime.ts'
 import { refuseTakenPort } from './listen.ts'
@@ -51,9 +52,11 @@ async function compose(options: StartPoolOptions, closers: Closers): Promise<Rea
   await refuseTakenPort(settings)
   if (options.localWorker) await refuseMissingModels(settings)
   await takeDataFolder(options, closers)
-  const pool = await loadPoolIdentity(settings.data, runtime)
+  await loadPoolIdentity(settings.data, runtime)
   const database = await openPoolDatabase({ settings, runtime, events, closers, progress })
   life.stopping.throwIfAborted()
+  await finishSuccession(settings.data, database)
+  const pool = await loadPoolIdentity(settings.data, runtime)
   await claimDatabase(database, pool.poolId)
   const trouble = troubleLog(log, (ms, run) => runtime.after(ms, run))
   const ground = { settings, runtime, life, log, trouble, events, metrics, closers, pool, database }

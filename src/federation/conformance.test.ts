@@ -21,11 +21,12 @@ test.each(list('facts-merge.json'))('facts.merge: $comment', ({ input, output })
   expect(ask('facts.merge', input)).toEqual({ ok: true, output })
 })
 
-const judged = ['jwt-verify.json', 'envelope-verify.json', 'peer-url.json'] as const
+const judged = ['jwt-verify.json', 'envelope-verify.json', 'peer-url.json', 'succession-verify.json'] as const
 const opOf = {
   'jwt-verify.json': 'jwt.verify',
   'envelope-verify.json': 'envelope.verify',
   'peer-url.json': 'peerurl.check',
+  'succession-verify.json': 'succession.verify',
 } as const
 for (const file of judged) {
   test.each(list(file))(`${opOf[file]}: $comment`, ({ input, ok, output, code }) => {

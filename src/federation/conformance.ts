@@ -1,7 +1,16 @@
 import { isIP } from 'node:net'
 import { z } from 'zod'
 import { acceptPublicKey, identityFromSeed, sha256 } from '#crypto'
-import { type ConformanceOp, conformanceOp, hexSchema, type OpResult, parsePoolId, refused } from '#protocol'
+import {
+  type ConformanceOp,
+  conformanceOp,
+  hexSchema,
+  isSuccessionSignedBy,
+  type OpResult,
+  openSuccession,
+  parsePoolId,
+  refused,
+} from '#protocol'
 import { signEnvelope } from './envelope.ts'
 import { readFact, type SignedFact, whyRefused } from './facts/fact.ts'
 import { countingFacts, type FactSet, faultsOf, joinFacts, viewOf } from './facts/merge.ts'
@@ -171,6 +180,32 @@ function verifyJwt({ token, self, now, issuers }: z.infer<typeof tokenSchema>): 
   return { ok: true, output: { iss: issuer, aud: audience, sub: subject, iat: issuedAt, exp: expiresAt, jti: id } }
 }
 
+const successionSchema = z.strictObject({
+  note: z.string(),
+  /** The key that is known. */
+  public_key: bytes32,
+  /** Admin keys of the pool that are known; one of them must have signed where there are any. */
+  admin_keys: z.array(bytes32).max(64).default([]),
+})
+
+function verifySuccession({ note, public_key, admin_keys }: z.infer<typeof successionSchema>): OpResult {
+  const opened = openSuccession(note)
+  if (!opened.ok) return refused(opened.code, 'The statement is refused.')
+  const { from, to, generation, last, at } = opened.succession
+  if (!from.equals(public_key)) return refused('another_pool', 'The statement is of another pool.')
+  if (admin_keys.length > 0 && !admin_keys.some((key) => isSuccessionSignedBy(note, key)))
+    return refused('admin_missing', 'No admin of the pool has signed the statement.')
+  const output = {
+    from: idOf(from),
+    to: idOf(to),
+    generation,
+    last: { ...last, root: last.root.toString('base64') },
+    at,
+  }
+  return { ok: true, output }
+}
+const idOf = (key: Buffer) => sha256(key).toString('hex')
+
 /** Operations of federation; docs/reference/conformance.md shows an example of each. */
 export const federationOps: Readonly<Record<string, ConformanceOp>> = {
   'envelope.sign': conformanceOp(signSchema, sign),
@@ -178,4 +213,5 @@ export const federationOps: Readonly<Record<string, ConformanceOp>> = {
   'facts.merge': conformanceOp(mergeSchema, mergeFacts),
   'jwt.verify': conformanceOp(tokenSchema, verifyJwt),
   'peerurl.check': conformanceOp(urlSchema, checkUrl),
+  'succession.verify': conformanceOp(successionSchema, verifySuccession),
 }

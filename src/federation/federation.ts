@@ -22,6 +22,7 @@ import { Reciprocations } from './reciprocations.ts'
 import { Records } from './records.ts'
 import { type Answer, answerNo, answerYes, type SignedRoute, type StreamedAnswer } from './signed-route.ts'
 import { signatureEvent } from './stream-events.ts'
+import { Successions, successorText } from './successions.ts'
 import { TrustActs, type TrustChange } from './trust-acts.ts'
 import { handshakePath } from './verify-envelope.ts'
 
@@ -88,15 +89,28 @@ export class Federation implements Disposable {
     this.acts = new TrustActs({ ...options, peers })
     this.records = new Records(database, runtime, this.acts)
     const bonds = new Bonds(poolId, this.acts, outbound, peers)
+    const successions = new Successions({ ...options, outbound, peers, acts: this.acts })
     this.heartbeats = new Heartbeats({
       runtime,
       peers,
       outbound,
       mayCall: () => options.mode === 'active',
       onSeen: (id) => this.#seen(id, bonds),
+      whoElse: async (peer, signal) => {
+        const found = await successions.look(peer, signal)
+        return found && successorText(peer, found)
+      },
       onProblem,
     })
-    const rooms = { peers, outbound, bonds, acts: this.acts, records: this.records, heartbeats: this.heartbeats }
+    const rooms = {
+      peers,
+      outbound,
+      bonds,
+      acts: this.acts,
+      records: this.records,
+      heartbeats: this.heartbeats,
+      successions,
+    }
     this.office = new PeerOffice({
       runtime,
       poolId,

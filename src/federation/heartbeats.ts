@@ -23,6 +23,8 @@ interface Options {
   readonly mayCall: () => boolean
   /** After a look that found the peer. */
   readonly onSeen: (id: PoolId) => Promise<void>
+  /** Another answers at the address of a peer: whether its key has named it. A sentence for the humans here, if so. */
+  readonly whoElse?: (peer: Peer, signal: AbortSignal) => Promise<string | undefined>
   readonly onProblem: (error: unknown) => void
 }
 
@@ -76,11 +78,12 @@ export class Heartbeats implements Disposable {
     const since = this.#o.runtime.monotonic()
     const to = peer.version === 2 ? { url: peer.url, known: peer } : { url: peer.url }
     const seen = await lookAt(this.#o.outbound, to, { expected: peer.id, signal: this.#ending.signal })
+    const other = seen.ok ? undefined : await this.#whoElse(peer, seen.code)
     const before = this.of(peer.id)
     const now = this.#o.runtime.now()
     const health: Health = seen.ok
       ? { seenAt: now, tookMs: this.#o.runtime.monotonic() - since, problem: null }
-      : { ...before, problem: seen.message }
+      : { ...before, problem: other ?? seen.message }
     this.#health.set(peer.id, health)
     if (!seen.ok) return health
     if (seen.version === 2 && peer.version === 1) await this.#o.peers.markOffersV2(peer.id)
@@ -90,6 +93,10 @@ export class Heartbeats implements Disposable {
       await this.#o.peers.introduce(peer.id, seen.key, { ...said, moleculeId, url: peer.url })
     await this.#o.onSeen(peer.id)
     return health
+  }
+  #whoElse(peer: Peer, code: string): Promise<string | undefined> | undefined {
+    const isOther = ['key_mismatch', 'answer_forged', 'refused'].includes(code)
+    return isOther ? this.#o.whoElse?.(peer, this.#ending.signal) : undefined
   }
 }
 

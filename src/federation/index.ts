@@ -55,7 +55,9 @@ export {
   statementPath,
   statementToWire,
 } from './statement.ts'
+export { successionsPath } from './successions.ts'
 export { type ToggleRow, Toggles, toggleNames } from './toggles.ts'
 export { looksLikeToken } from './token.ts'
 export { revokedTokens, type TokenPeer, Tokens } from './tokens.ts'
+export { acceptAgain } from './trust-acts.ts'
 export { handshakePath } from './verify-envelope.ts'

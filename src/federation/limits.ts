@@ -60,6 +60,8 @@ export const factLimits = {
 
 /** Numbers of federation. Repeated in docs/reference/limits.md, kept by a test. */
 export const federationLimits = {
+  /** Keys a pool has had, as far as peers follow them. */
+  successionsMax: 64,
   /** A signed message is fresh so long on either side of our clock. */
   freshnessMs: 60_000,
   /** A nonce is kept so long: a message stamped 60 s ahead of us stays fresh for 120 s. */

@@ -10,6 +10,7 @@ import type { Callee, Outbound } from './outbound.ts'
 import { checkPeerUrl, type UrlPolicy } from './peer-url.ts'
 import type { Peer, Peers } from './peers.ts'
 import type { PeerRecord, Records } from './records.ts'
+import type { Successions } from './successions.ts'
 import type { TrustActs } from './trust-acts.ts'
 
 interface Options {
@@ -23,6 +24,7 @@ interface Options {
   readonly acts: TrustActs
   readonly bonds: Bonds
   readonly records: Records
+  readonly successions: Successions
   readonly heartbeats: Heartbeats
   readonly introduction: () => object
 }
@@ -123,6 +125,16 @@ export class PeerOffice {
     const peer = this.#known(id)
     await this.#o.acts.revoke(peer.id, by)
     return this.show(peer.id)
+  }
+
+  /** A human here says that this key, named in full, stands in the place of a peer's. */
+  async confirm(id: string, successor: string, by: string): Promise<PeerView> {
+    const { successions, bonds, heartbeats, peers } = this.#o
+    const next = await successions.confirm(this.#known(id), successor, by)
+    const peer = peers.get(next)
+    if (peer) await heartbeats.look(peer)
+    await bonds.exchange(next)
+    return this.show(next)
   }
 
   async allowV1(id: string, by: string): Promise<PeerView> {

@@ -17,6 +17,8 @@ export interface Peer extends KnownKey {
   /** What it is called in: 2 once it said, or showed, that it speaks it. */
   readonly version: EnvelopeVersion
   readonly metAt: number
+  /** Who stands in its place since a human confirmed its successor. */
+  readonly succeededBy: PoolId | undefined
   /** The bond this pool has accepted, and the one the peer has; 0: none. */
   readonly ourLevel: number
   readonly theirLevel: number
@@ -44,6 +46,7 @@ interface Row {
   met_at: number
   our_level: number
   their_level: number
+  succeeded_by: string | null
 }
 
 /** The known pools, in memory as they stand in the table: who signs garbage costs no query. */
@@ -173,7 +176,7 @@ function readPeers(sql: Sql) {
       where a.peer_id = peers.id and a.by_peer = ${byPeer} and a.withdrawn_at is null), 0)`
   return sql<Row[]>`
     select id, public_key, trust, revoked_at is not null as revoked, spoke_v2_at is not null as spoke_v2,
-        offers_v2_at is not null as offers_v2, name, url, molecule_id, capabilities, met_at,
+        offers_v2_at is not null as offers_v2, name, url, molecule_id, capabilities, met_at, succeeded_by,
         ${level(false)} as our_level, ${level(true)} as their_level
       from peers limit ${federationLimits.peersMax}`
 }
@@ -194,6 +197,7 @@ function toPeer(row: Row, knownKey: PublicKeyHandle | undefined): Peer {
     capabilities,
     version: spokeV2 || row.offers_v2 ? 2 : 1,
     metAt: row.met_at,
+    succeededBy: (row.succeeded_by && parsePoolId(row.succeeded_by)) || undefined,
     ourLevel: row.our_level,
     theirLevel: row.their_level,
   }

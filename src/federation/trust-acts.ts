@@ -203,6 +203,16 @@ async function setTrust(tx: Tx, id: PoolId, trust: number, runtime: Runtime): Pr
   await tx`update peers set trust = ${trust}, changed_at = ${new Date(runtime.now())} where id = ${id}`
 }
 
+/** A pool whose key has changed says again, with the new one, what its humans had accepted. */
+export async function acceptAgain(tx: Tx, identity: Pick<Identity, 'id' | 'sign'>, now: number): Promise<void> {
+  const rows = await tx<{ peerId: PoolId; level: BondLevel }[]>`
+    select distinct peer_id as "peerId", level from peer_acceptances where not by_peer and withdrawn_at is null`
+  for (const { peerId: receiver, level } of rows) {
+    const at = Math.floor(now / 1_000)
+    await store(tx, receiver, false, signAcceptance(identity, { giver: identity.id as PoolId, receiver, level, at }))
+  }
+}
+
 const revokedError = (id: string) =>
   new PoolError('conflict', `Pool ${id.slice(0, 12)} was revoked for good.`, 'It can come back with another key only.')
 const notHigher = (trust: number) =>

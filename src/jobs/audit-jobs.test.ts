@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import type { TransferRow } from '#ledger'
+import { PoolKeys } from '#log'
 import { decodeSigned, encode, encodeSigned, SignatureChecker } from '#protocol'
 import {
   alice,
@@ -17,7 +18,7 @@ import type { SettledRow, SettledSegment } from './judge-job-row.ts'
 
 /** What a pool wrote down and logged, so that no hash betrays it: only what it says can be wrong. */
 const jobId = '018bcfe5-6800-7000-8000-000000000001'
-const facts = { poolKey: pool.publicKey, checker: new SignatureChecker() }
+const facts = { keys: new PoolKeys(pool.publicKey), checker: new SignatureChecker() }
 const account = sampleOrder().account
 const transfer: TransferRow = {
   id: '018bcfe5-6800-7000-8000-000000000002',

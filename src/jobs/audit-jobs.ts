@@ -1,13 +1,13 @@
-import { sha256 } from '#crypto'
 import type { TransferRow } from '#ledger'
+import type { PoolKeys } from '#log'
 import { checkStatements, decodeSigned, decodeStrict, type PoolStatement, type SignatureChecker } from '#protocol'
 import { judgeJobRow, type SettledRow, type SettledSegment } from './judge-job-row.ts'
 import type { OrderRow, ReceiptRow } from './order-stages.ts'
 
 /** Whom rows are compared with. */
 export interface AuditFacts {
-  /** Raw public key of the pool. */
-  readonly poolKey: Buffer
+  /** The pool's. */
+  readonly keys: PoolKeys
   readonly checker: SignatureChecker
 }
 
@@ -16,13 +16,14 @@ export interface AuditFacts {
  * `hold` is the transfer that reserved what it may cost. That the log commits to `row.hash`, the caller has checked.
  */
 export function judgeOrder(row: OrderRow, hold: TransferRow | undefined, facts: AuditFacts): string | undefined {
-  const { poolKey, checker } = facts
+  const { keys, checker } = facts
   const decoded = decodeSigned(row.wire, 'order/1')
   if (!decoded.ok) return `cannot be read: ${decoded.problem}`
   const { message: order, hash, signature } = decoded.signed
   if (!hash.equals(row.hash)) return 'is not the one its hash stands for'
   if (!order.payer.equals(row.payer) || order.seq !== row.seq) return 'names another payer or number than its row'
-  if (!order.pool.equals(sha256(poolKey))) return 'names another pool'
+  const poolKey = keys.ofPool(order.pool)
+  if (!poolKey) return 'names another pool'
   if (order.custody === 'pool' && !order.payer.equals(poolKey))
     return 'is custodial, and another key than the pool signed it'
   if (order.job !== null && order.job !== row.jobId) return 'is for another job'
@@ -49,7 +50,9 @@ export function judgeReceipt(row: ReceiptRow, around: ReceiptSurroundings, facts
   const wires = decodeStrict(row.workers)
   if (!wires.ok || !Array.isArray(wires.value)) return "holds no list of workers' statements"
   const workers = wires.value.map((wire) => Buffer.from(wire as Uint8Array))
-  const { poolKey, checker } = facts
+  const { keys, checker } = facts
+  const ordered = decodeSigned(order.wire, 'order/1')
+  const poolKey = (ordered.ok && keys.ofPool(ordered.signed.message.pool)) || keys.current
   const checked = checkStatements({ order: order.wire, workers, statement: row.statement, poolKey }, checker)
   if (!checked.ok) return `does not hold. ${checked.sentence.replace(/\.$/, '')}`
   const { statement } = checked.messages

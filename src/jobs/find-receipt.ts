@@ -1,9 +1,13 @@
-import { buildReceipt, decodeStrict, samplingCommitment } from '#protocol'
+import type { PoolKeys } from '#log'
+import { buildReceipt, decodeSigned, decodeStrict, parseMessage, samplingCommitment } from '#protocol'
 import type { Sql } from '#storage'
 import { tellSampling } from '#verification'
 
-/** Where leaves are in the log, in the order asked for, and a checkpoint that covers them. */
-export type ProveLeaves = (leaves: readonly { readonly kind: 'receipt' | 'order'; readonly ref: string }[]) => Promise<
+/** Where leaves are in the log, in the order asked for, and a checkpoint that covers them, by the pool's key of that id. */
+export type ProveLeaves = (
+  leaves: readonly { readonly kind: 'receipt' | 'order'; readonly ref: string }[],
+  pool: Buffer,
+) => Promise<
   | {
       readonly places: readonly { readonly index: number; readonly path: readonly Buffer[] }[]
       readonly checkpoint: string
@@ -18,7 +22,8 @@ export type FoundReceipt =
 
 interface ReceiptSources {
   readonly sql: Sql
-  readonly poolKey: Buffer
+  /** The pool's, those it had before as well: a receipt stays what it was. */
+  readonly keys: PoolKeys
   readonly prove: ProveLeaves
   /** Receipts of other pools that computed a part of the job. */
   readonly remote?: (jobId: string) => Promise<readonly Buffer[]>
@@ -26,7 +31,7 @@ interface ReceiptSources {
 
 /** A job's receipt as the file that anyone can check; undefined when there is no such job. */
 export async function findReceipt(
-  { sql, poolKey, prove, remote }: ReceiptSources,
+  { sql, keys, prove, remote }: ReceiptSources,
   id: string,
 ): Promise<FoundReceipt | undefined> {
   const [row] = await sql<Row[]>`
@@ -37,10 +42,14 @@ export async function findReceipt(
   if (!row) return undefined
   const { keyId, order, workers, statement, sampling } = row
   if (!order || !workers || !statement) return { state: 'pending', keyId }
-  const proof = await prove([
+  const pool = poolOf(statement)
+  const poolKey = pool && keys.ofPool(pool)
+  if (!poolKey) throw new Error(`the statement about job ${id} is none of this pool`)
+  const leaves = [
     { kind: 'receipt', ref: id },
     { kind: 'order', ref: id },
-  ])
+  ] as const
+  const proof = await prove(leaves, pool)
   const [ofReceipt, ofOrder] = proof?.places ?? []
   if (!proof || !ofReceipt || !ofOrder) return { state: 'pending', keyId }
   const wires = decodeStrict(workers)
@@ -60,9 +69,23 @@ export async function findReceipt(
     log: { ...ofReceipt, checkpoint: proof.checkpoint },
     sampling: sampled ?? undefined,
     remote: await remote?.(id),
+    successions: byItself(row.verdicts ?? [], poolKey) ? undefined : keys.notesSince(poolKey),
   })
   return { state: 'ready', keyId, file }
 }
+
+function poolOf(statement: Buffer): Buffer | undefined {
+  const bytes = decodeStrict(statement)
+  const message = bytes.ok ? parseMessage('pool-statement/1', bytes.value) : undefined
+  return message?.ok ? message.message.pool : undefined
+}
+
+/** Whether one key has signed all of them. */
+const byItself = (verdicts: readonly Buffer[], key: Buffer) =>
+  verdicts.every((wire) => {
+    const decoded = decodeSigned(wire, 'verdict/1')
+    return decoded.ok && decoded.signed.signature.key.equals(key)
+  })
 
 interface Row {
   readonly keyId: string

@@ -1,4 +1,5 @@
 import { sha256 } from '#crypto'
+import type { PoolKeys } from '#log'
 import { decodeSigned, SignatureChecker } from '#protocol'
 import type { Sql } from '#storage'
 import { ledgerLimits } from './limits.ts'
@@ -8,8 +9,8 @@ import type { TransferRow } from './transfer-leaf.ts'
 
 /** Whose signatures count, as other rooms know it. */
 export interface AuthorisationFacts {
-  /** Raw public key of the pool. */
-  readonly poolKey: Buffer
+  /** The pool's. */
+  readonly keys: PoolKeys
   /** Hex public keys of every admin there ever was. */
   readonly adminKeys: ReadonlySet<string>
   /** Hex public keys this account ever paid with. */
@@ -36,7 +37,7 @@ export async function auditAuthorisations(sql: Sql, facts: AuthorisationFacts): 
 /** As the end of a sentence; undefined when whoever had to sign did, and signed exactly this. */
 export function judgeAuthorisation(
   { id, kind, from, to: legs, amount, authorisation }: TransferRow,
-  { poolKey, adminKeys, payerKeys }: AuthorisationFacts,
+  { keys, adminKeys, payerKeys }: AuthorisationFacts,
   checker: SignatureChecker,
 ): string | undefined {
   const { message: type } = transferKinds[kind]
@@ -48,7 +49,8 @@ export function judgeAuthorisation(
   const [leg] = legs
   const names = message.id === id && message.amount === amount && message.to === leg?.account && payer === from
   const same = names && (!('kind' in message) || message.kind === kind)
-  if (!same || !message.pool.equals(sha256(poolKey))) return 'says something else than what was signed'
+  const poolKey = keys.ofPool(message.pool)
+  if (!same || !poolKey) return 'says something else than what was signed'
   const signer = signature.key.toString('hex')
   const allowed =
     kind === 'grant' ? adminKeys : kind === 'payment' ? payerKeys(from) : new Set([poolKey.toString('hex')])
@@ -74,8 +76,8 @@ export async function auditAccountKeys(sql: Sql, facts: AuthorisationFacts): Pro
   }
 }
 
-function isOwn({ name, kind, key }: AccountKey, { poolKey, payerKeys }: AuthorisationFacts): boolean {
+function isOwn({ name, kind, key }: AccountKey, { keys, payerKeys }: AuthorisationFacts): boolean {
   if (kind === 'worker' || kind === 'held' || kind === 'peer') return name.endsWith(`:${sha256(key).toString('hex')}`)
   if (kind === 'user' || kind === 'stake') return payerKeys(name).has(key.toString('hex'))
-  return key.equals(poolKey)
+  return keys.has(key)
 }

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Identity, identityFromSeed, sha256 } from '#crypto'
+import { PoolKeys } from '#log'
 import { SignatureChecker } from '#protocol'
 import { systemRuntime } from '#runtime'
 import { GroupCommit, part } from '#storage'
@@ -228,14 +229,14 @@ test('every move is signed by the pool and says why; nobody else’s signature c
     ({ authorisation }) => (authorisation?.length ?? 0) > 20,
   )
   expect(new Set(rows.map(({ kind }) => kind))).toEqual(new Set(['release', 'slash', 'refund', 'restitution']))
-  const facts = { poolKey: pool.publicKey, adminKeys: new Set<string>(), payerKeys: () => new Set<string>() }
+  const facts = { keys: new PoolKeys(pool.publicKey), adminKeys: new Set<string>(), payerKeys: () => new Set<string>() }
   const checker = new SignatureChecker()
   for (const row of rows) {
     expect(judgeAuthorisation(row, facts, checker)).toBeUndefined()
     const other = row.kind === 'slash' ? 'refund' : 'slash'
     expect(judgeAuthorisation({ ...row, kind: other }, facts, checker)).toContain('something else')
     expect(judgeAuthorisation({ ...row, amount: row.amount + 1n }, facts, checker)).toContain('something else')
-    const stranger = { ...facts, poolKey: identityFromSeed(Buffer.alloc(32, 8)).publicKey }
+    const stranger = { ...facts, keys: new PoolKeys(identityFromSeed(Buffer.alloc(32, 8)).publicKey) }
     expect(judgeAuthorisation(row, stranger, checker)).toBeDefined()
   }
 })

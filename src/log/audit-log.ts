@@ -4,6 +4,7 @@ import type { Sql } from '#storage'
 import { type ActRow, actColumns, actLeafData } from './acts.ts'
 import { logLimits } from './limits.ts'
 import { type KnownCheckpoint, readCheckpoint } from './outside-copy.ts'
+import type { PoolKeys } from './pool-keys.ts'
 import { readTree } from './read-tree.ts'
 import { TileCheck } from './tile-check.ts'
 
@@ -18,7 +19,7 @@ export interface LogProblem {
 
 export interface AuditWish {
   readonly sql: Sql
-  readonly publicKey: Buffer
+  readonly keys: PoolKeys
   /** The checkpoint known from outside the database. */
   readonly copy: KnownCheckpoint | undefined
   /** Leaves before it are taken as they are: an earlier audit found them right. */
@@ -147,7 +148,7 @@ class CheckpointCheck {
     if (this.#next !== undefined && row.number !== this.#next) return `stands where number ${this.#next} belongs`
     if (row.generation < this.#generation) return 'goes back to an earlier generation'
     if (this.#lastSize === tree.size) return 'is the second one of its size'
-    const said = readCheckpoint(row.note, this.#wish.publicKey)
+    const said = readCheckpoint(row.note, this.#wish.keys.ofGeneration(row.generation))
     if (!said) return "does not carry the pool's signature"
     if (said.size !== Number(row.size) || said.generation !== row.generation) return 'says something else than its row'
     return said.root.equals(tree.root()) ? undefined : 'has another root than the leaves'

@@ -1,6 +1,7 @@
 import type { Sql } from '#storage'
 import { auditLog, type LogProblem } from './audit-log.ts'
 import { type KnownCheckpoint, readOutsideCopy } from './outside-copy.ts'
+import type { PoolKeys } from './pool-keys.ts'
 import { readTree } from './read-tree.ts'
 
 /** One state of a log, and what is known about it from outside. */
@@ -8,7 +9,7 @@ export interface LogSnapshot {
   /** Of one state of the database: a transaction that is `repeatable read`. */
   readonly sql: Sql
   /** The pool's. */
-  readonly publicKey: Buffer
+  readonly keys: PoolKeys
   /** Read before the state was taken, so that it is never ahead of it; undefined when there is none, or it is not to be compared. */
   readonly copy: KnownCheckpoint | undefined
 }

@@ -25,6 +25,8 @@ export {
 export { latestCheckpoint } from './latest-checkpoint.ts'
 export type { Leaf } from './leaf.ts'
 export { describeLoss, openGeneration } from './open-generation.ts'
+export { PoolKeys, readPoolKeys } from './pool-keys.ts'
 export { type LoggedLeaf, readLeaves } from './read-leaves.ts'
 export { readGenerationStatement } from './refuse-behind.ts'
+export { copyAfterSuccession, succeed } from './succeed.ts'
 export { type LogReader, TransparencyLog } from './transparency-log.ts'

@@ -17,6 +17,7 @@ export function limitReads(log: LogReader, max: number): LogReader {
     checkpoint: () => limited(() => log.checkpoint()),
     findInclusion: (leaf, size) => limited(() => log.findInclusion(leaf, size)),
     consistency: (from, to) => limited(() => log.consistency(from, to)),
+    successions: () => limited(() => log.successions()),
     tile: (level, index, width) => limited(() => log.tile(level, index, width)),
   }
 }

@@ -1,7 +1,8 @@
-import { PoolError } from '#protocol'
+import { openSuccession, PoolError } from '#protocol'
 import type { Sql } from '#storage'
 import { isGenerationSigned, parseGenerationStatement } from './generation-statement.ts'
 import { type KnownCheckpoint, newerThan } from './outside-copy.ts'
+import { successionAction } from './pool-keys.ts'
 import { readRoot } from './read-tree.ts'
 
 const auditFix = 'Run `lichen audit` to see what was changed, and restore the database from a backup.'
@@ -56,12 +57,21 @@ function parseDetails(details: unknown) {
   return isGenerationSigned(String(note), statement, Buffer.from(String(key), 'hex')) ? statement : undefined
 }
 
-/** The act that opened a generation, as an admin signed it. */
+/** The statement that opened a generation: of an admin after a loss, of the key before after a succession (`key` is that key then). */
 export async function readGenerationStatement(
   sql: Sql,
   generation: number,
 ): Promise<{ readonly key: string; readonly note: string } | undefined> {
   const [row] = await sql<{ details: { key: string; note: string } }[]>`
     select details from acts where action = ${generationAction} and subject = ${String(generation)} order by seq desc limit 1`
-  return row && { key: row.details.key, note: row.details.note }
+  if (row) return { key: row.details.key, note: row.details.note }
+  const notes = await sql<
+    { note: string }[]
+  >`select details ->> 'note' as note from acts where action = ${successionAction}`
+  for (const { note } of notes) {
+    const opened = openSuccession(note)
+    if (opened.ok && opened.succession.generation === generation)
+      return { key: opened.succession.from.toString('hex'), note }
+  }
+  return undefined
 }

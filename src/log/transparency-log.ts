@@ -12,7 +12,8 @@ import { limitReads } from './limit-reads.ts'
 import { logLimits } from './limits.ts'
 import { beginIfNew, type LogHead, type LogSigner, logStage } from './log-stage.ts'
 import { NodeReader, tileWidth } from './node-reader.ts'
-import { type KnownCheckpoint, readOutsideCopy, writeOutsideCopy } from './outside-copy.ts'
+import { type KnownCheckpoint, readCheckpoint, readOutsideCopy, writeOutsideCopy } from './outside-copy.ts'
+import { type PoolKeys, readPoolKeys } from './pool-keys.ts'
 import { readConsistency, readInclusion } from './read-tree.ts'
 import { refuseBehind } from './refuse-behind.ts'
 import { storeTiles } from './store-tiles.ts'
@@ -44,6 +45,8 @@ export interface LogReader {
   findInclusion(leaf: number | Buffer, size?: number): Promise<Inclusion>
   consistency(from: number, to: number): Promise<Buffer[]>
   tile(level: number, index: number, width?: number): Promise<Buffer>
+  /** Statements by which each key of the pool named the next one, oldest first. */
+  successions(): Promise<readonly string[]>
 }
 
 export interface Inclusion {
@@ -70,8 +73,11 @@ export class TransparencyLog implements LogReader, AsyncDisposable {
   readonly stage: Stage<Leaf>
   /** For strangers: a few of them at once. */
   readonly reader: LogReader
+  /** The keys this pool has had. */
+  readonly keys: PoolKeys
 
-  private constructor(options: LogOptions, known: KnownCheckpoint) {
+  private constructor(options: LogOptions, known: KnownCheckpoint, keys: PoolKeys) {
+    this.keys = keys
     this.#options = options
     this.#sql = options.database.sql
     this.#known = known
@@ -93,7 +99,7 @@ export class TransparencyLog implements LogReader, AsyncDisposable {
       const latest = await latestCheckpoint(database.sql, signer.publicKey)
       if (copy) await refuseBehind(database.sql, copy, latest)
       if (copy?.note !== latest.note) await writeOutsideCopy(dataDir, latest.note)
-      return new TransparencyLog(options, latest)
+      return new TransparencyLog(options, latest, await readPoolKeys(database.sql, signer.publicKey))
     } catch (error) {
       throw databaseError(error)
     }
@@ -139,20 +145,24 @@ export class TransparencyLog implements LogReader, AsyncDisposable {
     return proof && place && { ...place, checkpoint: proof.checkpoint }
   }
 
-  /** The same for several leaves under one checkpoint; undefined when one is not logged. */
-  async proveAll(leaves: readonly { readonly kind: LeafKind; readonly ref: string }[]) {
+  /**
+   * The same for several leaves under one checkpoint; undefined when one is not logged. `pool`: whose checkpoint it is to be, by the id that it
+   * had then; the last one of a key that was followed by another covers all that was made under it.
+   */
+  async proveAll(leaves: readonly { readonly kind: LeafKind; readonly ref: string }[], pool?: Buffer) {
     const rows = await this.#sql<{ kind: string; ref: string; index: bigint }[]>`
       select l.kind, l.ref, l.index
         from unnest(${texts(leaves.map(({ kind }) => kind))}::text[], ${texts(leaves.map(({ ref }) => ref))}::text[])
                as asked (kind, ref)
         join log_leaves l on l.kind = asked.kind and l.ref = asked.ref`
     // read after the leaves, so it covers them
-    const { size, note } = await this.#latest()
+    const { size, note } = await this.#newestBy(pool)
     const places: { readonly index: number; readonly path: readonly Buffer[] }[] = []
     for (const { kind, ref } of leaves) {
       const row = rows.find((one) => one.kind === kind && one.ref === ref)
       if (!row) return undefined
       const index = Number(row.index)
+      if (index >= size) return undefined
       places.push({ index, path: await readInclusion(this.#sql, index, size) })
     }
     return { places, checkpoint: note }
@@ -192,11 +202,15 @@ export class TransparencyLog implements LogReader, AsyncDisposable {
     return Buffer.concat(await new NodeReader(this.#sql, size).read(level, index * tileWidth, width))
   }
 
+  async successions(): Promise<readonly string[]> {
+    return this.keys.notesSince(this.keys.first)
+  }
+
   /** Recomputes everything from the stored leaves, from leaf `from` on; says what does not fit. */
   async *audit(from = 0): AsyncGenerator<LogProblem, void> {
     const { signer, dataDir, runtime } = this.#options
     const copy = await readOutsideCopy(dataDir, signer.publicKey)
-    yield* auditLog({ sql: this.#sql, publicKey: signer.publicKey, copy, from, now: runtime.now() })
+    yield* auditLog({ sql: this.#sql, keys: this.keys, copy, from, now: runtime.now() })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -207,6 +221,17 @@ export class TransparencyLog implements LogReader, AsyncDisposable {
 
   #latest(): Promise<KnownCheckpoint> {
     return latestCheckpoint(this.#sql, this.#options.signer.publicKey)
+  }
+
+  async #newestBy(pool: Buffer | undefined): Promise<Pick<KnownCheckpoint, 'size' | 'note'>> {
+    const key = pool && this.keys.ofPool(pool)
+    const earlier = key && this.keys.earlier.find(({ publicKey }) => publicKey.equals(key))
+    if (!earlier) return this.#latest()
+    const [row] = await this.#sql<{ note: string }[]>`
+      select note from log_checkpoints where generation <= ${earlier.lastGeneration} order by number desc limit 1`
+    const checkpoint = row && readCheckpoint(row.note, earlier.publicKey)
+    if (checkpoint) return checkpoint
+    throw new PoolError('log_mismatch', 'The last checkpoint of an earlier key is not signed by it.', tileFix)
   }
 
   async #renewCopy(): Promise<void> {

@@ -38,6 +38,8 @@ export const protocolLimits = {
   orderLifetimeMsMax: 86_400_000,
   /** One signed note. A checkpoint has 300 characters; a hundred witnesses' lines fit. */
   noteCharsMax: 65_536,
+  /** Keys a pool has had, as far as one receipt tells. */
+  successionsMax: 64,
   /** Signature lines of a note (the limit of the format's first implementation). */
   noteSignaturesMax: 100,
   /** Positions of one check that are listed one by one; longer answers are looked at in so many places. */

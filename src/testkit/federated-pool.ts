@@ -1,3 +1,4 @@
+import type { ApiDeps } from '#api'
 import { generateIdentity, type Identity } from '#crypto'
 import { Federation } from '#federation'
 import type { PoolId } from '#protocol'
@@ -36,7 +37,11 @@ export class FederatedPool implements AsyncDisposable {
     this.#switch = off
   }
 
-  static async open(name: string, more: Partial<Options> = {}): Promise<FederatedPool> {
+  static async open(
+    name: string,
+    more: Partial<Options> = {},
+    successions: readonly string[] = [],
+  ): Promise<FederatedPool> {
     const db = await testDatabase()
     const identity = more.identity ?? generateIdentity(systemRuntime)
     const off = new TestSwitch()
@@ -45,6 +50,7 @@ export class FederatedPool implements AsyncDisposable {
     const late: { federation?: Federation } = {}
     const door = () => late.federation as Federation
     const api = await ApiDouble.open({
+      logReader: { successions: async () => successions } as ApiDeps['logReader'],
       federation: {
         info: () => door().info(),
         directory: (page) => door().directory(page),

@@ -49,7 +49,6 @@ export class SmallPool implements AsyncDisposable {
   readonly log: TransparencyLog
   readonly #folder: Disposable
   readonly #database: Database
-  readonly #key: Identity
   readonly #audited: boolean
   /** Leaves of the log when it opened. */
   #from = 0
@@ -57,7 +56,6 @@ export class SmallPool implements AsyncDisposable {
 
   private constructor(database: Database, log: TransparencyLog, folder: Disposable, options: SmallPoolOptions) {
     this.#database = database
-    this.#key = options.pool ?? testPool
     this.#audited = options.audited ?? true
     this.log = log
     this.#folder = folder
@@ -140,8 +138,8 @@ export class SmallPool implements AsyncDisposable {
     const id = client.handle?.id ?? ''
     const { sql } = this.#database
     for (let i = 0; i < 500; i++) {
-      const prove: ProveLeaves = (leaves) => this.log.proveAll(leaves)
-      const found = await findReceipt({ sql, poolKey: testPool.publicKey, prove }, id)
+      const prove: ProveLeaves = (leaves, pool) => this.log.proveAll(leaves, pool)
+      const found = await findReceipt({ sql, keys: this.log.keys, prove }, id)
       if (found?.state === 'ready') return found.file
       await systemRuntime.sleep(10)
     }
@@ -176,7 +174,7 @@ export class SmallPool implements AsyncDisposable {
   /** Whatever a test did to its pool, what is on record of its jobs must be right. @throws Error */
   async #audit(): Promise<void> {
     const { sql } = this.#database
-    const facts = { poolKey: this.#key.publicKey, checker: new SignatureChecker() }
+    const facts = { keys: this.log.keys, checker: new SignatureChecker() }
     for await (const page of readLeaves(sql, this.#from)) {
       const problem = await auditJobLeaves(sql, page, facts)
       if (problem !== undefined) throw new Error(problem)

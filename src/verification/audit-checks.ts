@@ -1,5 +1,5 @@
-import { leafHash, sha256 } from '#crypto'
-import type { LoggedLeaf } from '#log'
+import { leafHash } from '#crypto'
+import type { LoggedLeaf, PoolKeys } from '#log'
 import { decodeSigned, epochCommitment, type SignatureChecker } from '#protocol'
 import { type Sql, texts } from '#storage'
 import { wrongRestitution } from './audit-restitutions.ts'
@@ -9,8 +9,8 @@ import { epochLeaf, toldLeaf } from './epochs.ts'
 
 /** Whom verdicts are compared with. */
 interface AuditFacts {
-  /** Raw public key of the pool. */
-  readonly poolKey: Buffer
+  /** The pool's. */
+  readonly keys: PoolKeys
   readonly checker: SignatureChecker
 }
 
@@ -68,7 +68,7 @@ async function wrongEpoch(sql: Sql, leaves: readonly LoggedLeaf[]): Promise<stri
 async function wrongVerdict(
   sql: Sql,
   leaves: readonly LoggedLeaf[],
-  { poolKey, checker }: AuditFacts,
+  { keys, checker }: AuditFacts,
 ): Promise<string | undefined> {
   const ours = leaves.filter(({ kind }) => kind === 'check')
   if (ours.length === 0) return undefined
@@ -85,7 +85,7 @@ async function wrongVerdict(
     const decoded = decodeSigned(row.wire, 'verdict/1')
     if (!decoded.ok) return `The verdict of check ${ref} cannot be read: ${decoded.problem}.`
     const { message, signature, hash: digest } = decoded.signed
-    if (!sha256(signature.key).equals(sha256(poolKey)) || !checker.verify(signature, digest)) {
+    if (!keys.has(signature.key) || !checker.verify(signature, digest)) {
       return `The verdict of check ${ref} is not signed by the pool.`
     }
     const verifier = message.verifier?.toString('hex') ?? null

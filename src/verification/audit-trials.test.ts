@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { PoolKeys } from '#log'
 import { encodeMessage, encodeSigned, SignatureChecker, signBatch } from '#protocol'
 import { systemRuntime } from '#runtime'
 import type { Tx } from '#storage'
@@ -49,7 +50,7 @@ async function auditAfter(edit: string): Promise<string | undefined> {
       insert into receipts select distinct job_id, '\\x80'::bytea, '\\x80'::bytea from checks; ${edit}`)
     const leaves = await tx<{ index: string; kind: 'check'; ref: string; hash: Buffer }[]>`
       select index, kind, ref, hash from log_leaves where kind in ('epoch', 'check') order by index`
-    const facts = { poolKey: testPool.publicKey, checker: new SignatureChecker() }
+    const facts = { keys: new PoolKeys(testPool.publicKey), checker: new SignatureChecker() }
     const all = leaves.map((leaf) => ({ ...leaf, index: Number(leaf.index) }))
     problem = (await auditCheckLeaves(tx, all as never, facts)) ?? (await auditCheckTables(tx))
     throw new Error('undo')

@@ -16,9 +16,11 @@ export interface Checks extends AsyncDisposable {
 }
 
 /** @throws PoolError database_unavailable, log_mismatch. */
-export async function openChecks(options: Omit<CheckerOptions, 'index' | 'epochs' | 'sealingKey'>): Promise<Checks> {
+export async function openChecks(
+  options: Omit<CheckerOptions, 'index' | 'epochs' | 'sealingKey'> & { readonly sealing?: Buffer | undefined },
+): Promise<Checks> {
   const { database, runtime, standings, pool, events } = options
-  const sealing = sealingKey(pool.seed)
+  const sealing = options.sealing ?? sealingKey(pool.seed)
   const onProblem = (error: unknown) => events.problem?.(error, 'epochs')
   const epochs = await Epochs.open({ ...options, sealingKey: sealing, onProblem })
   const index = new VerifierIndex((workerId, model) => standings.mayVerify(workerId, model))

@@ -14,7 +14,10 @@ import { pageOf, pageQuery, pageSchema, timeOrNull, timeSchema, timeText } from 
 
 /** What those who run the pool do with other pools. */
 export interface FederationAdmin
-  extends Pick<PeerOffice, 'bundle' | 'list' | 'show' | 'add' | 'promote' | 'demote' | 'revoke' | 'allowV1' | 'ping'> {
+  extends Pick<
+    PeerOffice,
+    'bundle' | 'list' | 'show' | 'add' | 'promote' | 'demote' | 'revoke' | 'allowV1' | 'confirm' | 'ping'
+  > {
   readonly mode: string
   readonly name: string
   readonly url: string
@@ -236,6 +239,13 @@ export function federationAdminRoutes(federation: FederationAdmin, limits: ApiLi
       nothing,
       peerSchema,
       async (id, _, actor) => toRow(await federation.revoke(id, actor)),
+    ),
+    act(
+      'confirm',
+      'Say that the key it has named, by its whole id, stands in its place.',
+      z.strictObject({ successor: z.string().regex(/^[0-9a-f]{64}$/) }),
+      peerSchema,
+      async (id, body, actor) => toRow(await federation.confirm(id, body.successor, actor)),
     ),
     act(
       'allow-v1',

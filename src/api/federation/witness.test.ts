@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { CompactTree, leafHash } from '#crypto'
-import { headOf, readGenerationStatement, readRootAt, signGeneration } from '#log'
+import { headOf, PoolKeys, readGenerationStatement, readRootAt, signGeneration } from '#log'
 import { openCheckpoint, signCheckpoint } from '#protocol'
 import { systemRuntime } from '#runtime'
 import { bytes } from '#storage'
@@ -100,7 +100,7 @@ async function against(more: Partial<Parameters<typeof compareSeen>[1]> = {}) {
   if (!asked.ok) throw new Error(asked.problem)
   const { sql } = anna.pool.db
   const own = {
-    publicKey: anna.pool.identity.publicKey,
+    keys: new PoolKeys(anna.pool.identity.publicKey),
     poolId: anna.pool.id,
     generation: 1,
     size: (await headOf(sql))?.size ?? 0,
@@ -114,7 +114,7 @@ async function against(more: Partial<Parameters<typeof compareSeen>[1]> = {}) {
 test('an audit finds all that a witness has seen in a log that only grew', async () => {
   await add(350, 20)
   expect(await against()).toEqual({ says: 'holds', held: 2, upTo: 350, lost: 0, foreign: 0, unvouched: 0 })
-  expect(await against({ publicKey: bert.pool.identity.publicKey })).toMatchObject({ held: 0, foreign: 2 })
+  expect(await against({ keys: new PoolKeys(bert.pool.identity.publicKey) })).toMatchObject({ held: 0, foreign: 2 })
 })
 
 test('an audit tells a restore an admin has signed for from a shorter log nobody has', async () => {

@@ -46,7 +46,7 @@ const tree = async () => {
 }
 
 test('everybody may come', () => {
-  expect(routes.map((one) => `${one.method} ${one.caller}`)).toEqual(Array(4).fill('GET anyone'))
+  expect(routes.map((one) => `${one.method} ${one.caller}`)).toEqual(Array(5).fill('GET anyone'))
 })
 
 test('a leaf is proven to a stranger, by its index or its hash', async () => {

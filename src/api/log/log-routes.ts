@@ -33,6 +33,11 @@ const consistencySchema = z.strictObject({
   path: pathSchema,
 })
 
+const successionsSchema = z.strictObject({
+  object: z.literal('log_successions'),
+  data: z.array(z.strictObject({ note: z.string() })),
+})
+
 const hexOf = (path: readonly Buffer[]) => path.map((hash) => hash.toString('hex'))
 
 /** A number out of the path of the request, where the router knows only text. */
@@ -87,6 +92,17 @@ export function logRoutes(log: LogReader): Route[] {
         from,
         to,
         path: hexOf(await log.consistency(from, to)),
+      }),
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/log/successions',
+      caller: 'anyone',
+      summary: 'Statements by which each key of this pool named the next one, oldest first (spec/federation.md).',
+      reply: successionsSchema,
+      handle: async (): Promise<z.infer<typeof successionsSchema>> => ({
+        object: 'log_successions',
+        data: (await log.successions()).map((note) => ({ note })),
       }),
     }),
     route({

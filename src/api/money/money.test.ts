@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { generateIdentity, type Identity as KeyPair, leafHash, sha256 } from '#crypto'
 import { Identity, poolItself } from '#identity'
 import { auditAccountKeys, auditAuthorisations, auditPrices, transferLeaf } from '#ledger'
+import { PoolKeys } from '#log'
 import { encodeMessage, encodeSigned, type Grant, signBatch, type Transfer } from '#protocol'
 import { systemRuntime } from '#runtime'
 import { TrustLogs } from '#verification'
@@ -377,7 +378,7 @@ test('a price is set for all its units or none, by whom is on record', async () 
 
 test('after all this an audit finds every signature, key and price in order', async () => {
   const facts = {
-    poolKey: testPool.publicKey,
+    keys: new PoolKeys(testPool.publicKey),
     adminKeys: new Set([admin.publicKey.toString('hex')]),
     payerKeys: (account: string) => new Set(account === annAccount ? [anns.publicKey.toString('hex')] : []),
   }

@@ -28,4 +28,4 @@ export const partName = (place: number, table: string, part: number) =>
 export const tableOfPart = (name: string) => /^tables\/\d+-(\w+)\/\d+\.jsonl$/.exec(name)?.[1]
 
 /** Files of the data folder that a backup holds when it is asked for keys: all that cannot be made again. */
-export const keyFiles = ['pool.key', 'session.key', 'owner.key', 'first-api-key'] as const
+export const keyFiles = ['pool.key', 'session.key', 'owner.key', 'sealing.key', 'first-api-key'] as const

@@ -126,6 +126,11 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import('./fed.ts')).fedCommand,
   },
   {
+    name: 'rotate',
+    summary: 'replace a key: of the pool, its sessions, owner, users, admins, payers, workers',
+    load: async () => (await import('./rotate.ts')).rotateCommand,
+  },
+  {
     name: 'status',
     summary: 'say how the pool is',
     load: async () => (await import('./status.ts')).statusCommand,

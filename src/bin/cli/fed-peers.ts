@@ -58,6 +58,7 @@ export function peerCommands(): Command[] {
     showCommand(),
     promoteCommand(),
     demoteCommand(),
+    confirmCommand(),
     statementCommand(),
     ...actCommands(),
   ]
@@ -230,6 +231,23 @@ function demoteCommand(): Command {
       print(options.json === true, peer, () => clean(`${peer.id}  ${peer.name}: ${trustText(peer, peer.trust)}.`))
     })
   return withExamples(withSettings(command, ['client']), [['lichen fed demote 3fa9c1 1', 'no more jobs, either way']])
+}
+
+function confirmCommand(): Command {
+  const command = new Command('confirm')
+    .description('let another key stand in the place of a pool’s, which that has named; ask its admin in person first')
+    .argument('<old>', idText)
+    .argument('<new>', 'the whole id of the new key, as its admin told you')
+    .action(async (id: string, successor: string, options: Options, self: Command) => {
+      const client = new PoolClient(await settingsOf(self))
+      const peer = await client.json<PeerRow>('POST', routeOf(id, '/confirm'), { successor })
+      print(options.json === true, peer, () =>
+        clean(`${peer.id}  ${peer.name}: ${trustText(peer, peer.trust)}. The old key counts no more.`),
+      )
+    })
+  return withExamples(withSettings(command, ['client']), [
+    ['lichen fed confirm 3fa9c1 77b0e2…', 'Anna has rotated her pool’s key, and told you so'],
+  ])
 }
 
 interface StatementReply {

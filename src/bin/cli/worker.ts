@@ -12,15 +12,36 @@ export function workerCommand(): Command {
   ])
 }
 
+interface JoinOptions {
+  readonly json?: boolean
+  readonly newKey?: boolean
+  readonly successor?: string
+}
+
+/** The id comes from the person here, the proof from the pool. */
+async function follow(dataDir: string, successor: string): Promise<void> {
+  const [{ followPool }, { parsePoolId }, { systemRuntime }, { successionsAt }] = await Promise.all([
+    import('#agent'),
+    import('#protocol'),
+    import('#runtime'),
+    import('../successions-at.ts'),
+  ])
+  const id = parsePoolId(successor)
+  if (!id) throw new CommandProblem('config_invalid', 'The successor is named by its whole id, 64 digits.', '', 2)
+  await followPool(dataDir, id, successionsAt, systemRuntime)
+}
+
 function joinCommand(): Command {
   const command = new Command('join')
     .description('connect to a pool and serve until stopped; dials out only, no open port, no root')
     .argument('[invite]', 'the invite of the pool’s operator; not needed again once it was accepted')
+    .option('--successor <id>', 'the pool has another key now: its whole id, as its operator told you')
     .option('--new-key', 'come back as a newcomer: put the old key aside and make another; needs an invite')
-    .action(async (invite: string | undefined, options: { json?: boolean; newKey?: boolean }, self: Command) => {
+    .action(async (invite: string | undefined, options: JoinOptions, self: Command) => {
       if (options.newKey === true && invite === undefined) throw noInvite
       const { serveAsWorker } = await import('../serve-as-worker.ts')
       const settings = await settingsOf(self)
+      if (options.successor !== undefined) await follow(path.join(settings.data, 'worker'), options.successor)
       await serveAsWorker({
         invite: invite === '-' ? await inviteFromStdin() : invite,
         dataDir: path.join(settings.data, 'worker'),
@@ -36,6 +57,7 @@ function joinCommand(): Command {
     ['lichen worker join lichen1_… --model ~/models/qwen.gguf --slots 2', 'lend a model file'],
     ['lichen worker join lichen1_… --upstream auto', 'lend the Ollama or llama-server that runs here'],
     ['lichen worker join lichen1_… --new-key', 'after the pool has revoked every key (workers rotate)'],
+    ['lichen worker join --successor 77b0e2…', 'the operator has rotated the pool’s key, and told you its id'],
     ['lichen worker join', 'serve again after a restart'],
     ['lichen worker join - < invite.txt', 'the invite from a file: it is not seen in the process list'],
   ])

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { type PublicKeyHandle, verifySignature } from '#crypto'
-import { isGenerationSigned, parseGenerationStatement } from '#log'
-import { openCheckpoint } from '#protocol'
+import { isGenerationSigned, type PoolKeys, parseGenerationStatement } from '#log'
+import { openCheckpoint, openSuccession } from '#protocol'
 import { cosignatureBytes } from './witness.ts'
 
 export const seenSchema = z.object({
@@ -16,7 +16,8 @@ export type SeenCheckpoint = z.infer<typeof seenSchema>
 
 /** This pool's log as it stands. */
 export interface OwnLog {
-  readonly publicKey: Buffer
+  /** Its keys, those of before as well. */
+  readonly keys: PoolKeys
   readonly poolId: string
   readonly generation: number
   /** Leaves. */
@@ -61,8 +62,8 @@ export async function compareSeen(
   const counts = { held: 0, upTo: 0, lost: 0, foreign: 0, unvouched: 0 }
   const ours = []
   for (const { checkpoint: note, time, cosignature } of seen) {
-    const opened = openCheckpoint(note, own.publicKey)
-    if (!opened.ok) {
+    const opened = own.keys.all.map((key) => openCheckpoint(note, key)).find(({ ok }) => ok)
+    if (!opened?.ok) {
       counts.foreign++
       continue
     }
@@ -94,6 +95,13 @@ async function leavesLeft(own: OwnLog, oldest: number): Promise<Map<number, numb
   let kept = own.size
   for (let next = own.generation; next > oldest; next--) {
     const found = await own.statement(next)
+    const handed = own.keys.earlier.find(({ lastGeneration }) => lastGeneration + 1 === next)
+    const succession = handed && openSuccession(handed.note)
+    if (succession?.ok) {
+      kept = Math.min(kept, succession.succession.last.size)
+      left.set(next - 1, kept)
+      continue
+    }
     const signed = found && parseGenerationStatement(found.note)
     if (!signed || signed.poolId !== own.poolId || signed.generation !== next) break
     if (!isGenerationSigned(found.note, signed, Buffer.from(found.key, 'hex'))) break

@@ -209,8 +209,8 @@ export class FactExchange implements AsyncDisposable {
   async say(): Promise<void> {
     const { sayings, federation } = this.#o
     await this.#sayModels(await sayings.models())
-    for (const { id, revoked } of federation.peers.list())
-      if (revoked) await this.facts.publish('revocation', id, Buffer.from('{}'))
+    for (const { id, revoked, succeededBy } of federation.peers.list())
+      if (revoked && succeededBy === undefined) await this.facts.publish('revocation', id, Buffer.from('{}'))
     const told = new Set((await this.#own(tokenFactKind)).map(({ name }) => name))
     for (const { id, until } of await sayings.revokedTokens())
       if (!told.has(id)) await this.facts.publish(tokenFactKind, id, Buffer.from('{}'), until)

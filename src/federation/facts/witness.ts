@@ -1,13 +1,14 @@
 import { z } from 'zod'
-import { type Identity, verifyConsistency } from '#crypto'
+import { type Identity, sha256, verifyConsistency } from '#crypto'
 import { isGenerationSigned, parseGenerationStatement } from '#log'
-import { openCheckpoint, type PoolId } from '#protocol'
+import { openCheckpoint, openSuccession, type PoolId } from '#protocol'
 import type { Runtime } from '#runtime'
-import type { Database } from '#storage'
+import { type Database, texts } from '#storage'
 import { factLimits } from '../limits.ts'
 import type { Peers } from '../peers.ts'
 import type { Heard } from '../receiver.ts'
 import { type Answer, answerNo, answerYes } from '../signed-route.ts'
+import { placeOf } from '../successions.ts'
 import type { Notices } from './notices.ts'
 
 export const witnessPath = '/v1/federation/witness'
@@ -105,6 +106,24 @@ export interface WitnessOptions {
   readonly publish: (pool: PoolId, proof: Buffer) => Promise<unknown>
 }
 
+/**
+ * From how many leaves a generation went on: as an admin has signed after a loss, or the key whose place the pool took, when that was
+ * confirmed here. Undefined: nobody signed.
+ */
+function beganAt(
+  { key: signer, note }: { readonly key: string; readonly note: string },
+  { pool, key, place, generation }: { pool: PoolId; key: Buffer; place: readonly string[]; generation: number },
+): number | undefined {
+  const lost = parseGenerationStatement(note)
+  if (lost) {
+    const holds = lost.poolId === pool && lost.generation === generation
+    return holds && isGenerationSigned(note, lost, Buffer.from(signer, 'hex')) ? lost.size : undefined
+  }
+  const opened = openSuccession(note)
+  if (!opened.ok || !opened.succession.to.equals(key) || opened.succession.generation !== generation) return undefined
+  return place.includes(sha256(opened.succession.from).toString('hex')) ? opened.succession.last.size : undefined
+}
+
 /** Remembers what bonded pools have shown of their logs, vouches for what goes on from it, and tells of what does not. */
 export class Witness {
   readonly #o: WitnessOptions
@@ -122,12 +141,7 @@ export class Witness {
     const opened = openCheckpoint(note, peer.key.raw)
     if (!opened.ok) return answerNo(400, 'the checkpoint is not signed by this pool')
     const { generation, size, root } = opened.checkpoint
-    const signed = statement && parseGenerationStatement(statement.note)
-    const holds =
-      signed &&
-      signed.poolId === peer.id &&
-      signed.generation === generation &&
-      isGenerationSigned(statement.note, signed, Buffer.from(statement.key, 'hex'))
+    const place = await placeOf(this.#o.database.sql, peer.id)
     const shown: Shown = {
       generation,
       size,
@@ -135,13 +149,13 @@ export class Witness {
       from,
       newest,
       path: path.map((hash) => Buffer.from(hash, 'base64')),
-      began: holds ? signed.size : undefined,
+      began: statement ? beganAt(statement, { pool: peer.id, key: peer.key.raw, place, generation }) : undefined,
     }
-    const known = await this.#known(peer.id)
+    const known = await this.#known(place)
     const judged = judgeCheckpoint(known, shown)
     if (judged.says === 'show') return answerYes({ from: judged.from })
     if (judged.says === 'fork' || judged.says === 'rollback') return this.#accuse(peer.id, note, judged)
-    if (judged.says === 'loss')
+    if (judged.says === 'loss' && judged.lost > 0)
       await this.#o.notices.open({
         kind: 'loss',
         peer: peer.id,
@@ -160,7 +174,7 @@ export class Witness {
     if (envelope.version !== 2 || !read.success || !peer) return answerNo(400, 'invalid question')
     const { seenPageMax } = factLimits
     const rows = await this.#o.database.sql<{ note: string; time: bigint; cosignature: Buffer }[]>`
-      select note, time, cosignature from witnessed where pool_id = ${peer.id}
+      select note, time, cosignature from witnessed where pool_id = any(${texts(await placeOf(this.#o.database.sql, peer.id))}::text[])
        order by generation desc, size desc offset ${read.data.skip} limit ${seenPageMax + 1}`
     const seen = rows.slice(0, seenPageMax).map(({ note, time, cosignature }) => ({
       checkpoint: note,
@@ -188,9 +202,9 @@ export class Witness {
       limit ${factLimits.noticesShownMax}`
   }
 
-  async #known(pool: PoolId): Promise<SeenTree[]> {
+  async #known(place: readonly string[]): Promise<SeenTree[]> {
     const rows = await this.#o.database.sql<{ generation: number; size: bigint; root: Buffer }[]>`
-      select generation, size, root from witnessed where pool_id = ${pool}
+      select generation, size, root from witnessed where pool_id = any(${texts(place)}::text[])
        order by generation desc, size desc limit ${factLimits.witnessedMax}`
     return rows.map((row) => ({ ...row, size: Number(row.size) }))
   }

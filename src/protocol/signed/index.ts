@@ -24,6 +24,7 @@ export {
   type Move,
   type Order,
   type PoolStatement,
+  parseMessage,
   type SignedMessages,
   type Transfer,
   type WorkerStatement,

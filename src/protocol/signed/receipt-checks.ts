@@ -1,4 +1,5 @@
 import { sha256 } from '#crypto'
+import { successorsOf } from '../succession.ts'
 import type { CheckVerdict } from './messages.ts'
 import type { ReceiptMessages } from './receipt-file.ts'
 import { responseHash, streamHash } from './response-hash.ts'
@@ -157,10 +158,15 @@ export function checkBill({ order: { message: order }, workers, statement }: Fac
   )
 }
 
-/** That later verdicts are the pool's own and about this receipt. */
-export function checkVerdicts({ verdicts, statement, poolKey, checker }: Facts, leaf: Buffer): CheckResult {
+/** That later verdicts are the pool's own, or by a key that followed the pool's, and about this receipt. */
+export function checkVerdicts(
+  { verdicts, statement, poolKey, checker }: Facts,
+  leaf: Buffer,
+  successions: readonly string[] = [],
+): CheckResult {
+  const signers = [poolKey, ...successorsOf(poolKey, successions)]
   for (const { message, hash, signature } of verdicts) {
-    if (!signature.key.equals(poolKey) || !checker.verify(signature, hash)) {
+    if (!signers.some((key) => signature.key.equals(key)) || !checker.verify(signature, hash)) {
       return failed('verdict_invalid', 'A verdict is not signed by the pool.')
     }
     if (message.job !== statement.job || !message.receipt.equals(leaf)) {

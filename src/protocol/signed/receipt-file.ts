@@ -25,6 +25,8 @@ export interface ReceiptParts {
   readonly sampling?: SamplingProof | undefined
   /** Receipt files of other pools that computed segments, as they gave them. */
   readonly remote?: readonly Buffer[] | undefined
+  /** Statements by which the pool's key named its successors, where one of those has signed a verdict. */
+  readonly successions?: readonly string[] | undefined
 }
 
 /** Where the leaf of the order is in the same tree, and what it commits to. */
@@ -106,6 +108,7 @@ export const receiptFileSchema = z.strictObject({
     .strictObject({ index: z.int().min(0), path, commitment: base64url32, told: toldSchema.nullable() })
     .optional(),
   remote: z.array(base64url).min(1).max(protocolLimits.segmentsMax).optional(),
+  successions: z.array(z.string().max(2_000)).min(1).max(protocolLimits.successionsMax).optional(),
   view: z.unknown(),
 })
 
@@ -116,7 +119,7 @@ export function receiptLeafData(workers: readonly Buffer[], statement: Buffer): 
 
 /** Decodes every part strictly; no signature is verified. */
 export function readMessages(
-  parts: Omit<ReceiptParts, 'poolKey' | 'log' | 'sampling' | 'remote'>,
+  parts: Omit<ReceiptParts, 'poolKey' | 'log' | 'sampling' | 'remote' | 'successions'>,
 ): Read<ReceiptMessages> {
   const order = decodeSigned(parts.order, 'order/1')
   if (!order.ok) return broken('order', order.problem)
@@ -179,6 +182,7 @@ export function buildReceipt(parts: ReceiptParts): Buffer {
     log: { index: parts.log.index, path: parts.log.path.map(text), checkpoint: parts.log.checkpoint },
     ...(parts.sampling ? { sampling: inText(parts.sampling) } : {}),
     ...(parts.remote && parts.remote.length > 0 ? { remote: parts.remote.map(text) } : {}),
+    ...(parts.successions && parts.successions.length > 0 ? { successions: [...parts.successions] } : {}),
     view: receiptView(messages.value),
   })
 }

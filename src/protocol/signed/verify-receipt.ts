@@ -79,7 +79,7 @@ function* checksOf(bytes: Buffer, expected: ReceiptExpectation): Generator<Check
   yield checkWorkers(facts)
   for (const remote of parts.remote ?? []) yield checkRemote(facts, remote)
   yield checkBill(facts)
-  yield checkVerdicts(facts, leaf)
+  yield checkVerdicts(facts, leaf, parts.successions)
   if (parts.sampling || facts.verdicts.length > 0) yield checkSampling(parts.sampling, facts, pool.checkpoint)
   yield checkResponse(facts, expected.response)
 }

@@ -1,0 +1,118 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { generateIdentity, type Identity } from '#crypto'
+import { PeerAdminKeys } from '#federation'
+import { type PoolId, signSuccession } from '#protocol'
+import { systemRuntime } from '#runtime'
+import { FederatedPool } from '../../testkit/federated-pool.ts'
+
+/** Bela knows Anna. Anna's key goes; who answers at her address has another. */
+let bela: FederatedPool
+beforeAll(async () => {
+  bela = await FederatedPool.open('bela')
+})
+const pools: FederatedPool[] = []
+afterAll(async () => {
+  await Promise.all([bela, ...pools].map((pool) => pool[Symbol.asyncDispose]()))
+})
+
+const key = () => generateIdentity(systemRuntime)
+const last = { generation: 1, size: 7, root: Buffer.alloc(32, 1) }
+const note = (old: Identity, next: Identity, admin?: Identity, at = 1_800_000_000) =>
+  signSuccession({ generation: 2, last, at }, { old, next, admin })
+
+/** A pool that Bela is bonded with. */
+async function bonded(name: string): Promise<FederatedPool> {
+  const pool = await FederatedPool.open(name)
+  pools.push(pool)
+  await pool.federation.office.add(bela.url)
+  await bela.federation.office.promote(pool.id, 3, 'owner.key')
+  await pool.federation.office.promote(bela.id, 3, 'owner.key')
+  expect(bela.federation.peers.get(pool.id)?.trust).toBe(3)
+  return pool
+}
+
+/** From now on another pool answers where this one did. It knows Bela, as its predecessor did, and its humans trust her. */
+async function replacedBy(old: FederatedPool, next: Identity, notes: string[]): Promise<FederatedPool> {
+  const pool = await FederatedPool.open('anna', { identity: next }, notes)
+  pools.push(pool)
+  await bela.db.sql`update peers set url = ${pool.url} where id = ${old.id}`
+  await bela.federation.peers.refresh()
+  await pool.federation.peers.introduce(bela.id, bela.identity.publicKey, {
+    name: 'bela',
+    url: bela.url,
+    moleculeId: '',
+    capabilities: [],
+  })
+  await pool.federation.peers.markOffersV2(bela.id)
+  await pool.federation.office.promote(bela.id, 3, 'owner.key')
+  return pool
+}
+const look = async (id: PoolId) => {
+  const peer = bela.federation.peers.get(id)
+  if (!peer) throw new Error('not known')
+  return bela.federation.heartbeats.look(peer)
+}
+const knock = (from: FederatedPool) =>
+  from.federation.outbound.call(bela.as(2), { method: 'POST', target: '/v1/federation/peer/status', body: {} })
+
+test('a successor is a stranger until the human here confirms it by its whole id; then it stands in the old one’s place', async () => {
+  const anna = await bonded('anna')
+  const next = key()
+  const after = await replacedBy(anna, next, [note(anna.identity, next)])
+  expect((await look(anna.id)).problem).toContain(`lichen fed confirm ${anna.id.slice(0, 12)} ${next.id}`)
+  expect(bela.federation.peers.get(anna.id)).toMatchObject({ trust: 3, revoked: false })
+  expect(bela.federation.peers.get(after.id)?.trust ?? 0).toBe(0)
+  expect(await knock(after)).toMatchObject({ ok: false, status: 401 })
+
+  const { office } = bela.federation
+  const refused = (successor: string) => expect(office.confirm(anna.id, successor, 'owner.key')).rejects
+  await refused(next.id.slice(0, 12)).toMatchObject({ refusal: { code: 'invalid_request' } })
+  await refused(key().id).toMatchObject({ refusal: { code: 'not_found' } })
+  const { peer } = await office.confirm(anna.id, next.id, 'owner.key')
+  expect(peer).toMatchObject({ id: next.id, trust: 3, theirLevel: 3, ourLevel: 3 })
+  expect(bela.federation.peers.get(anna.id)).toMatchObject({ trust: 0, revoked: true, succeededBy: next.id })
+  expect(await knock(after)).toMatchObject({ ok: true })
+  expect(await knock(anna)).toMatchObject({ ok: false, status: 401 })
+  await refused(next.id).toMatchObject({ refusal: { code: 'conflict' } })
+  const acts = await bela.db.sql`select action from acts where action = 'peer.succeed'`
+  expect(acts.length).toBe(1)
+})
+
+test('who has stolen the old key cannot silently succeed: two successors of one key are nobody’s', async () => {
+  const anna = await bonded('anna')
+  const [hers, thiefs] = [key(), key()]
+  await replacedBy(anna, thiefs, [note(anna.identity, thiefs)])
+  await look(anna.id)
+  await replacedBy(anna, hers, [note(anna.identity, hers)])
+  await look(anna.id)
+  for (const { id } of [hers, thiefs])
+    await expect(bela.federation.office.confirm(anna.id, id, 'owner.key')).rejects.toThrow('two different successors')
+  expect(bela.federation.peers.get(anna.id)?.trust).toBe(3)
+})
+
+test('where an admin of that pool is registered, only a successor that an admin has signed for is confirmed, whatever a thief says', async () => {
+  const anna = await bonded('anna')
+  const [ada, eve, hers, thiefs] = [key(), key(), key(), key()]
+  await new PeerAdminKeys(bela.db.database, systemRuntime).add(
+    anna.id,
+    { name: 'ada', publicKey: ada.publicKey },
+    'owner.key',
+  )
+  await replacedBy(anna, thiefs, [note(anna.identity, thiefs, eve)])
+  const { office } = bela.federation
+  await expect(office.confirm(anna.id, thiefs.id, 'owner.key')).rejects.toThrow('No admin of that pool')
+  await replacedBy(anna, hers, [note(anna.identity, hers, ada)])
+  expect((await office.confirm(anna.id, hers.id, 'owner.key')).peer).toMatchObject({ id: hers.id, trust: 3 })
+  const [kept] = await bela.db.sql`select 1 from peer_admin_keys where peer_id = ${hers.id} and id = ${ada.id}`
+  expect(kept).toBeDefined()
+})
+
+test('statements of strangers are nothing, and a pool that changed twice is followed to where it is', async () => {
+  const anna = await bonded('anna')
+  const [between, now, other] = [key(), key(), key()]
+  await replacedBy(anna, now, [note(other, now)])
+  expect((await look(anna.id)).problem).not.toContain('confirm')
+  await replacedBy(anna, now, [note(between, now), note(anna.identity, between)])
+  expect((await look(anna.id)).problem).toContain(now.id)
+  expect((await bela.federation.office.confirm(anna.id, now.id, 'owner.key')).peer.trust).toBe(3)
+})
