@@ -5,11 +5,13 @@ import { testPool } from '#testkit'
 import { SmallPool } from '../testkit/small-pool.ts'
 import { answersIn, diesAfter, type SmallWorkerOptions } from '../testkit/small-workers.ts'
 import { type TestDatabase, testDatabase } from '../testkit/test-database.ts'
+import type { GivenAnswers } from '../verification/intake.ts'
 
 let home: TestDatabase
 let pool: SmallPool
 let unchecked: string | undefined
 let isLookedAt = false
+let given: GivenAnswers['segments'] = []
 const opening = Buffer.alloc(104)
 beforeAll(async () => {
   home = await testDatabase()
@@ -17,7 +19,10 @@ beforeAll(async () => {
   const checks = {
     sample: () => ({ opening, commitment: samplingCommitment(opening) }),
     whyUnchecked: () => unchecked,
-    settle: () => [],
+    settle: ({ segments }: GivenAnswers) => {
+      given = segments
+      return []
+    },
     looksAtUpstream: () => isLookedAt,
     hasOwnFor: () => false,
   }
@@ -77,4 +82,16 @@ test('what only the pool may see is looked at by its own engine, or by nobody: t
 
 test('an answer that was taken over can be shown as well as the weaker of its parts', async () => {
   expect((await told('dies', { plan: diesAfter(2) }))[0]).toBe('margin')
+})
+
+test('an embedding is sampled like every answer: whoever is to be looked at is waived on record, not left out', async () => {
+  const embeds: SmallWorkerOptions = {
+    plan: (run) => {
+      run.vector(0, [1, 2])
+      run.end('stop', { completionTokens: 0 })
+    },
+  }
+  const request = { kind: 'embedding', needs: ['embedding'], maxTokens: 0, inputs: 1, resumable: false } as const
+  expect((await told('fay', embeds, 'not_checkable', request))[0]).toBe('none')
+  expect(given.map(({ statement, unfit }) => [statement !== null, unfit])).toEqual([[true, 'not_checkable']])
 })

@@ -8,7 +8,7 @@ import type { Job } from './job.ts'
 /** What is written with a job's settlement so that its answers are checked. */
 export function checksOf(job: Job, checks: CheckIntake): Part[] {
   const { sampling, assurance } = job
-  if (!sampling || job.request.kind === 'embedding') return []
+  if (!sampling) return []
   const segments = job.choices.flatMap((choice) =>
     choice.attempts.flatMap((attempt, place) => (attempt.gave ? [segmentOf(choice, attempt, place, checks)] : [])),
   )
