@@ -1,4 +1,6 @@
 import { randomBytes } from 'node:crypto'
+import http from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { identityFromSeed } from '#crypto'
 import {
@@ -170,6 +172,104 @@ test('Anna asks a pool of the live network, and what it calls back is kept, once
   expect(await say({ status: 'rejected' })).toMatchObject({ status: 409 })
   expect(await anna.requests.show(sent.requestId)).toMatchObject({ state: 'executed', result: { events } })
 })
+
+interface Letter {
+  readonly headers: Record<string, string>
+  readonly text: string
+}
+
+/** Somebody on the road who writes down what passes, and delivers nothing. */
+async function onTheRoad(): Promise<{ url: string; letters: Letter[] } & AsyncDisposable> {
+  const letters: Letter[] = []
+  const server = http.createServer((request, response) => {
+    let text = ''
+    request.on('data', (part) => {
+      text += part
+    })
+    request.on('end', () => {
+      const own = Object.entries(request.headers).filter(([name]) => /^x-iamine-|^content-type$/.test(name))
+      letters.push({ headers: Object.fromEntries(own) as Record<string, string>, text })
+      response.writeHead(200, { 'content-type': 'application/json' }).end('{}')
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  loopbackHosts.push(new URL(url).host)
+  return { url, letters, [Symbol.asyncDispose]: async () => void server.close() }
+}
+
+const writers = { 'a pool of the live network': 1, 'a pool of version 2': 2 } as const
+const flipped = { executed: 'rejected', rejected: 'executed' } as const
+
+test.each(
+  Object.entries(writers).flatMap(([who, version]) =>
+    (['executed', 'rejected'] as const).map((said) => [who, said, version] as const),
+  ),
+)(
+  'what %s called back (%s) cannot be flipped: not on the road, not by replaying it, not by itself',
+  async (_who, said, version) => {
+    await using road = await onTheRoad()
+    const pool = version === 1 ? await foreign() : undefined
+    const peer = pool?.id ?? bela.pool.id
+    const now = new Date()
+    const open = async () => {
+      const id = freshId()
+      await anna.pool.db.sql`
+      insert into admin_requests (direction, request_id, peer_id, action, params, state, created_at, expires_at)
+      values ('out', ${id}, ${peer}, 'query_events', '{}', 'pending', ${now}, ${new Date(now.getTime() + 3_600_000)})`
+      return id
+    }
+    const [id, other] = [await open(), await open()]
+    /** As the pool that was asked signs it; at `url`. */
+    const sends = async (url: string, body: object): Promise<number> => {
+      if (pool) return (await pool.send(url, { path: callbackPath, body })).status
+      const called = await bela.pool.federation.outbound.call(
+        { ...anna.pool.as(2), url },
+        { method: 'POST', target: callbackPath, body },
+      )
+      return called.ok ? 200 : (called.status ?? 0)
+    }
+    const wrote = async (status: string) => {
+      await sends(road.url, { request_id: id, status })
+      return road.letters.at(-1) as Letter
+    }
+    const deliver = async ({ headers, text }: Letter) => {
+      const answer = await fetch(anna.pool.url + callbackPath, { method: 'POST', headers, body: text })
+      return { status: answer.status, error: ((await answer.json()) as { error?: string }).error }
+    }
+    const stands = async (state: string) => expect(await anna.requests.show(id, 'out')).toMatchObject({ state })
+    const flip = (letter: Letter): Letter => ({ ...letter, text: letter.text.replace(said, flipped[said]) })
+    const again = (letter: Letter): Letter => ({
+      ...letter,
+      headers: { ...letter.headers, 'x-iamine-nonce': randomBytes(8).toString('hex') },
+    })
+    const forged = { status: 401, error: 'signature: bad_signature' }
+    const letter = await wrote(said)
+    expect(flip(letter).text).not.toBe(letter.text)
+
+    // it has not arrived yet, and whoever carries it would rather have another word
+    expect(await deliver(flip(letter))).toEqual(forged)
+    expect(await deliver(flip(again(letter)))).toEqual(forged)
+    expect(await deliver({ ...letter, text: letter.text.replace(id, other) })).toEqual(forged)
+    await stands('pending')
+    // it arrives; then it comes again, as it was and flipped, with its old signature under its old and a new nonce
+    expect((await deliver(letter)).status).toBe(200)
+    expect(await deliver(letter)).toEqual({ status: 401, error: 'signature: replayed' })
+    expect(await deliver(again(letter))).toEqual(forged)
+    expect(await deliver(flip(letter))).toEqual(forged)
+    expect(await deliver(flip(again(letter)))).toEqual(forged)
+    await stands(said)
+    // the pool itself thinks better of it, with a good signature over a new nonce
+    expect(await sends(anna.pool.url, { request_id: id, status: flipped[said] })).toBe(409)
+    expect(await sends(anna.pool.url, { request_id: id, status: 'failed', error: 'no' })).toBe(409)
+    expect(await deliver(await wrote(flipped[said]))).toEqual({
+      status: 409,
+      error: `the request is ${said} and stays so`,
+    })
+    await stands(said)
+    expect(await anna.requests.show(other, 'out')).toMatchObject({ state: 'pending' })
+  },
+)
 
 test('a pool that refuses at once has refused: the request has failed, and says why', async () => {
   const pool = await foreign()
