@@ -231,6 +231,7 @@ const openers: Readonly<Record<string, string>> = {
   'src/bin/listen.ts': 'listens',
   'src/bin/order-proxy.ts': 'a payer’s own process: the pool it buys from',
   'src/bin/local-worker-keeper.ts': 'the pool’s own worker process',
+  'src/bin/successions-at.ts': 'the command line of a worker: its own pool, which has another key',
   'src/client/create-client.ts': 'clients: their pool',
   'src/engines/llama/process-handle.ts': 'workers: the process of the model',
   'src/engines/upstream/upstream-client.ts': 'workers: a model server',
@@ -248,6 +249,8 @@ const openers: Readonly<Record<string, string>> = {
 test('one file of the whole program opens connections to other pools, and one place uses it, behind the switch', () => {
   expect(filesWith(opening)).toEqual(Object.keys(openers).sort())
   expect(filesWith(/outbound-socket\.ts'/)).toEqual(['src/federation/outbound.ts'])
+  // it is given any URL, so the pool itself must not use it
+  expect(filesWith(/successions-at\.ts'/)).toEqual(['src/bin/cli/worker.ts'])
   expect(filesWith(/\bnew Sockets\(/)).toEqual(['src/federation/outbound.ts'])
   const outbound = sources.find(({ name }) => name === 'src/federation/outbound.ts')?.code ?? ''
   expect(outbound.match(/#sockets\b(?!\[Symbol\.dispose\])/g)).toEqual(['#sockets', '#sockets'])
@@ -278,6 +281,7 @@ test('whatever calls another pool does so through the one way out, and the switc
     'src/federation/facts/exchange.ts 1',
     'src/federation/meet.ts 2',
     'src/federation/peer-office.ts 1',
+    'src/federation/successions.ts 1',
   ])
   expect(filesWith(/\bnew Outbound\(/)).toEqual(['src/bin/run-audit-against.ts', 'src/federation/federation.ts'])
   expect(filesWith(/\bFederation\.open\(/)).toEqual(['src/bin/open-federation.ts'])
