@@ -45,13 +45,16 @@ const calibration = { model: 'demo', digest: null, text: 'a fresh text', deadlin
 const never = new AbortController().signal
 const quiet = { info() {}, warn() {} }
 
+/** What is seen of an answer that no model file stands behind. */
+const evidence = sampleEvidence(3, { method: 'prefix' })
+
 /** An engine that looks as long as it is told to, and sees what it is told to see. */
 class LookingEngine extends PacedEngine {
   readonly looked: CheckTask[] = []
   readonly signals: AbortSignal[] = []
   readonly #runtime: SimulatedRuntime
   readonly #ms: number
-  sees: Evidence | Error = sampleEvidence()
+  sees: Evidence | Error = evidence
 
   constructor(runtime: SimulatedRuntime, ms = 100) {
     super({ runtime, pieces: ['a'] })
@@ -114,7 +117,7 @@ describe('a check at a worker', () => {
     expect(pair.worker.sent.map(({ type }) => type)).not.toContain(messageType.evidence)
     const shown = run.reveal()
     await runtime.pass(0)
-    expect(await shown).toMatchObject({ evidence: sampleEvidence(), bytes: encodeEvidence(sampleEvidence()) })
+    expect(await shown).toMatchObject({ evidence, bytes: encodeEvidence(evidence) })
     expect(failures()).toBe(0)
   })
 

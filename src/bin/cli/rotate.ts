@@ -130,7 +130,7 @@ async function nowOf(): Promise<string> {
 function adminKeyCommand(): Command {
   const command = new Command('admin-key')
     .description('make another admin key on this machine, register it, then revoke the old one for good')
-    .argument('<old>', 'the key: its id, or the first six digits or more')
+    .argument('<old>', 'the key: its name, its id, or the first six digits or more')
     .argument('<name>', 'the new one’s name')
     .action(async (old: string, name: string, { json }: Options, self: Command) => {
       const settings = await settingsOf(self)
@@ -139,9 +139,11 @@ function adminKeyCommand(): Command {
         import('#runtime'),
         import('../admin-key-file.ts'),
       ])
-      const rows = await client.all<{ id: string; revoked_at: string | null }>('/v1/admin/admin-keys')
-      const [known, ...more] = rows.filter((row) => row.id.startsWith(old) && row.revoked_at === null)
-      if (!known || more.length > 0 || old.length < 6)
+      const rows = await client.all<{ id: string; name: string; revoked_at: string | null }>('/v1/admin/admin-keys')
+      const isMeant = (row: { id: string; name: string }) =>
+        row.name === old || (old.length >= 6 && row.id.startsWith(old))
+      const [known, ...more] = rows.filter((row) => isMeant(row) && row.revoked_at === null)
+      if (!known || more.length > 0)
         throw new CommandProblem(
           'not_found',
           `There is no good admin key ${old}, or several.`,
