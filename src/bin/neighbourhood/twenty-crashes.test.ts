@@ -85,7 +85,7 @@ test('killed twenty times under load, the pool or its database: nothing acknowle
   const audit = await town.cli('audit', '--json')
   expect(audit.err).toBe('')
   expect(audit.json).toMatchObject({ ok: true })
-}, 150_000)
+}, 300_000)
 
 async function everyHoldResolved(): Promise<void> {
   const target = await runningPostgres(town.dataDir)
