@@ -37,7 +37,8 @@ async function upstreamWith(
   answer: (body: { messages: unknown[]; stream?: boolean }, response: http.ServerResponse) => void,
 ): Promise<AsyncDisposable & { url: string }> {
   const server = http.createServer(async (request, response) => {
-    if (request.method === 'POST') return answer(JSON.parse(await text(request)), response)
+    if (request.url?.endsWith('/chat/completions')) return answer(JSON.parse(await text(request)), response)
+    if (request.method === 'POST') return response.writeHead(404).end()
     response.end(JSON.stringify({ object: 'list', data: [{ id: model, object: 'model' }] }))
   })
   server.listen(0, '127.0.0.1')

@@ -86,6 +86,7 @@ export class ForeignPool implements AsyncDisposable {
     const { request_reciprocation: _, ...self } = this.introduction() as Record<string, unknown>
     if (path === '/v1/federation/info')
       return { status: 200, body: { mode: 'active', ...self, hop_max: 2, nonce_window_sec: 60, schema: 1 } }
+    if (method === 'GET') return { status: 404, body: { error: 'not here' } }
     const body = JSON.parse(bytes.toString()) as Record<string, unknown>
     const sender = String(headers['x-iamine-atom-id'])
     const key = path === '/v1/federation/handshake' ? String(body.pubkey_hex) : this.#keys.get(sender)
