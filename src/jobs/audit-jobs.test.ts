@@ -214,12 +214,16 @@ test('a row may count what nobody signed, and nothing else', () => {
 
 test.each([
   ['gone', [lost, second], /names attempt 0\/1, which is gone/],
-  ["another worker's", [lost, { ...segment, workerId: alice.id }, second], /something else of attempt 0\/1/],
-  ['longer', [lost, { ...segment, pieces: 3 }, second], /something else of attempt 0\/1/],
-  ['not signed', [lost, { ...segment, signed: false }, second], /something else of attempt 0\/1/],
-  ['claiming more', [lost, { ...segment, completionClaim: 3 }, second], /something else of attempt 0\/1/],
-  ['claiming more of the prompt', [lost, segment, { ...second, promptClaim: 13 }], /something else of attempt 1\/0/],
-  ['of another model file', [lost, { ...segment, digest: 'ab' }, second], /something else of attempt 0\/1/],
+  ["another worker's", [lost, { ...segment, workerId: alice.id }, second], /another worker of attempt 0\/1/],
+  ['longer', [lost, { ...segment, pieces: 3 }, second], /another count of tokens of attempt 0\/1/],
+  ['not signed', [lost, { ...segment, signed: false }, second], /another signature of attempt 0\/1/],
+  ['claiming more', [lost, { ...segment, completionClaim: 3 }, second], /another claim of tokens of attempt 0\/1/],
+  [
+    'claiming more of the prompt',
+    [lost, segment, { ...second, promptClaim: 13 }],
+    /another claim of prompt tokens of attempt 1\/0/,
+  ],
+  ['of another model file', [lost, { ...segment, digest: 'ab' }, second], /another model file of attempt 0\/1/],
   ['one too many', [...segments, { ...lost, attempt: 2 }], /does not name attempt 0\/2, which gave something/],
 ])('an attempt that is %s is found by its receipt', (_, rows, expected) => {
   expect(receipt({}, { segments: rows })).toMatch(expected)

@@ -15,6 +15,7 @@ import { part } from '#storage'
 import { testPool } from '#testkit'
 import { SmallPool } from '../testkit/small-pool.ts'
 import {
+  afterWords,
   answersIn,
   diesAfter,
   hangsAfter,
@@ -97,6 +98,20 @@ test('a client that leaves pays for what the worker had sent and signed', async 
   expect([state, price]).toEqual(['cancelled', String(BigInt(usage.completion) * 400n)])
   expect(usage.completion).toBeGreaterThan(0)
   expect(verifyReceipt(file, {})).toMatchObject({ ok: true })
+})
+
+test('a worker that is slow to sign for an answer its client has left is on record as its receipt says', async () => {
+  using ann = joinAlone('ann', { plan: hangsAfter(5), lastWordMs: 400 })
+  const client = await pool.ask()
+  await afterWords(client, 1)
+  client.handle?.cancel()
+  const job = client.handle?.id ?? ''
+  // Several writings of leases later nothing says yet that the attempt is over.
+  await systemRuntime.sleep(250)
+  expect((await pool.jobs.show(job))?.segments).not.toMatchObject([{ outcome: 'cancelled' }])
+  const file = await pool.receipt(client)
+  expect(viewOf(file).segments).toMatchObject([{ worker: ann.worker.id, signed: true }])
+  expect((await pool.record(client)).segments).toMatchObject([{ outcome: 'cancelled', signed: true }])
 })
 
 test('choices of one job come from files of one digest, or all from upstreams without one', async () => {

@@ -211,12 +211,12 @@ export class Job implements JobHandle {
     }
   }
 
-  /** Segments that changed since they were last asked for. */
+  /** Segments that changed since they were last asked for. One whose worker has yet to have its last word is not at its end. */
   segmentRows(): SegmentRow[] {
     const rows: SegmentRow[] = []
     for (const choice of this.choices) {
       for (const attempt of choice.attempts) {
-        if (!attempt.unsaved) continue
+        if (!attempt.unsaved || attempt.awaited) continue
         attempt.unsaved = false
         rows.push(attempt.row(this.id, choice.index))
       }

@@ -79,22 +79,25 @@ function judgeSegments(rows: readonly SettledSegment[], { statement, workers }: 
     rowOf.delete(nameOf(segment))
     if (!row) return `names attempt ${nameOf(segment)}, which is gone`
     const claim = segment.signed ? claims.shift() : undefined
-    const alike =
-      row.workerId === segment.worker.toString('hex') && row.pieces === segment.tokens && row.signed === segment.signed
-    if (!alike || !isClaimed(row, claim)) return `says something else of attempt ${nameOf(segment)} than its row`
+    const said: readonly (readonly [string, unknown, unknown])[] = [
+      ['worker', segment.worker.toString('hex'), row.workerId],
+      ['count of tokens', segment.tokens, row.pieces],
+      ['signature', segment.signed, row.signed],
+      ...(claim ? claimed(row, claim) : []),
+    ]
+    const other = said.find(([, theirs, ours]) => theirs !== ours)
+    if (other) return `says another ${other[0]} of attempt ${nameOf(segment)} than its row`
   }
   return judgeOthers([...rowOf.values()], statement)
 }
 
-/** The row's claim is what the worker signed. */
-function isClaimed(row: SettledSegment, claim: WorkerStatement | undefined): boolean {
-  if (!claim) return true
-  const { prompt, completion } = claim.usage
-  return (
-    row.promptClaim === prompt &&
-    row.completionClaim === completion &&
-    row.digest === (claim.digest?.toString('hex') ?? null)
-  )
+/** What the worker signed, beside the row's claim. */
+function claimed({ promptClaim, completionClaim, digest: file }: SettledSegment, { usage, digest }: WorkerStatement) {
+  return [
+    ['claim of prompt tokens', usage.prompt, promptClaim],
+    ['claim of tokens', usage.completion, completionClaim],
+    ['model file', digest?.toString('hex') ?? null, file],
+  ] as const
 }
 
 /** Attempts that the receipt does not name gave nothing. */

@@ -47,6 +47,8 @@ export class OutcomeWriter {
     for (const job of this.#dirty) {
       if (room-- === 0) break
       this.#dirty.delete(job)
+      // Its state is written with its price and receipt, or not at all.
+      if (job.over) continue
       // A lost lease is harmless: the next move or the outcome carries the same rows.
       this.#commit.submit(progress(job), jobsLimits.settlePatienceMs).catch(() => {})
     }

@@ -27,6 +27,8 @@ export interface SmallWorkerOptions {
   readonly offers?: readonly Partial<ModelOffer>[]
   readonly plan?: Plan
   readonly signs?: boolean
+  /** How long a cancelled run takes to its last word, milliseconds; none unless given. */
+  readonly lastWordMs?: number
   readonly features?: readonly string[]
   /** Its own name unless given. */
   readonly operator?: string
@@ -59,7 +61,10 @@ export class SmallRun implements RunHandle {
     this.cancelled = true
     this.worker.runs.delete(this)
     const end = this.#endOf('stop', { promptTokens: 0, completionTokens: this.said })
-    setImmediate(() => this.#sink.acknowledged?.(end))
+    const { lastWordMs } = this.worker
+    const acknowledge = () => this.#sink.acknowledged?.(end)
+    if (lastWordMs === 0) setImmediate(acknowledge)
+    else setTimeout(acknowledge, lastWordMs)
   }
 
   consumed(bytes: number): void {
@@ -158,6 +163,7 @@ export class SmallWorker {
   readonly id: WorkerId
   /** Whether it vouches for what it sends. */
   signs: boolean
+  readonly lastWordMs: number
   readonly offers: readonly ModelOffer[]
   readonly slots: number
   readonly tokensPerSecond = 0
@@ -175,6 +181,7 @@ export class SmallWorker {
     this.identity = identityFromSeed(Buffer.from(name.padEnd(32, '.')).subarray(0, 32))
     this.id = this.identity.id as WorkerId
     this.signs = options.signs ?? true
+    this.lastWordMs = options.lastWordMs ?? 0
     this.features = options.features ?? []
     this.operator = options.operator ?? name
     this.slots = options.slots ?? 4
