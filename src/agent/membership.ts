@@ -71,14 +71,22 @@ function idsAfter(poolId: string, notes: readonly string[]): string[] {
 
 const ownFiles = ['worker.key', 'session.key', fileName] as const
 
-/** Puts keys and membership aside, so that the next start makes new ones. What was put aside stays, to claim what it earned. */
-export async function retireWorkerKeys(dataDir: string, runtime: Runtime): Promise<void> {
+/**
+ * Puts keys and membership aside, so that the next start makes new ones. What was put aside stays, to claim what it earned. Says whether
+ * there was anything.
+ */
+export async function retireWorkerKeys(dataDir: string, runtime: Runtime): Promise<boolean> {
+  let found = false
   const suffix = `retired-${new Date(runtime.now()).toISOString().replace(/[:.]/g, '-')}`
   for (const name of ownFiles) {
-    await rename(path.join(dataDir, name), path.join(dataDir, `${name}.${suffix}`)).catch((error) => {
-      if (error.code !== 'ENOENT') throw error
-    })
+    try {
+      await rename(path.join(dataDir, name), path.join(dataDir, `${name}.${suffix}`))
+      found = true
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    }
   }
+  return found
 }
 
 /** The pool this data directory has joined, or `undefined`. Throws config_invalid on a file that was damaged. */

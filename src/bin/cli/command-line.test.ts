@@ -1,5 +1,5 @@
 import { execFile, spawnSync } from 'node:child_process'
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
@@ -41,6 +41,23 @@ describe('a command line', () => {
       env: { PATH: process.env.PATH, HOME: folder },
     })
     expect({ status, stderr }).toEqual({ status: 143, stderr: '' })
+  })
+
+  test('that rotates the key of a worker says which was put aside, and where there is none', async () => {
+    const data = path.join(folder, 'lent')
+    const membership = { url: 'http://127.0.0.1:1', poolId: 'ab'.repeat(32), worker: 'cd'.repeat(32) }
+    mkdirSync(path.join(data, 'worker'), { recursive: true, mode: 0o700 })
+    writeFileSync(path.join(data, 'worker/worker.key'), 'damaged', { mode: 0o600 })
+    writeFileSync(path.join(data, 'worker/membership.json'), JSON.stringify(membership), { mode: 0o600 })
+    const { code, out } = await lichen(['rotate', 'worker', '--data', data])
+    expect(code).toBe(0)
+    expect(out).toContain(`lichen workers revoke ${membership.worker}`)
+    expect(readdirSync(path.join(data, 'worker')).map((name) => name.replace(/retired-.*/, 'retired'))).toEqual([
+      'membership.json.retired',
+      'worker.key.retired',
+    ])
+    const again = await lichen(['rotate', 'worker', '--data', data])
+    expect(again).toMatchObject({ code: 1, out: '', err: expect.stringContaining(`no worker's key in ${data}`) })
   })
 
   test('an unknown command is told the nearest one, exit 2', async () => {

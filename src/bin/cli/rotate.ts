@@ -191,10 +191,20 @@ function workerCommand(): Command {
     .description('put this machine’s worker key aside; it joins again with a new invite, as a newcomer')
     .action(async ({ json }: Options, self: Command) => {
       const settings = await settingsOf(self)
-      const [{ retireWorkerKeys }, { systemRuntime }] = await Promise.all([import('#agent'), import('#runtime')])
-      await retireWorkerKeys(path.join(settings.data, 'worker'), systemRuntime)
-      print(json === true, { ok: true }, () =>
-        asTyped('Put aside. Ask for a new invite, and have the old key revoked; then: lichen worker join INVITE'),
+      const [{ loadMembership, retireWorkerKeys }, { systemRuntime }, { PoolError }] = await Promise.all([
+        import('#agent'),
+        import('#runtime'),
+        import('#protocol'),
+      ])
+      const folder = path.join(settings.data, 'worker')
+      // a damaged file is put aside like any other
+      const worker = (await loadMembership(folder).catch(() => undefined))?.worker ?? null
+      if (!(await retireWorkerKeys(folder, systemRuntime)))
+        throw new PoolError('config_invalid', `There is no worker's key in ${folder}.`, 'Name its folder with --data.')
+      print(json === true, { ok: true, worker }, () =>
+        asTyped(
+          `Put aside. Stop the worker if it runs: it has its old key in memory. Have that revoked at the pool, and ask for a new invite:\n\n  lichen workers revoke ${worker ?? 'ID'}\n  lichen worker join INVITE`,
+        ),
       )
     })
   return withExamples(withSettings(command, ['worker']), [['lichen rotate worker', 'after the worker was stopped']])
