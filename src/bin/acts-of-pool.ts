@@ -10,8 +10,8 @@ interface Needs {
   readonly identity: Pick<Identity, 'operatorOf' | 'blockOperator'>
   readonly earnings: Pick<Earnings, 'slash' | 'refund' | 'payBack'>
   readonly log: Log
-  /** Whether it is another pool, which is told on its record: here nobody can freeze or slash it. */
-  readonly isElsewhere: (workerId: string, model: string) => boolean
+  /** Whether it is another pool: here nobody can freeze or slash it. Each wrong answer is on its record already. */
+  readonly isElsewhere: (workerId: string) => boolean
 }
 
 /**
@@ -27,12 +27,12 @@ export function actsOfPool({ workers, identity, earnings, log, isElsewhere }: Ne
       workers.drain(workerId as WorkerId, false)
     },
     async freeze({ workerId, model }) {
-      if (isElsewhere(workerId, model)) return
+      if (isElsewhere(workerId)) return
       workers.drain(workerId as WorkerId)
       tell(workerId, model, 'a worker was frozen: its answers, or what it says of others, do not hold')
     },
     async slash(about) {
-      if (isElsewhere(about.workerId, about.model)) return
+      if (isElsewhere(about.workerId)) return
       await earnings.slash(about)
       tell(
         about.workerId,

@@ -39,6 +39,8 @@ export function openFacts(all: Ground & Rooms, federation: Federation): FactExch
     onProblem: trouble('facts between pools are in trouble'),
   })
   elsewhere.trusted = () => exchange.soon()
+  // and is told at once what it has missed
+  exchange.soon()
   elsewhere.isSuspected = (id) => exchange.notices.isSuspected(id)
   closers.add('facts between pools', () => exchange[Symbol.asyncDispose]())
   return exchange

@@ -58,6 +58,8 @@ export async function openFederation(all: Ground & Rooms) {
     },
     onProblem: trouble('the table of peers could not be read'),
   })
+  // a pool that comes back finds its peers now, not half a minute later
+  void federation.heartbeats.beat().catch(trouble('other pools could not be looked for'))
   const overview = runtime.every(binLimits.overviewMs, () => {
     const circuits = workers.list().filter(({ id }) => breakers.circuitOf(id) !== 'closed').length
     const counts = { workers: workers.list().length, models: models.list().length, circuits_open: circuits }

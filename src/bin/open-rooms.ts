@@ -174,18 +174,22 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
       identity,
       earnings,
       log,
-      isElsewhere: (id, model) => {
-        const peer = peerOf(id)
-        if (peer) elsewhere.ended?.(peer, 'mismatch', `its answers are not those of ${model}`)
-        return peer !== undefined
-      },
+      isElsewhere: (id) => peerOf(id) !== undefined,
     }),
     pool: pool.identity,
     sealing: pool.sealing,
     logStage: transparency.stage,
     operatorOf: async (id) => (await identity.showWorker(id).catch(() => undefined))?.operator,
     kernelOf: (id, digest) => kernels.of(id, digest),
-    events,
+    events: {
+      ...events,
+      checkEnded: (check) => {
+        events.checkEnded(check)
+        const { workerId, model, outcome } = check
+        const peer = outcome === 'hit' ? peerOf(workerId) : undefined
+        if (peer) elsewhere.ended?.(peer, 'mismatch', `its answer is not that of ${model}`)
+      },
+    },
   })
   closers.add('checks', () => checks[Symbol.asyncDispose]())
   const jobs = await Jobs.start({

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import type OpenAI from 'openai'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { eventually, Neighbourhood } from '#testkit'
 import { ForeignPool } from '../../testkit/foreign-pool.ts'
@@ -25,12 +26,9 @@ class Town extends Neighbourhood {
     this.road = await Road.open(() => this.#port)
   }
 
-  async open(command: 'up' | 'pool', name: string, hosts: string): Promise<void> {
+  async open(command: 'up' | 'pool', name: string, more: Record<string, string>): Promise<void> {
     const args = ['--port', String(this.#port), '--public-url', this.road.url, '--federation-name', name]
-    await this.start(command, args, {
-      LICHEN_FEDERATION_HTTP_HOSTS: hosts,
-      LICHEN_FEDERATION_PRIVATE_RANGES: '127.0.0.0/8',
-    })
+    await this.start(command, args, { LICHEN_FEDERATION_PRIVATE_RANGES: '127.0.0.0/8', ...more })
     this.id = ((await (await fetch(`${this.url}/v1/federation/info`)).json()) as { atom_id: string }).atom_id
   }
 
@@ -54,6 +52,21 @@ class Town extends Neighbourhood {
 
   promote(id: string, level: number): Promise<object> {
     return this.admin('POST', `/federation/peers/${id}/promote`, { level })
+  }
+
+  toggle(name: 'accept' | 'forward', on: boolean): Promise<object> {
+    return this.admin('POST', '/federation/toggles', { name, on, reason: '' })
+  }
+
+  /** Looks now who another pool is and what it has, not at the next heartbeat. */
+  async look(other: Town): Promise<void> {
+    await this.admin('POST', `/federation/peers/${other.id}/ping`)
+  }
+
+  /** Who computed a job: the ids of workers, and of pools. */
+  async computedBy(job: string): Promise<string[]> {
+    const { segments } = await this.admin<{ segments: { worker: string }[] }>('GET', `/jobs/${job}`)
+    return segments.map(({ worker }) => worker)
   }
 
   /** What this pool owes another; below 0: what it is owed. */
@@ -84,9 +97,11 @@ beforeAll(async () => {
   for (const pool of pools) await pool.makeRoad()
   const hosts = [...pools.map(({ road }) => road.url), foreign.url].map((url) => new URL(url).host).join(',')
   // one after the other: three databases are made, on however few cores
-  await anna.open('pool', 'anna', hosts)
-  await bert.open('pool', 'bert', hosts)
-  await carl.open('up', 'carl', hosts)
+  const known = { LICHEN_FEDERATION_HTTP_HOSTS: hosts }
+  await anna.open('pool', 'anna', known)
+  await bert.open('pool', 'bert', known)
+  // one worker that does one thing at a time, and others are asked as soon as somebody waits for it
+  await carl.open('up', 'carl', { ...known, LICHEN_SLOTS: '1', LICHEN_FEDERATION_QUEUE: '0' })
   for (const operator of ['ada', 'bob']) workers.push(await bert.join(operator))
 }, 300_000)
 afterAll(async () => {
@@ -140,6 +155,39 @@ test('what must not leave is not forwarded', async () => {
   expect((await bert.owes(anna.id)) + (await anna.owes(bert.id))).toBe(0)
 })
 
+test('while the queue here is long another pool helps, and what must not leave waits', async () => {
+  await befriend(carl, bert)
+  const { key } = await carl.admin<{ key: string }>('POST', '/keys', { name: 'at home', forwarding: false })
+  const paranoid = { headers: { 'x-lichen-privacy': 'paranoid' } }
+  const computed = async (client: OpenAI, options = {}) => {
+    const { response } = await client.chat.completions.create({ ...long, max_tokens: 100 }, options).withResponse()
+    return carl.computedBy(response.headers.get('x-lichen-receipt') ?? '')
+  }
+  const went = await eventually('a job to go to bert', async () => {
+    const free = Promise.all(Array.from({ length: 8 }, () => computed(carl.client())))
+    const kept = Promise.all([computed(carl.client(), paranoid), computed(carl.client({ apiKey: key }))])
+    expect((await kept).flat()).not.toContain(bert.id)
+    const by = (await free).flat()
+    return by.includes(bert.id) && by
+  })
+  // its own worker goes on
+  expect(new Set(went).size).toBeGreaterThan(1)
+}, 120_000)
+
+test('lending and borrowing are switched off and on while the pools run', async () => {
+  const jobs = async () => (await bert.admin<{ data: { id: string }[] }>('GET', '/jobs?limit=1')).data
+  const isAnswered = () => answered(anna, 'echo ba').catch(() => false as const)
+  const before = await jobs()
+  await bert.toggle('accept', false)
+  await expect(answered(anna, 'echo ba')).rejects.toThrow('accept_forwarding is off')
+  await bert.toggle('accept', true)
+  await anna.toggle('forward', false)
+  await expect(answered(anna, 'echo ba')).rejects.toThrow()
+  expect(await jobs()).toEqual(before)
+  await anna.toggle('forward', true)
+  expect(await eventually('work to go across', isAnswered)).toMatchObject({ text: 'ba' })
+})
+
 /** Reads a long answer of another pool's worker; once it has begun, the worker that writes it is killed. */
 async function readWhileItsWorkerDies(): Promise<{ text: string; finish: string | null }> {
   const stream = await anna.client().chat.completions.create({ ...long, stream: true })
@@ -160,10 +208,25 @@ test('a worker of the other pool that is killed in mid-stream is replaced there,
   expect(await readWhileItsWorkerDies()).toEqual({ text: whole, finish: 'stop' })
 })
 
-test('and where nobody is left to replace it, the client here is told, never left with half an answer', async () => {
+test('and where nobody is left, the client here is told: what came from one pool is not passed on to a third', async () => {
+  const owed = await eventually('the long answer to be paid', async () => {
+    const sum = await anna.owes(bert.id)
+    return sum > 100_000 && sum
+  })
   await expect(readWhileItsWorkerDies()).rejects.toThrow()
+  // bert’s own people are answered by carl, whom anna does not know
+  const own = await eventually('carl to be asked', () => answered(bert, 'echo bdfh').catch(() => false as const))
+  expect(await bert.computedBy(own.receipt)).toContain(carl.id)
+  const paid = await eventually('the price', async () => (await bert.owes(carl.id)) || undefined)
+  await expect(answered(anna, 'echo bdfh')).rejects.toThrow()
+  const { data } = await bert.admin<{ data: { id: string; key_id: string }[] }>('GET', '/jobs?limit=500')
+  const forAnna = data.filter(({ key_id }) => key_id === `peer:${anna.id}`)
+  expect(forAnna.length).toBeGreaterThan(2)
+  for (const { id } of forAnna) expect(await bert.computedBy(id)).not.toContain(carl.id)
+  expect([await anna.owes(bert.id), await bert.owes(carl.id)]).toEqual([owed, paid])
   workers.push(await bert.join('carla'))
-})
+  await anna.look(bert)
+}, 180_000)
 
 test('a revoked pool is cut off in mid-stream', async () => {
   const leave = new AbortController()
@@ -275,4 +338,7 @@ test('a pool of the live network lends and borrows in version 1', async () => {
     ].sort(),
   )
   expect((await foreign.send(carl.url, sent)).status).toBe(409)
+  const came = (...chain: string[]) => foreign.send(carl.url, { ...sent, chain: [...chain, foreign.id] })
+  expect(await came(carl.id)).toMatchObject({ status: 409, body: { error: expect.stringContaining('loop') } })
+  expect(await came(anna.id)).toMatchObject({ status: 409, body: { error: expect.stringContaining('hop') } })
 })
