@@ -1,10 +1,10 @@
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
+import { mkdir, readFile, rename } from 'node:fs/promises'
 import path from 'node:path'
 import { z } from 'zod'
 import { type DhKey, dhKeyFromSeed, type Identity, identityFromSeed, sha256 } from '#crypto'
 import { openSuccession, PoolError, type PoolId, parseJson, parsePoolId, successorsOf } from '#protocol'
 import type { Runtime } from '#runtime'
-import { readOrCreateKeyFile } from '#storage'
+import { readOrCreateKeyFile, replacePrivateFile } from '#storage'
 
 /** Which pool a worker belongs to. Its one-time token is not part of it: it is of no use after the first welcome. */
 export interface Membership {
@@ -104,19 +104,6 @@ export async function loadMembership(dataDir: string): Promise<Membership | unde
 }
 
 /** Written whole or not at all, mode 0600. */
-export async function saveMembership(dataDir: string, membership: Membership, runtime: Runtime): Promise<void> {
-  const file = path.join(dataDir, fileName)
-  const fresh = `${file}.${runtime.uuid()}`
-  try {
-    const handle = await open(fresh, 'wx', 0o600)
-    try {
-      await handle.writeFile(`${JSON.stringify(membership, null, 2)}\n`)
-      await handle.sync()
-    } finally {
-      await handle.close()
-    }
-    await rename(fresh, file)
-  } finally {
-    await rm(fresh, { force: true })
-  }
+export function saveMembership(dataDir: string, membership: Membership, runtime: Runtime): Promise<void> {
+  return replacePrivateFile(path.join(dataDir, fileName), `${JSON.stringify(membership, null, 2)}\n`, runtime)
 }

@@ -1,4 +1,5 @@
 import { PoolError, protocolLimits, type Refusal } from '#protocol'
+import { databaseError } from '#storage'
 import { apiLimits } from './limits.ts'
 
 /** Fastify's own errors that are the client's doing (its `docs/Reference/Errors.md`). */
@@ -55,14 +56,15 @@ const headersTooLarge: Refusal = {
 }
 
 /**
- * What a client may be told about an error. The message of an error we did not make is never passed on; `unexpected`
+ * What a client may be told about an error: of a database that is away, that it is, whichever question found out. The message of an error we did not make is never passed on; `unexpected`
  * says that it belongs in the log.
  */
 export function toRefusal(error: unknown): { readonly refusal: Refusal; readonly unexpected: boolean } {
-  if (error instanceof PoolError) return { refusal: error.refusal, unexpected: false }
+  const known = databaseError(error)
+  if (known instanceof PoolError) return { refusal: known.refusal, unexpected: false }
   const code = error instanceof Error && 'code' in error ? String(error.code) : ''
-  const known = Object.hasOwn(knownErrors, code) ? knownErrors[code] : undefined
-  return known ? { refusal: known, unexpected: false } : { refusal: internal, unexpected: true }
+  const theirs = Object.hasOwn(knownErrors, code) ? knownErrors[code] : undefined
+  return theirs ? { refusal: theirs, unexpected: false } : { refusal: internal, unexpected: true }
 }
 
 /** What to say to bytes that are no HTTP request, or come too slowly. */

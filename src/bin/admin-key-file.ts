@@ -1,10 +1,10 @@
-import { open, realpath, stat } from 'node:fs/promises'
+import { realpath, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { adminKeyFolder } from '#config'
 import { type Identity, identityFromSeed } from '#crypto'
 import { PoolError } from '#protocol'
 import type { Runtime } from '#runtime'
-import { privateFolder, readKeyFile } from '#storage'
+import { privateFolder, readKeyFile, syncFolder, writeSynced } from '#storage'
 
 const seedBytes = 32
 const namePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
@@ -25,15 +25,10 @@ export async function makeAdminKey(file: string, data: string, runtime: Runtime)
   await refuseDataFolder(folder, data)
   if (folder === path.resolve(adminKeyFolder())) await privateFolder(folder)
   const seed = runtime.randomBytes(seedBytes)
-  const handle = await open(file, 'wx', 0o600).catch((error: NodeJS.ErrnoException) => {
+  await writeSynced(file, `${seed.toString('base64url')}\n`).catch((error: NodeJS.ErrnoException) => {
     throw refusalOf(error, file)
   })
-  try {
-    await handle.writeFile(`${seed.toString('base64url')}\n`)
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
+  await syncFolder(folder)
   return identityFromSeed(seed)
 }
 

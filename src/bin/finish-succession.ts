@@ -1,8 +1,8 @@
-import { open, rename, rm } from 'node:fs/promises'
+import { rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { identityFromSeed } from '#crypto'
 import { copyAfterSuccession } from '#log'
-import { type Database, readKeyFile } from '#storage'
+import { type Database, readKeyFile, syncFolder } from '#storage'
 
 /** The next key of a pool, from when it is made until the database says that it counts. */
 export const nextKeyFile = 'pool.key.next'
@@ -32,10 +32,4 @@ export async function finishSuccession(
   onStep('rename')
   await rename(file, path.join(data, 'pool.key'))
   await syncFolder(data)
-}
-
-/** So that names in it are on disk. */
-export async function syncFolder(folder: string): Promise<void> {
-  const directory = await open(folder)
-  await directory.sync().finally(() => directory.close())
 }

@@ -1,9 +1,8 @@
-import { link, mkdir, open, rename, rm } from 'node:fs/promises'
+import { link, mkdir, rename } from 'node:fs/promises'
 import path from 'node:path'
 import { generateIdentity } from '#crypto'
 import { systemRuntime as runtime } from '#runtime'
-import { lockDataDir, privateFolder, readKeyFile } from '#storage'
-import { syncFolder } from './finish-succession.ts'
+import { lockDataDir, privateFolder, readKeyFile, replacePrivateFile, syncFolder } from '#storage'
 import { refuseMissingFolder } from './pool-database.ts'
 
 /** 32 random bytes in the place of a key file of a pool that does not run. @throws PoolError data_in_use, key_file_unsafe, not_found. */
@@ -20,21 +19,8 @@ export async function replaceKeyFile(data: string, name: string): Promise<void> 
 }
 
 /** One line of base64url in 0600, whole or not at all, in the place of what was there. */
-export async function writeKeyFile(file: string, bytes: Buffer): Promise<void> {
-  const fresh = `${file}.${runtime.uuid()}`
-  try {
-    const handle = await open(fresh, 'wx', 0o600)
-    try {
-      await handle.writeFile(`${bytes.toString('base64url')}\n`)
-      await handle.sync()
-    } finally {
-      await handle.close()
-    }
-    await rename(fresh, file)
-  } finally {
-    await rm(fresh, { force: true })
-  }
-  await syncFolder(path.dirname(file))
+export function writeKeyFile(file: string, bytes: Buffer): Promise<void> {
+  return replacePrivateFile(file, `${bytes.toString('base64url')}\n`, runtime)
 }
 
 /**

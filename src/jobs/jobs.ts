@@ -26,6 +26,7 @@ import { PoolInstance } from './pool-instance.ts'
 import {
   assuranceUnavailable,
   bodiesFull,
+  cannotWrite,
   featureMissing,
   modelNotFound,
   onlyOutside,
@@ -57,7 +58,7 @@ export interface JobsOptions {
   readonly runtime: Runtime
   readonly sql: Sql
   /** With `jobStages` among its stages, in their order. */
-  readonly commit: Pick<GroupCommit, 'submit'>
+  readonly commit: Pick<GroupCommit, 'submit' | 'stalledForMs'>
   readonly workers: Pick<Workers, 'dispatch'>
   /** Keys the hashes of idempotency keys and bodies; ≥ 32 bytes that stay the same between starts. */
   readonly secret: Buffer
@@ -338,6 +339,8 @@ export class Jobs implements AsyncDisposable {
   }
 
   #admit(request: AcceptedRequest, runs: number): Refusal | undefined {
+    const { stalledForMs } = this.#o.commit
+    if (stalledForMs > jobsLimits.writePatienceMs) return cannotWrite(stalledForMs)
     const retryAfterMs = this.#estimate.waitMs(this.#scheduler.admitted)
     if (this.#bodyBytes + request.body.length > this.#bodyBytesMax) return bodiesFull(retryAfterMs)
     const full = this.#scheduler.admit(request.key.id, request.key.weight, runs)

@@ -24,6 +24,11 @@ export const jobsLimits = {
   sweepMs: 100,
   /** Bodies of accepted jobs, kept until they end because a retry needs them. */
   bodyBytesMax: 512 * 2 ** 20,
+  /**
+   * When writes have failed for so long, a new request is refused at once and its client knows that nothing was done; until then it waits
+   * for the database to come back. A server that was killed is back in less.
+   */
+  writePatienceMs: 10_000,
   /** A settlement waits so long for the next acceptance to share its commit: nobody waits for it. */
   settlePatienceMs: 10,
   /** Leases written in one flush at most; more wait for the next sweep. */

@@ -58,6 +58,13 @@ export const bodiesFull = (retryAfterMs: number): Refusal => ({
   retryAfterMs,
 })
 
+export const cannotWrite = (forMs: number): Refusal => ({
+  code: 'database_unavailable',
+  message: `The database has taken no write for ${Math.round(forMs / 1_000)} s; nothing of this request was done.`,
+  fix: 'Try again in a moment. If it lasts, look at the log of the pool and the disk it runs on.',
+  retryAfterMs: 5_000,
+})
+
 export const waitedTooLong = (retryAfterMs: number): Refusal => ({
   code: 'overloaded',
   message: 'No worker became free in time.',

@@ -1,6 +1,7 @@
-import { open, readFile, rename } from 'node:fs/promises'
+import { readFile, rename } from 'node:fs/promises'
 import path from 'node:path'
 import { type Checkpoint, openCheckpoint, PoolError } from '#protocol'
+import { syncFolder, writeSynced } from '#storage'
 
 /** A checkpoint of the pool's own log: its text and what it says. */
 export interface KnownCheckpoint extends Checkpoint {
@@ -41,14 +42,7 @@ export async function readOutsideCopy(dataDir: string, publicKey: Buffer): Promi
 /** Replaces the copy in one step; on disk when it resolves. */
 export async function writeOutsideCopy(dataDir: string, note: string): Promise<void> {
   const draft = `${fileOf(dataDir)}.new`
-  const handle = await open(draft, 'w', 0o600)
-  try {
-    await handle.writeFile(note)
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
+  await writeSynced(draft, note, 'w')
   await rename(draft, fileOf(dataDir))
-  const folder = await open(dataDir)
-  await folder.sync().finally(() => folder.close())
+  await syncFolder(dataDir)
 }

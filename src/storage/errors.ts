@@ -6,22 +6,22 @@ export function codeOf(error: unknown): string {
   return typeof code === 'string' ? code : ''
 }
 
-const socketCodes = new Set([
-  'ECONNREFUSED',
-  'ECONNRESET',
-  'ENOENT',
-  'EPIPE',
-  'ETIMEDOUT',
-  'EHOSTUNREACH',
-  'ENETUNREACH',
-])
-const resolverCodes = new Set(['ENOTFOUND', 'EAI_AGAIN', 'EACCES', 'EPERM'])
+const socketCodes = new Set(['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH'])
+const resolverCodes = new Set(['ENOTFOUND', 'EAI_AGAIN'])
+/** The same codes say of a file that it is missing or closed to us; only a connection that failed with them may do better soon. */
+const pathCodes = new Set(['ENOENT', 'EACCES', 'EPERM'])
+
+const isOf = (error: unknown, calls: readonly string[]) =>
+  error instanceof Error && 'syscall' in error && calls.includes(String(error.syscall))
 
 /** Whether the connection is gone, so that nobody knows if the statement was applied. */
 export function isConnectionLoss(error: unknown): boolean {
   const code = codeOf(error)
   // 08 connection exception, 57P01–57P05 the server is stopping, crashed, starting or dropped us (PostgreSQL appendix A)
-  return code.startsWith('CONNECT') || code.startsWith('08') || code.startsWith('57P') || socketCodes.has(code)
+  const missing = code === 'ENOENT' && isOf(error, ['connect'])
+  return (
+    code.startsWith('CONNECT') || code.startsWith('08') || code.startsWith('57P') || socketCodes.has(code) || missing
+  )
 }
 
 /** Whether the same transaction may well succeed a little later. */
@@ -29,7 +29,13 @@ export function isTransient(error: unknown): boolean {
   const code = codeOf(error)
   // 40001/40P01 lost to another writer · 53 out of disk, memory or connections · 57014 statement timeout · 58 I/O error
   // 55P03 lock timeout · 25006 read-only: a replica before its promotion
-  return isConnectionLoss(error) || resolverCodes.has(code) || /^(?:40001|40P01|53|57014|58|55P03|25006)/.test(code)
+  const closed = pathCodes.has(code) && isOf(error, ['connect', 'getaddrinfo'])
+  return (
+    isConnectionLoss(error) ||
+    resolverCodes.has(code) ||
+    closed ||
+    /^(?:40001|40P01|53|57014|58|55P03|25006)/.test(code)
+  )
 }
 
 /** What a caller may be told: `database_unavailable` for what passes, the error itself for our own mistakes. */

@@ -485,7 +485,9 @@ test('a pool whose writes fail knows it, and is well again with the first one th
   expect(commit.stalled).toBe(false)
   const written = commit.submit([part(disk, 'a')])
   await expect.poll(() => commit.stalled).toBe(true)
+  await expect.poll(() => commit.stalledForMs).toBeGreaterThan(100)
   full = false
   expect(await written).toEqual({ applied: true })
   expect(commit.stalled).toBe(false)
+  expect(commit.stalledForMs).toBe(0)
 })

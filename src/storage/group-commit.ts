@@ -119,6 +119,8 @@ export class GroupCommit implements AsyncDisposable {
   #stopped = false
   /** When a flush last failed that had been tried before; undefined after one that did not. */
   #failedAt: number | undefined
+  /** When the first of these failures was. */
+  #failingSince = 0
 
   /** `stages` in the order every flush applies them (contracts: ledger, orders, jobs, receipts, log). */
   constructor(options: {
@@ -144,6 +146,11 @@ export class GroupCommit implements AsyncDisposable {
    */
   get stalled(): boolean {
     return this.#failedAt !== undefined && this.#runtime.monotonic() - this.#failedAt < storageLimits.stalledMs
+  }
+
+  /** How long writes have failed without one that did not, milliseconds; 0 when not {@link stalled}. */
+  get stalledForMs(): number {
+    return this.stalled ? this.#runtime.monotonic() - this.#failingSince : 0
   }
 
   /**
@@ -222,13 +229,19 @@ export class GroupCommit implements AsyncDisposable {
         break
       } catch (error) {
         lastError = error
-        if (retries > 0) this.#failedAt = this.#runtime.monotonic()
+        if (retries > 0) this.#noteFailure()
         open = this.#stillInTime(open, error)
         if (open.length > 0) await this.#runtime.sleep(Math.min(500, 10 * 2 ** retries))
       }
     }
     const event = { operations: batch.length, ms: this.#runtime.monotonic() - startedAt, retries }
     this.#onFlush?.(open.length > 0 ? event : { ...event, error: lastError })
+  }
+
+  #noteFailure(): void {
+    const now = this.#runtime.monotonic()
+    this.#failingSince = this.#failedAt === undefined ? now : this.#failingSince
+    this.#failedAt = now
   }
 
   /** Rejects what is out of time, or everything when trying again is pointless; returns what to try again. */

@@ -28,3 +28,4 @@ export {
 } from './group-commit.ts'
 export { privateFolder, readKeyFile, readOrCreateKeyFile } from './key-file.ts'
 export { migrate, readMigrations } from './migrate.ts'
+export { replacePrivateFile, syncFolder, writeSynced } from './private-file.ts'

@@ -1,8 +1,9 @@
-import { chmod, link, lstat, mkdir, open, readdir, readFile, rm } from 'node:fs/promises'
+import { chmod, link, lstat, mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { PoolError } from '#protocol'
 import type { Runtime } from '#runtime'
 import { codeOf } from './errors.ts'
+import { syncFolder, writeSynced } from './private-file.ts'
 
 const unsafe = (sentence: string, fix: string) => new PoolError('key_file_unsafe', sentence, fix)
 
@@ -70,24 +71,16 @@ export async function readKeyFile(file: string, bytes: number): Promise<Buffer |
 export async function readOrCreateKeyFile(file: string, bytes: number, runtime: Runtime): Promise<Buffer> {
   const found = await readKeyFile(file, bytes)
   if (found) return found
-  const folder = path.dirname(file)
   const fresh = `${file}.${runtime.uuid()}`
   try {
-    const handle = await open(fresh, 'wx', 0o600)
-    try {
-      await handle.writeFile(`${runtime.randomBytes(bytes).toString('base64url')}\n`)
-      await handle.sync()
-    } finally {
-      await handle.close()
-    }
+    await writeSynced(fresh, `${runtime.randomBytes(bytes).toString('base64url')}\n`)
     await link(fresh, file).catch((error: unknown) => {
       if (codeOf(error) !== 'EEXIST') throw error
     })
   } finally {
     await rm(fresh, { force: true })
   }
-  const directory = await open(folder)
-  await directory.sync().finally(() => directory.close())
+  await syncFolder(path.dirname(file))
   const kept = await readKeyFile(file, bytes)
   if (!kept) throw unsafe(`${file} vanished while it was written.`, 'Check who else works in that folder.')
   return kept

@@ -1,4 +1,4 @@
-import { open, stat } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import path from 'node:path'
 import type { Settings } from '#config'
 import { type Identity, identityFromSeed } from '#crypto'
@@ -12,7 +12,7 @@ import {
 } from '#log'
 import { PoolError } from '#protocol'
 import { systemRuntime } from '#runtime'
-import { type Database, loadDump, readKeyFile, type Tx } from '#storage'
+import { type Database, loadDump, readKeyFile, syncFolder, type Tx, writeSynced } from '#storage'
 import { adminKeyFile, loadAdminKey } from '../admin-key-file.ts'
 import { refuseProblem } from '../audit-at-start.ts'
 import { type AuditCounts, auditState } from '../audit-pool.ts'
@@ -171,16 +171,9 @@ async function placeKeys(data: string, keys: ReadonlyMap<string, Buffer>): Promi
   for (const name of keyFiles) {
     const bytes = keys.get(name)
     if (!bytes) continue
-    const handle = await open(path.join(data, name), 'wx', 0o600).catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'EEXIST') return undefined
-      throw error
+    await writeSynced(path.join(data, name), bytes).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EEXIST') throw error
     })
-    if (!handle) continue
-    try {
-      await handle.writeFile(bytes)
-      await handle.sync()
-    } finally {
-      await handle.close()
-    }
   }
+  await syncFolder(data)
 }

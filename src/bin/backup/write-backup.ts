@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { createWriteStream } from 'node:fs'
-import { open, readFile, rename, rm, stat } from 'node:fs/promises'
+import { readFile, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
@@ -8,7 +8,7 @@ import { createGzip } from 'node:zlib'
 import { packageVersion, type Settings } from '#config'
 import { PoolError } from '#protocol'
 import { systemRuntime } from '#runtime'
-import { dumpTable, schemaOf, type Tx, tablesOf } from '#storage'
+import { dumpTable, schemaOf, syncFolder, type Tx, tablesOf } from '#storage'
 import { contentTable } from '#verification'
 import { binLimits } from '../limits.ts'
 import { openForCommand, poolKeyOf, refuseMissingFolder, refuseOtherSchema } from '../pool-database.ts'
@@ -145,9 +145,4 @@ async function* archive(members: AsyncIterable<Member>): AsyncGenerator<Buffer> 
   const at = systemRuntime.now()
   for await (const member of members) yield tarMember(member, at)
   yield tarEnd
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder)
-  await handle.sync().finally(() => handle.close())
 }
