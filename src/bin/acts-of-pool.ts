@@ -44,6 +44,7 @@ export function actsOfPool({ workers, identity, earnings, log, isElsewhere }: Ne
       await earnings.refund(about, jobs)
     },
     async payBack(about) {
+      workers.drain(about.workerId as WorkerId, false)
       await earnings.payBack({ ...about, id: about.because })
     },
     async blockOperator({ workerId, model, because }) {

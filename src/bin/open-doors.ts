@@ -7,7 +7,7 @@ import type { Identity } from '#identity'
 import { findReceipt, type ProveLeaves } from '#jobs'
 import { type Ledger, ledgerStage, transferLeaf } from '#ledger'
 import { insertAct } from '#log'
-import type { Refusal } from '#protocol'
+import type { Refusal, WorkerId } from '#protocol'
 import { part } from '#storage'
 import { Appeals, TrustLogs } from '#verification'
 import { openWorkerDoor } from './admit-workers.ts'
@@ -127,12 +127,15 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
       }),
       trust: {
         circuitOf: (id) => breakers.circuitOf(id),
-        reset: (id, actor) =>
-          database.transaction(async (tx) => {
+        reset: async (id, actor) => {
+          await database.transaction(async (tx) => {
             await standings.reset(tx, id)
             await breakers.reset(tx, id)
             await insertAct(tx, { actor, action: 'worker.reset', subject: `worker:${id}` })
-          }),
+          })
+          // It was drained when it was frozen.
+          workers.drain(id as WorkerId, false)
+        },
       },
       ownOperator,
       inviteUrl,

@@ -11,7 +11,7 @@ import { Earnings } from './earnings.ts'
 import { Ledger } from './ledger.ts'
 import type { LedgerOp } from './ledger-op.ts'
 import { ledgerStage } from './ledger-stage.ts'
-import { scanTransfers } from './read-transfers.ts'
+import { scanTaken, scanTransfers } from './read-transfers.ts'
 import { splitCharge } from './split-charge.ts'
 
 const hour = 3_600_000
@@ -222,6 +222,67 @@ test('after a granted appeal what was taken goes back once, out of the reserve a
   // a second appeal finds nothing that is still gone
   await earnings.payBack({ ...appeal, id: randomUUID() })
   expect(await posted(`worker:${worker}`)).toBe(120n)
+})
+
+test('twice convicted and once heard: what comes in late pays for late refunds, what is earned anew is not touched for what is forgiven, and every sum is kept', async () => {
+  const [user, worker] = [await aUser(), stranger()]
+  const [held, own] = [`held:${worker}`, `worker:${worker}`]
+  const supply = async () => (await ledger.balances({ limit: 1_000 })).reduce((sum, one) => sum + one.posted, 0n)
+  const moves = async () =>
+    (await scanTaken(db.sql, Buffer.from(worker, 'hex'))).map(
+      ({ kind, from, to, amount }) => `${kind} ${from.split(':')[0]} ${to[0]?.account.split(':')[0]} ${amount}`,
+    )
+  // convicted for one answer of two; what it was still writing is paid into what is held, and not released
+  const jobs = [await aJob(user, worker), await aJob(user, worker)]
+  const first = conviction(worker)
+  await earnings.slash(first)
+  await earnings.refund(first, jobs.slice(0, 1))
+  const late = await aJob(user, worker)
+  doubted.add(worker)
+  runtime.jumpWallClock(2 * hour)
+  await earnings.release()
+  expect([await posted(held), await posted(own)]).toEqual([60n, 0n])
+  // the late answer is found false, too: its own price pays for it, and nobody else's
+  const reserve = await posted('refund_reserve')
+  await earnings.refund({ ...first, because: 'check 3' }, [late])
+  expect([await posted(held), await posted('refund_reserve')]).toEqual([0n, reserve])
+  expect(await posted(user)).toBe(9_900n)
+
+  // heard: what was slashed and what paid for the late refund goes back; users keep both refunds
+  await earnings.payBack({ id: randomUUID(), workerId: worker, because: 'appeal 1' })
+  doubted.delete(worker)
+  expect([await posted(own), await posted(user)]).toEqual([180n, 9_900n])
+  // earned anew. The first conviction has taken all it will ever take: nothing is refunded twice
+  const again = [await aJob(user, worker), await aJob(user, worker), await aJob(user, worker)]
+  await earnings.refund({ ...first, id: randomUUID() }, [...jobs.slice(0, 1), late])
+  expect(await posted(held)).toBe(180n)
+
+  // convicted again: only what is held now is taken, and what went back stays
+  const second = { ...conviction(worker), because: 'tribunal 2' }
+  await earnings.slash(second)
+  await earnings.refund(second, again.slice(0, 1))
+  expect([await posted(held), await posted(own)]).toEqual([0n, 180n])
+  const pool = ['refund pool user 30', 'refund treasury user 10']
+  const found = await moves()
+  expect(found.filter((move) => !move.startsWith('restitution')).sort()).toEqual(
+    [
+      ...['slash held refund_reserve 120', 'refund refund_reserve user 60', ...pool],
+      ...['refund held user 60', ...pool],
+      ...['slash held refund_reserve 180', 'refund refund_reserve user 60', ...pool],
+    ].sort(),
+  )
+  // of two convictions together is left what neither users nor the worker got: once, and no more than there is
+  runtime.jumpWallClock(26 * hour)
+  const before = await posted('refund_reserve')
+  await earnings.spendSlashed()
+  await earnings.spendSlashed()
+  const debt = found.find((move) => move.startsWith('restitution debt'))?.split(' ')[3]
+  const left = 120n + 180n - 60n - 60n - (180n - BigInt(debt ?? 0))
+  expect(before - (await posted('refund_reserve'))).toBe(left > 0n ? left : 0n)
+  // a second granted appeal gives the second conviction back, and not the first again
+  await earnings.payBack({ id: randomUUID(), workerId: worker, because: 'appeal 2' })
+  expect(await posted(own)).toBe(360n)
+  expect(await supply()).toBe(0n)
 })
 
 test('every move is signed by the pool and says why; nobody else’s signature counts', async () => {

@@ -5,7 +5,7 @@ import { ledgerCodes, type MoveKind, type TransferOp } from './ledger-op.ts'
 import { ledgerLimits } from './limits.ts'
 import { type MoveSigner, moveId, signMoves } from './move-op.ts'
 import { planRefund } from './plan-refund.ts'
-import { readResolutions, readTransfers, scanTaken } from './read-transfers.ts'
+import { readResolutions, readTransfers, scanSlashes, scanTaken } from './read-transfers.ts'
 import type { TransferRow } from './transfer-leaf.ts'
 
 /** How long earnings are held: the longer of the two. */
@@ -53,15 +53,12 @@ function whoseMove({ authorisation }: TransferRow): Pick<Conviction, 'workerId' 
   return { workerId: worker.toString('hex'), because }
 }
 
-/** What each conviction took into the reserve, and since when (milliseconds since 1970). */
-function convictionsOf(slashes: readonly TransferRow[]) {
-  const found = new Map<string, { about: Pick<Conviction, 'workerId' | 'because'>; amount: bigint; since: number }>()
+/** Who was slashed, why and when the last time (milliseconds since 1970); newest first. */
+function lastSlashes(slashes: readonly TransferRow[]) {
+  const found = new Map<string, { about: Pick<Conviction, 'workerId' | 'because'>; at: number }>()
   for (const row of slashes) {
     const about = whoseMove(row)
-    if (!about || row.to[0]?.account !== 'refund_reserve') continue
-    const key = `${about.workerId} ${about.because}`
-    const before = found.get(key) ?? { about, amount: 0n, since: row.at }
-    found.set(key, { ...before, amount: before.amount + row.amount })
+    if (about && !found.has(about.workerId)) found.set(about.workerId, { about, at: row.at })
   }
   return found.values()
 }
@@ -147,19 +144,23 @@ export class Earnings implements AsyncDisposable {
     }
   }
 
-  /** What is left of slashes whose answers nobody can look at any more: the cost of looking, and the rest is burnt. */
+  /**
+   * What is left of slashes whose answers nobody can look at any more: the cost of looking, and the rest is burnt. All convictions of a
+   * worker together, when the last is old enough: what went to users or back to it is counted once.
+   */
   async spendSlashed(): Promise<void> {
     const { database, runtime } = this.#o
     await this.#alone(async () => {
-      const taken = await scanTaken(database.sql, 'slash', 0, runtime.now() - ledgerLimits.slashKeptMs)
-      for (const { about, amount, since } of convictionsOf(taken)) {
+      const now = runtime.now()
+      for (const { about, at } of lastSlashes(await scanSlashes(database.sql, now))) {
+        if (at > now - ledgerLimits.slashKeptMs) continue
         const [spent, burnt] = [
           moveId('cost', about.workerId, about.because),
           moveId('burn', about.workerId, about.because),
         ]
         if ((await this.#isDone(spent)) || (await this.#isDone(burnt))) continue
         if (await this.#o.hasOpenAppeal(about.workerId)) continue
-        const left = amount - (await this.#refundedFromReserve(about.workerId, since))
+        const left = await this.#leftInReserve(about.workerId)
         const has = (await this.#available(['refund_reserve'])).get('refund_reserve') ?? 0n
         const rest = left < has ? left : has
         if (rest <= 0n) continue
@@ -205,32 +206,29 @@ export class Earnings implements AsyncDisposable {
 
   /** What slashes and refunds took out of a worker's earnings and its operator's stake, less what went back before. */
   async #takenFrom(workerId: string): Promise<Map<string, bigint>> {
-    const { sql } = this.#o.database
-    const now = this.#o.runtime.now()
     const taken = new Map<string, bigint>()
     const add = (account: string, amount: bigint) => taken.set(account, (taken.get(account) ?? 0n) + amount)
-    for (const kind of ['slash', 'refund', 'restitution'] as const) {
-      for (const row of await scanTaken(sql, kind, 0, now)) {
-        if (whoseMove(row)?.workerId !== workerId) continue
-        const account = kind === 'restitution' ? row.to[0]?.account.replace(/^worker:/, 'held:') : row.from
-        if (account?.startsWith('held:') || account?.startsWith('stake:')) {
-          add(account, kind === 'restitution' ? -row.amount : row.amount)
-        }
-      }
+    for (const row of await this.#movesAbout(workerId)) {
+      const isBack = row.kind === 'restitution'
+      const account = isBack ? row.to[0]?.account.replace(/^worker:/, 'held:') : row.from
+      if (account?.startsWith('held:') || account?.startsWith('stake:')) add(account, isBack ? -row.amount : row.amount)
     }
     return new Map([...taken].filter(([, amount]) => amount > 0n))
   }
 
-  async #refundedFromReserve(workerId: string, since: number): Promise<bigint> {
-    const [refunds, returned] = await Promise.all(
-      (['refund', 'restitution'] as const).map((kind) =>
-        scanTaken(this.#o.database.sql, kind, since, this.#o.runtime.now()),
-      ),
-    )
-    const his = [...(refunds ?? []), ...(returned ?? [])].filter(
-      (row) => row.from === 'refund_reserve' && whoseMove(row)?.workerId === workerId,
-    )
-    return his.reduce((sum, { amount }) => sum + amount, 0n)
+  /** What slashes of this worker brought into the reserve, less what left it because of them. */
+  async #leftInReserve(workerId: string): Promise<bigint> {
+    let left = 0n
+    for (const { from, to, amount } of await this.#movesAbout(workerId)) {
+      if (to[0]?.account === 'refund_reserve') left += amount
+      else if (from === 'refund_reserve') left -= amount
+    }
+    return left
+  }
+
+  async #movesAbout(workerId: string): Promise<TransferRow[]> {
+    const rows = await scanTaken(this.#o.database.sql, Buffer.from(workerId, 'hex'))
+    return rows.filter((row) => whoseMove(row)?.workerId === workerId)
   }
 
   #move(

@@ -49,17 +49,22 @@ export async function readResolutions(sql: Sql, holds: readonly string[]): Promi
   return new Map(rows.map((row) => [row.hold ?? '', toRow(row)]))
 }
 
-/** Slashes, refunds or restitutions between two times (milliseconds since 1970), oldest first. Convictions are rare. */
-export async function scanTaken(
-  sql: Sql,
-  kind: 'slash' | 'refund' | 'restitution',
-  since: number,
-  until: number,
-): Promise<TransferRow[]> {
+/** Slashes into the reserve that are older than `until` (milliseconds since 1970), newest first. Convictions are rare. */
+export async function scanSlashes(sql: Sql, until: number): Promise<TransferRow[]> {
   const rows = await sql<Stored[]>`
     select ${sql.unsafe(columns)} from transfers t join accounts payer on payer.id = t.debit
-     where t.kind in ('slash', 'refund', 'restitution') and t.kind = ${kind} and t.at between ${since}::timestamptz and ${until}::timestamptz
-     order by t.at limit ${ledgerLimits.takenRowsMax}`
+     where t.kind in ('slash', 'refund', 'restitution') and t.kind = 'slash' and payer.name <> 'refund_reserve'
+       and t.at <= ${until}::timestamptz
+     order by t.at desc limit ${ledgerLimits.takenRowsMax}`
+  return rows.map(toRow)
+}
+
+/** Slashes, refunds and restitutions whose signed words hold these bytes, oldest first: those about one worker, and hardly another. */
+export async function scanTaken(sql: Sql, worker: Buffer): Promise<TransferRow[]> {
+  const rows = await sql<Stored[]>`
+    select ${sql.unsafe(columns)} from transfers t join accounts payer on payer.id = t.debit
+     where t.kind in ('slash', 'refund', 'restitution') and position(${worker}::bytea in t.authorisation) > 0
+     order by t.at, t.id limit ${ledgerLimits.takenRowsMax}`
   return rows.map(toRow)
 }
 

@@ -234,7 +234,8 @@ export class Neighbourhood implements AsyncDisposable {
   ): ReturnType<Neighbourhood['join']> {
     return this.#admit(operator, (invite, dataDir) => {
       const program = path.join(root, 'src/testkit/cheating-worker.ts')
-      const args = ['-C', 'lichen-source', program, JSON.stringify({ ...plan, invite, dataDir })]
+      const folder = path.join(dataDir, 'worker')
+      const args = ['-C', 'lichen-source', program, JSON.stringify({ ...plan, invite, dataDir: folder })]
       const worker = new Program(args, {}, process.execPath)
       this.programs.push(worker)
       return worker

@@ -24,14 +24,18 @@ export class SmallChecks implements AsyncDisposable {
   /** Looks that were asked for, and acts that were done, in order. */
   readonly asked: { readonly worker: string; readonly replay: LookAsk['replay'] }[]
   readonly done: string[]
+  /** Jobs that were to be paid back, each time somebody was told so. */
+  readonly refunds: { readonly worker: string; readonly jobs: readonly string[] }[]
+  readonly #database: Database
   readonly #standings: Standings
   readonly #verifiers: Map<string, { readonly says: SmallOpinion; readonly identity: Identity }>
   readonly #kernels: Map<string, string>
 
   private constructor(
-    parts: Pick<SmallChecks, 'pool' | 'checks' | 'asked' | 'done'>,
+    parts: Pick<SmallChecks, 'pool' | 'checks' | 'asked' | 'done' | 'refunds'>,
     standings: Standings,
     more: {
+      database: Database
       verifiers: Map<string, { readonly says: SmallOpinion; readonly identity: Identity }>
       kernels: Map<string, string>
     },
@@ -40,6 +44,8 @@ export class SmallChecks implements AsyncDisposable {
     this.checks = parts.checks
     this.asked = parts.asked
     this.done = parts.done
+    this.refunds = parts.refunds
+    this.#database = more.database
     this.#standings = standings
     this.#verifiers = more.verifiers
     this.#kernels = more.kernels
@@ -49,6 +55,7 @@ export class SmallChecks implements AsyncDisposable {
     const pool = await SmallPool.open(database, { audited: false })
     const standings = await Standings.open({ database, runtime: systemRuntime })
     const [asked, done] = [[] as { worker: string; replay: LookAsk['replay'] }[], [] as string[]]
+    const refunds: SmallChecks['refunds'] = []
     const verifiers = new Map<string, { says: SmallOpinion; identity: Identity }>()
     const kernels = new Map<string, string>()
     const act = (name: string) => async (about: { workerId: string }) => {
@@ -60,7 +67,10 @@ export class SmallChecks implements AsyncDisposable {
       resumeReleases: act('resume'),
       freeze: act('freeze'),
       slash: act('slash'),
-      refundUsers: act('refund'),
+      async refundUsers({ workerId, jobs }) {
+        done.push(`refund ${workerId}`)
+        refunds.push({ worker: workerId, jobs: [...jobs].sort() })
+      },
       blockOperator: act('block'),
     }
     const checks = await openChecks({
@@ -83,7 +93,7 @@ export class SmallChecks implements AsyncDisposable {
       kernelOf: (worker) => kernels.get(worker),
       events: {},
     })
-    return new SmallChecks({ pool, checks, asked, done }, standings, { verifiers, kernels })
+    return new SmallChecks({ pool, checks, asked, done, refunds }, standings, { database, verifiers, kernels })
   }
 
   /** Verifiers of one model, each of an operator of its own name. */
@@ -116,6 +126,11 @@ export class SmallChecks implements AsyncDisposable {
       ...this.checks.intake.settle({ jobId, model, sampling, at, unchecked: null, segments }),
     ])
     return jobId
+  }
+
+  /** What an admin's reset does, without its act. */
+  async reset(model: string, name: string): Promise<void> {
+    await this.#database.transaction((tx) => this.#standings.reset(tx, smallWorker(model, name).id))
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

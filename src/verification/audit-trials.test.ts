@@ -110,6 +110,12 @@ const edits: readonly (readonly [what: string, edit: string, says: RegExp])[] = 
     /was called by no decision/,
   ],
   ['whom a tribunal is about', `update tribunals set worker_id = repeat('0', 64)`, /was called by no decision/],
+  [
+    'a fresh start nobody gave',
+    `insert into fresh_starts values ('${mallory}', now())`,
+    /was given a fresh start that no act of the log tells of/,
+  ],
+  ['a tribunal that is made void', `update tribunals set outcome = 'void'`, /was forestalled, and no fresh start/],
   ['how a tribunal ended', `update tribunals set outcome = 'clean'`, /ended as clean, and its votes say otherwise/],
   [
     'the votes of a tribunal',

@@ -44,13 +44,20 @@ export const trialRules: readonly string[] = [
       select from standing_acts a where a.id = t.id and a.act = 'call_tribunal'
          and (a.worker_id, a.model, a.duty) = (t.worker_id, t.model, t.duty))`,
   `select 'Tribunal ' || t.id || ' ended as ' || t.outcome || ', and its votes say otherwise' from tribunals t
-    where t.ended_at is not null and (t.outcome <> 'clean') is distinct from (
+    where t.outcome <> 'void' and (t.outcome <> 'clean') is distinct from (
       select 2 * count(*) filter (where v ->> 'says' = 'hit') > count(*) from jsonb_array_elements(t.votes) v)`,
   `select 'Tribunal ' || t.id || ' counts the vote of ' || (v ->> 'verifier') || ', who never looked'
      from tribunals t, jsonb_array_elements(t.votes) v
     where not exists (
       select from looks l join checks c on c.id = l.check_id
        where l.purpose = 'tribunal' and l.verifier = v ->> 'verifier' and c.worker_id = t.worker_id)`,
+  `select 'Worker ' || f.worker_id || ' was given a fresh start that no act of the log tells of' from fresh_starts f
+    group by f.worker_id having count(*) > (
+      select count(*) from acts t
+       where t.subject = 'worker:' || f.worker_id and t.action in ('worker.reset', 'worker.appeal_granted'))`,
+  `select 'Tribunal ' || t.id || ' was forestalled, and no fresh start of its worker says so' from tribunals t
+    where t.outcome = 'void' and not exists (
+      select from fresh_starts f where f.worker_id = t.worker_id and f.at = t.ended_at)`,
   `select 'Worker ' || a.worker_id || ' was slashed because of ' || a.because || ', which convicts nobody' from standing_acts a
     where a.act = 'slash' and not exists (
       select from tribunals t where t.id::text = a.because and t.worker_id = a.worker_id and t.outcome in ('hit', 'refuted'))`,

@@ -150,3 +150,53 @@ test('of answers that nobody picked one in 500 goes to the pool’s own engine o
   expect(picked('again')).toBeLessThan(32)
   expect(picked('alone')).toBe(0)
 })
+
+test('a worker that is reset while its tribunal waits for judges keeps nobody else from being checked', async () => {
+  const people = { ann: hit, bob: hit }
+  town.join('waiting', people, { ann: 'k1', bob: 'k1' })
+  const mallory = idOf('waiting', 'mallory')
+  expect(await ended(await town.answered('waiting', { decode: 'isolated', kernel: 'k1' }))).toBe('hit')
+  await expect.poll(() => town.done.includes(`freeze ${mallory}`), { timeout: 20_000 }).toBe(true)
+  await town.reset('waiting', 'mallory')
+  town.join('waiting', { cid: hit })
+  const job = await town.answered('waiting', { decode: 'isolated', kernel: 'k1' }, 'trent')
+  expect(await ended(job)).toBe('hit')
+  await expect.poll(() => town.done.includes(`slash ${idOf('waiting', 'trent')}`), { timeout: 20_000 }).toBe(true)
+  expect(town.done).not.toContain(`slash ${mallory}`)
+  expect(await phaseOf('waiting', 'mallory', 'serve')).toBeUndefined()
+  const tribunals = await home.sql`select outcome from tribunals where model = 'waiting' order by called_at`
+  expect(tribunals).toEqual([{ outcome: 'void' }, { outcome: 'hit' }])
+})
+
+test('a conviction pays back what was found false since the last fresh start, before it and after it, and looks at all that is kept', async () => {
+  const mallory = idOf('twice', 'mallory')
+  let opinion: 'hit' | 'clean' = 'hit'
+  const asNow = () => opinion
+  const refunds = () => town.refunds.filter(({ worker }) => worker === mallory).map(({ jobs }) => jobs)
+  const alone = { decode: 'isolated', kernel: 'k1' } as const
+  const people = { ann: asNow, bob: asNow, cid: asNow, dan: asNow }
+  const unseen = await town.answered('twice', alone)
+  await home.sql`update checks set owed_at = owed_at - interval '1 hour' where job_id = ${unseen}`
+  expect(await ended(unseen)).toBe('waived')
+  town.join('twice', people, { ann: 'k1', bob: 'k1', cid: 'k1', dan: 'k1' })
+  const first = await town.answered('twice', alone)
+  expect(await ended(first)).toBe('hit')
+  await expect.poll(refunds, { timeout: 20_000 }).toEqual([[unseen, first].sort()])
+  const later = await town.answered('twice', alone)
+  expect(await ended(later)).toBe('hit')
+  await expect.poll(refunds, { timeout: 20_000 }).toEqual([[unseen, first].sort(), [unseen, first, later].sort()])
+
+  await town.reset('twice', 'mallory')
+  opinion = 'clean'
+  const praised = await town.answered('twice', alone)
+  expect(await ended(praised)).toBe('clean')
+  opinion = 'hit'
+  const second = await town.answered('twice', alone)
+  expect(await ended(second)).toBe('hit')
+  // the answer that was found clean is looked at once more; what came before the fresh start is not paid back again
+  await expect.poll(() => refunds().at(-1), { timeout: 20_000 }).toEqual([praised, second].sort())
+  const seen = await home.sql<{ job: string }[]>`
+    select distinct c.job_id as job from looks l join checks c on c.id = l.check_id
+     where c.worker_id = ${mallory} and l.purpose = 'window'`
+  expect(seen.map(({ job }) => job).sort()).toEqual([unseen, praised].sort())
+})

@@ -2,6 +2,7 @@ import { insertAct } from '#log'
 import type { Runtime } from '#runtime'
 import type { Database, Tx } from '#storage'
 import type { ActCase, Acts } from './acts.ts'
+import { countsStill } from './fresh-start.ts'
 import type { Duty, Standings } from './standings.ts'
 import type { Tribunals } from './tribunals.ts'
 import type { Act } from './verdict.ts'
@@ -44,6 +45,8 @@ export class DueActs {
       select id, worker_id as "workerId", model, duty, act, verifier, because from standing_acts
        where done_at is null order by decided_at, step limit ${atOnceMax}`
     for (const act of due) {
+      // An admin's reset or grant may have come meanwhile: then it is not to be done any more.
+      if (!(await this.#isDue(act))) continue
       await this.#do(act)
       await this.#o.database.transaction((tx) => this.#done(tx, act))
     }
@@ -78,11 +81,18 @@ export class DueActs {
     }
   }
 
+  async #isDue({ id }: DueAct): Promise<boolean> {
+    const rows = await this.#o.database.sql`select from standing_acts where id = ${id} and done_at is null`
+    return rows.length > 0
+  }
+
+  /** Of answers found false since its last fresh start: what was found before, an admin has said, does not count. */
   async #convictedJobs({ workerId, model }: DueAct): Promise<string[]> {
-    const rows = await this.#o.database.sql<{ jobId: string }[]>`
+    const { sql } = this.#o.database
+    const rows = await sql<{ jobId: string }[]>`
       select distinct c.job_id as "jobId" from checks c
-       where c.worker_id = ${workerId} and c.model = ${model}
-         and (c.state = 'hit' or exists (
+       where c.worker_id = ${workerId} and ${countsStill(sql)}
+         and ((c.state = 'hit' and c.model = ${model}) or exists (
            select from looks l where l.check_id = c.id and l.purpose = 'window' and l.says = 'hit'))`
     return rows.map(({ jobId }) => jobId)
   }

@@ -15,7 +15,7 @@ export interface PendingSlash {
  * tables are taken in the order in which decisions write them, so that the two never wait for each other.
  */
 export async function pendingSlashes(tx: Tx, limit: number): Promise<PendingSlash[]> {
-  await tx`lock table standings, standing_acts, tribunals in share row exclusive mode`
+  await tx`lock table tribunals, standings, standing_acts in share row exclusive mode`
   const rows = await tx<PendingSlash[]>`
     select act as what, worker_id as worker, model, decided_at as since from standing_acts
      where done_at is null and act in ('freeze', 'slash', 'block_operator', 'refund_users', 'call_tribunal')

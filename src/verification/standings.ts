@@ -191,12 +191,20 @@ export class Standings implements Disposable {
     return { before: standing.phase, after: next.phase, acts }
   }
 
-  /** An admin's reset: nothing counts for or against the worker any longer, with any model. In the act's transaction. */
+  /**
+   * An admin's reset: nothing that was found so far counts for or against the worker any longer, with any model. Its tribunals are over, and
+   * what was due is not done, but for money that is to go back to it. In the act's transaction, tables in the order of decisions.
+   */
   async reset(tx: Tx, workerId: string): Promise<void> {
+    const now = this.#o.runtime.now()
+    await tx`
+      update tribunals set outcome = 'void', ended_at = ${now}::timestamptz
+       where worker_id = ${workerId} and ended_at is null`
     await tx`delete from standings where worker_id = ${workerId}`
     await tx`
-      update standing_acts set done_at = ${this.#o.runtime.now()}::timestamptz
-       where worker_id = ${workerId} and done_at is null`
+      update standing_acts set done_at = ${now}::timestamptz
+       where worker_id = ${workerId} and done_at is null and act <> 'pay_back'`
+    await tx`insert into fresh_starts (worker_id, at) values (${workerId}, ${now}::timestamptz)`
   }
 
   /** What is known of all workers' share of good answers, forgotten; their charts, phases and clean checks stay. Returns how many. */

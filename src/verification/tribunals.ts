@@ -2,6 +2,7 @@ import type { Runtime } from '#runtime'
 import type { Database, Sql } from '#storage'
 import { checkColumns, type OwedCheck } from './check-columns.ts'
 import { type Candidate, chooseVerifiers } from './choose-verifiers.ts'
+import { countsStill } from './fresh-start.ts'
 import type { Look } from './judge-look.ts'
 import { verificationLimits } from './limits.ts'
 import type { LookPurpose } from './look-at.ts'
@@ -71,28 +72,36 @@ export class Tribunals {
     }
   }
 
-  /** Every answer of a convicted worker whose earnings are still held, and that somebody found clean, is looked at once more. */
-  async recheckWindow({ workerId, model }: Accused): Promise<void> {
+  /**
+   * Every answer of a convicted worker that is still kept is looked at once more, with whatever model it was: those that somebody found
+   * clean, and those of which nobody could tell.
+   */
+  async recheckWindow({ workerId }: Accused): Promise<void> {
     const checks = await this.#sql<OwedCheck[]>`
       select ${checkColumns(this.#sql)} from checks c
-       where worker_id = ${workerId} and model = ${model} and state = 'clean'
+       where worker_id = ${workerId} and state in ('clean', 'waived') and ${countsStill(this.#sql)}
+         and exists (select from transcripts t where (t.job_id, t.choice, t.attempt) = (c.job_id, c.choice, c.attempt))
          and not exists (select from looks l where l.check_id = c.id and l.purpose = 'window')
        order by ended_at desc limit ${verificationLimits.heldPrices}`
-    for (const exhibit of await this.#exhibitsOf(checks)) {
-      const own = exhibit.answer.poolOnly && this.#o.index.reference(model, exhibit.check.digest, workerId)
+    for (const check of checks) {
+      const [exhibit] = await this.#exhibitsOf([check])
+      if (!exhibit) continue
+      const { model, digest, id } = check
+      const own = exhibit.answer.poolOnly && this.#o.index.reference(model, digest, workerId)
       const others = exhibit.answer.poolOnly
         ? []
-        : await this.#members({ workerId, model, id: exhibit.check.id, duty: 'serve' }, exhibit, 1)
+        : await this.#members({ workerId, model, id, duty: 'serve' }, exhibit, 1)
       const by = own || others[0]
-      if (by) await this.#o.look(exhibit.check, exhibit.answer, exhibit.sample, by, 'window').catch(() => undefined)
+      if (by) await this.#o.look(check, exhibit.answer, exhibit.sample, by, 'window').catch(() => undefined)
     }
   }
 
   async #holdOne(accused: Accused): Promise<void> {
     const { workerId, model } = accused
     const hits = await this.#sql<OwedCheck[]>`
-      select ${checkColumns(this.#sql)} from checks
+      select ${checkColumns(this.#sql)} from checks c
        where worker_id = ${workerId} and model = ${model} and state = 'hit'
+         and ${countsStill(this.#sql)}
        order by ended_at desc limit ${verificationLimits.exhibitsMax}`
     const exhibits = await this.#exhibitsOf(hits)
     const [first] = exhibits

@@ -76,13 +76,19 @@ export function dueRatePpm({ phase, clean }: Standing, profile: CheckProfile): n
   return phase === 'probation' || phase === 'trusted' ? checkRatePpm({ clean, profile }) : 1_000_000
 }
 
-/** Decides; touches no clock and no table. A convicted worker stays one, whatever still comes in. */
+/** Decides; touches no clock and no table. A convicted worker stays one, whatever still comes in; users of what is found later are paid back, too. */
 export function decideAfterCheck(standing: Standing, event: StandingEvent): Decision {
-  const decision = standing.phase === 'convicted' ? { standing, acts: [] } : decide(standing, event)
+  const decision =
+    standing.phase === 'convicted' ? { standing, acts: actsAfterConviction(event) } : decide(standing, event)
   const moves: readonly Phase[] = standingMoves[standing.phase]
   const { phase } = decision.standing
   assert(phase === standing.phase || moves.includes(phase), `${standing.phase} never becomes ${phase}`)
   return decision
+}
+
+function actsAfterConviction(event: StandingEvent): readonly Act[] {
+  const isFalse = event.kind === 'mismatch' || (event.kind === 'checked' && event.outcome === 'hit')
+  return isFalse ? [{ act: 'refund_users' }] : []
 }
 
 function decide(standing: Standing, event: StandingEvent): Decision {

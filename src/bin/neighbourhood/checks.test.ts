@@ -13,6 +13,7 @@ let db: TestDatabase
 /** A pool that only listens. */
 let neighbour: FactPool
 const honest: string[] = []
+let cheat: Awaited<ReturnType<Neighbourhood['joinCheat']>>
 beforeAll(async () => {
   ;[db, neighbour] = await Promise.all([testDatabase(), FactPool.open('neighbour')])
   const port = await freePort()
@@ -61,13 +62,16 @@ test('answers of honest workers are looked at by another operator’s and come o
   const [same] = await db.sql`
     select count(*)::int as n from looks l join checks c on c.id = l.check_id where l.verifier = c.worker_id`
   expect(same?.n).toBe(0)
-  const [logged] = await db.sql`
-    select count(*)::int as n from verdicts v join log_leaves l on l.kind = 'check' and l.ref = v.check_id::text`
-  expect(logged?.n).toBe((await checks()).length)
+  await eventually('each verdict to be in the log', async () => {
+    const [logged] = await db.sql`
+      select count(*)::int as n from verdicts v join log_leaves l on l.kind = 'check' and l.ref = v.check_id::text`
+    return logged?.n === (await checks()).length
+  })
 }, 180_000)
 
 test('a worker that edits what it signed for is caught, frozen, judged by three others and convicted; nobody else is', async () => {
-  const { id: mallory } = await town.joinCheat('mallory', { model: demoModelPath, cheat: 'edits', rate: 1 })
+  cheat = await town.joinCheat('mallory', { model: demoModelPath, cheat: 'edits', rate: 1 })
+  const { id: mallory } = cheat
   const phase = async () => {
     const [row] = await db.sql<{ phase: string }[]>`
       select phase from standings where worker_id = ${mallory} and duty = 'serve'`
@@ -117,6 +121,86 @@ test('a bonded pool is told of the slash, verifies the receipt in it anew, and l
   expect(convicted).toMatchObject({ worker_id: notice?.subject })
   expect(peers.get(peer.id)).toMatchObject({ trust: 3, revoked: false })
 }, 60_000)
+
+/** A command of somebody's own machine, to its end. */
+async function on(dataDir: string, ...args: string[]) {
+  const program = town.run([...args, '--json', '--data', dataDir])
+  return { code: await program.ended, json: JSON.parse(program.stdout.join('\n') || 'null'), err: program.stderr }
+}
+
+const balance = async (account: string) => {
+  const [row] = await db.sql<{ posted: bigint }[]>`select posted from accounts where name = ${account}`
+  return row?.posted ?? 0n
+}
+
+test('the convicted worker appeals: refused, everything stays; granted, its money comes back, its operator may lend, and it works again', async () => {
+  const { id, dataDir, program } = cheat
+  const [held, wallet] = [`held:${id}`, `worker:${id}`]
+  const appeal = async (because: string) => {
+    const said = await on(dataDir, 'worker', 'appeal', '--because', because)
+    expect([said.code, said.err]).toEqual([0, ''])
+    const listed = await on(town.dataDir, 'workers', 'appeals')
+    expect(listed.json.data.at(-1)).toMatchObject({ id: said.json.id, worker: id, statement: because, outcome: null })
+    return String(said.json.id)
+  }
+  const decide = async (which: string, ruling: '--grant' | '--refuse') => {
+    const { code, err } = await on(town.dataDir, 'workers', 'decide', which, ruling, '--because', 'the replay says so')
+    expect([code, err]).toEqual([0, ''])
+  }
+  const stands = async () => {
+    const [row] = await db.sql`
+      select (select phase from standings where worker_id = ${id} and duty = 'serve') as phase,
+             (select blocked_at is not null from operators where name = 'mallory') as blocked,
+             (select standing from worker_keys where id = ${id}) as key`
+    return { ...row, held: await balance(held), wallet: await balance(wallet) }
+  }
+  const [sums] = await db.sql<{ taken: bigint; refunded: bigint }[]>`
+    select coalesce(sum(t.amount) filter (where a.name = ${held}), 0)::bigint as taken,
+           coalesce(sum(t.amount) filter (where t.kind = 'refund'), 0)::bigint as refunded
+      from transfers t join accounts a on a.id = t.debit where t.kind in ('slash', 'refund')`
+  const { taken = 0n, refunded = 0n } = sums ?? {}
+  expect(taken).toBeGreaterThan(0n)
+  expect(refunded).toBeGreaterThan(taken)
+  const convicted = await stands()
+  expect(convicted).toMatchObject({ phase: 'convicted', blocked: true, key: 'revoked', wallet: 0n })
+
+  await decide(await appeal('my file is the right one'), '--refuse')
+  expect(await stands()).toEqual(convicted)
+
+  await decide(await appeal('the verifiers had another file'), '--grant')
+  const acts = () => db.sql<{ action: string; logged: boolean }[]>`
+    select a.action, exists (select from log_leaves l where l.kind = 'act' and l.ref = a.seq::text) as logged from acts a
+     where a.action like '%appeal%' or a.action in ('operator.unblock', 'worker.pay_back') order by a.seq`
+  await eventually('the money to come back, on record', async () => {
+    const last = (await acts()).at(-1)
+    return last?.action === 'worker.pay_back' && last.logged
+  })
+  expect(await stands()).toEqual({ ...convicted, phase: null, blocked: false, wallet: taken })
+  expect(await acts()).toEqual(
+    [
+      ...['worker.appeal', 'worker.appeal_refused', 'worker.appeal', 'worker.appeal_granted'],
+      ...['operator.unblock', 'worker.pay_back'],
+    ].map((action) => ({ action, logged: true })),
+  )
+
+  await program.stop()
+  await town.admin('POST', `/workers/${id}/renew`)
+  town.run(['worker', 'join', '--json', '--model', demoModelPath, '--data', dataDir])
+  const paid = async () => (await balance(held)) > convicted.held
+  await eventually(
+    'the worker to earn again',
+    async () => {
+      await Promise.all([1, 2, 3, 4].map((n) => ask(`${n}+9=?`)))
+      return paid()
+    },
+    120_000,
+  )
+  const checked = await eventually('its new answers to be found clean', async () => {
+    const [row] = await db.sql`select phase, clean from standings where worker_id = ${id} and duty = 'serve'`
+    return row
+  })
+  expect(checked).toMatchObject({ phase: 'probation' })
+}, 240_000)
 
 /** A receipt of the pool as a file. */
 async function receiptFile(jobId: string): Promise<string> {
