@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import type { TransferRow } from '#ledger'
 import { PoolKeys } from '#log'
 import { decodeSigned, encode, encodeSigned, SignatureChecker } from '#protocol'
+import type { MutualLookOnRecord } from '#verification'
 import {
   alice,
   bob,
@@ -94,6 +95,7 @@ interface Around {
   readonly resolution?: Partial<TransferRow>
   readonly job?: Partial<SettledRow>
   readonly segments?: readonly SettledSegment[]
+  readonly looks?: readonly MutualLookOnRecord[]
 }
 
 function receipt(changes: SampleChanges = {}, around: Around = {}) {
@@ -108,6 +110,7 @@ function receipt(changes: SampleChanges = {}, around: Around = {}) {
     resolution: { ...transfer, ...around.resolution },
     job: { ...job, ...around.job },
     segments: around.segments ?? segments,
+    looks: around.looks ?? [],
   }
   return judgeReceipt({ jobId, workers: encode(workers), statement }, surroundings, facts)
 }

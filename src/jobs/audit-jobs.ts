@@ -1,6 +1,7 @@
 import type { TransferRow } from '#ledger'
 import type { PoolKeys } from '#log'
 import { checkStatements, decodeSigned, decodeStrict, type PoolStatement, type SignatureChecker } from '#protocol'
+import { judgeMutualLooks, type MutualLookOnRecord } from '#verification'
 import { judgeJobRow, type SettledRow, type SettledSegment } from './judge-job-row.ts'
 import type { OrderRow, ReceiptRow } from './order-stages.ts'
 
@@ -41,11 +42,13 @@ export interface ReceiptSurroundings {
   readonly resolution: TransferRow | undefined
   readonly job: SettledRow | undefined
   readonly segments: readonly SettledSegment[]
+  /** What workers found of each other's answers. */
+  readonly looks: readonly MutualLookOnRecord[]
 }
 
 /** The same for a receipt: "The receipt of job …". */
 export function judgeReceipt(row: ReceiptRow, around: ReceiptSurroundings, facts: AuditFacts): string | undefined {
-  const { order, hold, resolution, job, segments } = around
+  const { order, hold, resolution, job, segments, looks } = around
   if (!order) return 'has no order'
   const wires = decodeStrict(row.workers)
   if (!wires.ok || !Array.isArray(wires.value)) return "holds no list of workers' statements"
@@ -60,6 +63,8 @@ export function judgeReceipt(row: ReceiptRow, around: ReceiptSurroundings, facts
   const signed = checked.messages.workers.map(({ message }) => message)
   const otherwise = judgeJobRow(job, segments, { statement, workers: signed, hold })
   if (otherwise !== undefined) return otherwise
+  const unlike = judgeMutualLooks(looks, statement, checker)
+  if (unlike !== undefined) return unlike
   const { usage, prices, price } = statement
   if (price !== BigInt(usage.prompt) * prices.prompt + BigInt(usage.completion) * prices.completion) {
     return `bills ${price} micro-credits, which is not its tokens at its prices`

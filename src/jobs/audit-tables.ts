@@ -3,6 +3,7 @@ import { readResolutions, readTransfers } from '#ledger'
 import type { LoggedLeaf } from '#log'
 import { decodeStrict, orderLeafData, receiptLeafData, samplingCommitment } from '#protocol'
 import { type Sql, uuids } from '#storage'
+import { readMutualLooks } from '#verification'
 import { type AuditFacts, judgeOrder, judgeReceipt } from './audit-jobs.ts'
 import type { SettledRow, SettledSegment } from './judge-job-row.ts'
 import type { OrderRow, ReceiptRow } from './order-stages.ts'
@@ -18,13 +19,14 @@ export async function auditJobLeaves(
   const ours = leaves.filter(({ kind }) => kind === 'order' || kind === 'receipt')
   const ids = [...new Set(ours.map(({ ref }) => ref))].filter((ref) => uuidPattern.test(ref))
   if (ours.length === 0) return undefined
-  const [orders, receipts, holds, resolutions, jobs, segments] = await Promise.all([
+  const [orders, receipts, holds, resolutions, jobs, segments, looks] = await Promise.all([
     readOrders(sql, ids),
     readReceipts(sql, ids),
     readTransfers(sql, ids),
     readResolutions(sql, ids),
     readJobs(sql, ids),
     readSegments(sql, ids),
+    readMutualLooks(sql, ids),
   ])
   for (const { kind, index, ref, hash } of ours) {
     const order = orders.get(ref)
@@ -40,6 +42,7 @@ export async function auditJobLeaves(
       resolution: resolutions.get(ref),
       job: jobs.get(ref),
       segments: segments.get(ref) ?? [],
+      looks: looks.get(ref) ?? [],
     }
     const wrong = 'wire' in row ? judgeOrder(row, hold, facts) : judgeReceipt(row, around, facts)
     if (wrong !== undefined) return `The ${kind} of job ${ref} ${wrong}.`
@@ -80,6 +83,8 @@ const checks: readonly string[] = [
       and not exists (select from transfers t where t.hold = j.id and t.phase = 'expired')`,
   `select 'Attempt ' || s.choice || '/' || s.attempt || ' is of job ' || s.job_id || ', which does not exist' from segments s
     where not exists (select from jobs j where j.id = s.job_id)`,
+  `select 'Look ' || m.id || ' is at an answer of job ' || m.job_id || ', which has no receipt' from mutual_looks m
+    where not exists (select from receipts r where r.job_id = m.job_id)`,
   `select 'The window of payer key ' || encode(coalesce(w.payer, o.payer), 'hex') || ' is not that of its orders'
      from payer_windows w
      full join (select payer, max(seq) as high from orders where seq is not null group by 1) o on o.payer = w.payer

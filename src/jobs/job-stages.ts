@@ -1,7 +1,7 @@
 import { ledgerStage } from '#ledger'
 import type { Leaf } from '#log'
 import { bigints, booleans, bytes, numbers, type Stage, type Tx, texts, uuids } from '#storage'
-import { checkStage, epochStage, epochToldStage, transcriptStage } from '#verification'
+import { checkStage, epochStage, epochToldStage, mutualLookStage, transcriptStage } from '#verification'
 import type { JobState } from './job-states.ts'
 import { jobsLimits } from './limits.ts'
 import { orderStage, payerOrderStage, receiptStage } from './order-stages.ts'
@@ -193,6 +193,7 @@ export const jobStages = (logStage: Stage<Leaf>): readonly Stage<never>[] => [
   jobInsertStage,
   segmentStage,
   receiptStage,
+  mutualLookStage,
   checkStage,
   transcriptStage,
   logStage,

@@ -29,6 +29,8 @@ export class Job implements JobHandle {
   readonly panels: readonly Panel[] | undefined
   /** The kernel class they share; undefined where they need not. */
   readonly kernel: string | undefined
+  /** Of workers at each other's answers, in all {@link panels}. */
+  looksAsked = 0
   /** All panels agree, and their answers are shown then (monotonic). */
   shownAt: number | undefined
   readonly bounds: CountBounds

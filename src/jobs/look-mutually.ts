@@ -1,8 +1,21 @@
-import type { Comparison } from '#verification'
+import type { Comparison, MutualLook } from '#verification'
 import type { Relation } from './agreement.ts'
 import type { Choice } from './choice.ts'
 import { whyUnfit } from './evidence-grade.ts'
 import { keptAnswer } from './given-answers.ts'
+
+/** A look at the answer of an attempt. */
+export interface PanelLook extends MutualLook {
+  readonly attempt: number
+  readonly workerId: string
+  readonly digest: string | null
+}
+
+/** What is known of two answers, and the looks by which it is. */
+interface Related {
+  readonly relation: Relation
+  readonly looks: readonly PanelLook[]
+}
 
 /**
  * Two answers that are not the same, of workers that computed them side by side. On one arithmetic they differ, and that is all. On two, each worker
@@ -13,14 +26,21 @@ export async function lookMutually(
   one: Choice,
   other: Choice,
   stop: AbortSignal,
-): Promise<Relation> {
+): Promise<Related> {
   const [a, b] = [givenBy(one), givenBy(other)]
-  if (!a || !b) return 'unknown'
-  if (comparison.isSameClass(a.workerId, b.workerId, a.answer.digest)) return 'differ'
+  if (!a || !b) return { relation: 'unknown', looks: [] }
+  if (comparison.isSameClass(a.workerId, b.workerId, a.answer.digest)) return { relation: 'differ', looks: [] }
   const [ofA, ofB] = await Promise.all([comparison.look(a, b.workerId, stop), comparison.look(b, a.workerId, stop)])
-  if (ofA === 'hit' || ofB === 'hit') return 'differ'
-  return ofA === 'clean' && ofB === 'clean' ? 'agree' : 'unknown'
+  const looks = [...lookAtIt(a, ofA), ...lookAtIt(b, ofB)]
+  if (looks.some(({ says }) => says === 'hit')) return { relation: 'differ', looks }
+  const bothClean = looks.filter(({ says }) => says === 'clean').length === 2
+  return { relation: bothClean ? 'agree' : 'unknown', looks }
 }
+
+type Given = NonNullable<ReturnType<typeof givenBy>>
+
+const lookAtIt = ({ attempt, workerId, answer: { digest } }: Given, look: MutualLook | undefined): PanelLook[] =>
+  look ? [{ ...look, attempt, workerId, digest }] : []
 
 /** Beside each other only the workers themselves look, and at model files only. */
 const nobody = { hasOwnFor: () => false, looksAtUpstream: () => false }
@@ -31,5 +51,6 @@ function givenBy(choice: Choice) {
   const attempt = choice.attempts[place]
   if (!attempt?.statement || whyUnfit(choice, attempt, nobody) !== null) return undefined
   const { bytes } = attempt.statement.signed
-  return { workerId: attempt.workerId, statement: bytes, answer: keptAnswer(choice, attempt, place) }
+  const { n, workerId } = attempt
+  return { attempt: n, workerId, statement: bytes, answer: keptAnswer(choice, attempt, place) }
 }

@@ -1,5 +1,6 @@
 import { type Agreement, agreementOf, type Relation } from './agreement.ts'
 import type { Choice } from './choice.ts'
+import type { PanelLook } from './look-mutually.ts'
 
 /**
  * One choice that several workers of distinct operators compute side by side, each for itself.
@@ -21,6 +22,8 @@ export class Panel {
   agreed: Extract<Agreement<Choice>, { verdict: 'agreed' }> | undefined
   /** Its job is over: nobody needs to look any longer. */
   readonly stop = new AbortController()
+  /** What its workers found of each other's answers. */
+  readonly looks: PanelLook[] = []
   /** What was found where answers differ and margins decide. */
   readonly #related = new Map<Choice, Map<Choice, Relation>>()
   #attempts = 0
@@ -53,7 +56,8 @@ export class Panel {
     )
   }
 
-  relate(one: Choice, other: Choice, relation: Relation): void {
+  relate(one: Choice, other: Choice, relation: Relation, looks: readonly PanelLook[] = []): void {
+    this.looks.push(...looks)
     const of = this.#related.get(one) ?? new Map<Choice, Relation>()
     this.#related.set(one, of.set(other, relation))
   }

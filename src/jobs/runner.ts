@@ -1,4 +1,4 @@
-import { type FinishReason, PoolError, type Refusal, type Token } from '#protocol'
+import { type FinishReason, PoolError, protocolLimits, type Refusal, type Token } from '#protocol'
 import type { Comparison } from '#verification'
 import type { RunEnd, RunSink } from '#workers'
 import type { Attempt } from './attempt.ts'
@@ -279,10 +279,14 @@ export class Runner implements JobRunner, AttemptListener {
     const { comparison } = this.#o
     if (!comparison || job.kernel !== undefined) return
     for (const [one, other] of panel.unrelated()) {
-      panel.relate(one, other, 'open')
+      // A receipt tells of so many; what cannot be told is not done.
+      const isTold = job.looksAsked + 2 <= protocolLimits.looksMax
+      panel.relate(one, other, isTold ? 'open' : 'unknown')
+      if (!isTold) continue
+      job.looksAsked += 2
       lookMutually(comparison, one, other, panel.stop.signal)
-        .then((relation) => {
-          panel.relate(one, other, relation)
+        .then(({ relation, looks }) => {
+          panel.relate(one, other, relation, job.over ? [] : looks)
           this.#compare(job, panel)
         })
         .catch((error: unknown) => this.#broke(job, error))

@@ -18,7 +18,7 @@ import {
   receiptLeafData,
 } from '#protocol'
 import { type Operation, type Part, part, type Stage } from '#storage'
-import type { CheckIntake } from '#verification'
+import { type CheckIntake, mutualLookStage } from '#verification'
 import type { Attempt } from './attempt.ts'
 import { evidenceOf } from './evidence-grade.ts'
 import { checksOf } from './given-answers.ts'
@@ -88,16 +88,15 @@ export function settlement(job: Job, books: Books): Operation {
   const op = resolution(job, books, price, billed)
   const attempts = job.choices.flatMap((choice) => choice.attempts)
   const workers = attempts.flatMap(({ statement }) => (statement ? [statement.wire] : []))
-  const statement = encodeOwnMessage(
-    'pool-statement/1',
-    poolStatement(job, books, { price, billed, transfer: op.op === 'post' ? op.id : null }),
-  )
+  const stated = poolStatement(job, books, { price, billed, transfer: op.op === 'post' ? op.id : null })
+  const statement = encodeOwnMessage('pool-statement/1', stated)
   return [
     part(ledgerStage, op),
     ...progress(job),
     part(receiptStage, { jobId: job.id, workers: encodeByteStrings(workers), statement }),
     part(logStage, { kind: 'receipt', ref: job.id, data: receiptLeafData(workers, statement) }),
     part(logStage, { kind: 'transfer', ref: op.id, data: transferLeaf(op) }),
+    ...mutualLooks(job).map((look) => part(mutualLookStage, { ...look, id: books.uuid(), epoch: stated.epoch })),
     ...(books.checks ? checksOf(job, books.checks) : []),
   ]
 }
@@ -169,11 +168,33 @@ function poolStatement(
     exposure: [...job.exposure].map((id) => Buffer.from(id, 'hex')),
     assurance: job.state === 'completed' || !job.panels ? job.assurance : ungiven(job),
     evidence: evidenceOf(job, checks),
+    ...statedLooks(job),
     commitment: order.message.commitment,
     epoch: epochOf(job.acceptedAt),
     acceptedAt: job.acceptedAt,
     endedAt: job.endedAt ?? job.acceptedAt,
   }
+}
+
+/** What workers found of each other's answers before one was shown; of those that the receipt names. */
+function mutualLooks(job: Job) {
+  const { id: jobId, request, panels = [] } = job
+  return panels.flatMap(({ index: choice, looks }) =>
+    looks.map((look) => ({ ...look, jobId, choice, model: request.model })),
+  )
+}
+
+function statedLooks(job: Job): Pick<PoolStatement, 'checks'> {
+  const looks = mutualLooks(job).map(({ choice, attempt, verifier, says: outcome, why, score }) => ({
+    choice,
+    attempt,
+    reason: 'side_by_side' as const,
+    verifier: Buffer.from(verifier, 'hex'),
+    outcome,
+    why,
+    score: score === null ? null : score.toFixed(6),
+  }))
+  return looks.length > 0 ? { checks: looks } : {}
 }
 
 /** Answers that were to be compared, and were not shown. */

@@ -65,9 +65,9 @@ beforeAll(async () => {
   const comparison = {
     isSameClass: real.isSameClass.bind(real),
     async look(...args: Parameters<Comparison['look']>) {
-      const says = await real.look(...args)
-      found.push(says)
-      return says
+      const look = await real.look(...args)
+      found.push(look?.says)
+      return look
     },
   }
   pool = await SmallPool.open(home.database, { workers: () => door.workers, kernelOf, comparison })
@@ -144,6 +144,9 @@ test('operators with one arithmetic agree to the last token, by chance or withou
   const mixed = await ask('required', 'echo abcd', { temperature: 0 })
   expect(mixed.reply.texts).toEqual(['abcd'])
   expect(mixed.statement).toMatchObject({ evidence: 'margin', assurance: { given: 'required', reason: null } })
+  // The same on both arithmetics, or each has found the other's clean: which of them, the receipt says.
+  const roots = new Set(mixed.file.view.workers.map(({ root }: { root: string }) => root))
+  expect(mixed.statement.checks ?? []).toHaveLength(roots.size === 1 ? 0 : 2)
   cheating.rate = 1
   const { reply: denied } = await ask('required', 'echo hgfedcba', { temperature: 0 })
   expect(denied).toMatchObject({ texts: [], refusal: { code: 'assurance_unavailable' } })

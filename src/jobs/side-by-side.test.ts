@@ -1,7 +1,9 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type Identity, sha256 } from '#crypto'
 import { type AssuranceLevel, decodeSigned, samplingCommitment, verifyReceipt } from '#protocol'
 import { testPool } from '#testkit'
-import type { Comparison } from '#verification'
+import { type Comparison, type MutualLook, TrustLogs } from '#verification'
+import { signedLook } from '../testkit/signed-look.ts'
 import { SmallPool, type SmallPoolOptions } from '../testkit/small-pool.ts'
 import {
   answersIn,
@@ -265,26 +267,38 @@ const honest = [dialect, 'quite so', answer(6)]
 
 /** People who look at each other's answers: honest ones know all ways of saying it, others say what `opinions` holds. */
 function looking(kernels: Map<string, string>, opinions = new Map<string, 'clean' | 'hit' | undefined>()) {
+  const identities = new Map<string, Identity>()
   const looks: { readonly by: string; readonly text: string; readonly finish: string }[] = []
   const comparison: Pick<Comparison, 'isSameClass' | 'look'> = {
     isSameClass: (one, other) => kernels.get(one) !== undefined && kernels.get(one) === kernels.get(other),
     async look({ answer: { tokens, finish } }, by) {
       const text = Buffer.concat(tokens.map(({ piece }) => piece)).toString()
       looks.push({ by, text, finish })
-      if (opinions.has(by)) return opinions.get(by)
-      return honest.includes(text) ? 'clean' : 'hit'
+      const says = opinions.has(by) ? opinions.get(by) : honest.includes(text) ? 'clean' : 'hit'
+      return lookOf(identities.get(by), says)
     },
   }
-  return { comparison, looks, kernelOf: (id: string) => kernels.get(id) }
+  return { comparison, identities, looks, kernelOf: (id: string) => kernels.get(id) }
+}
+
+/** What somebody says, signed; nothing where it says nothing. */
+function lookOf(identity: Identity | undefined, says: 'clean' | 'hit' | undefined): MutualLook {
+  if (!identity) throw new Error('nobody of that name is here')
+  const who = { verifier: identity.id, operator: 'its own', at: Date.now() }
+  if (!says) return { ...who, says: 'waived', why: 'verifier_failed', score: null, commitment: null, evidence: null }
+  const found = Buffer.from(says)
+  const [why, score] = says === 'hit' ? ['mean', 1.5] : [null, 0.01]
+  return { ...who, says, why, score, commitment: signedLook(identity, found), evidence: sha256(found) }
 }
 
 /** Everybody's arithmetic is another, and everybody is asked, whoever is quickest. */
 async function dialects(plans: Record<string, Plan>, opinions: Record<string, 'clean' | 'hit' | undefined> = {}) {
   const [kernels, says] = [new Map<string, string>(), new Map<string, 'clean' | 'hit' | undefined>()]
-  const { looks, ...options } = looking(kernels, says)
+  const { looks, identities, ...options } = looking(kernels, says)
   const pool = await SmallPool.open(home.database, options)
   const people = Object.entries(plans).map(([name, plan]) => {
     const person = pool.workers.join(name, { plan })
+    identities.set(person.id, person.identity)
     kernels.set(person.id, `class of ${name}`)
     if (name in opinions) says.set(person.id, opinions[name])
     pool.jobs.kernelsChanged(person.id as never)
@@ -317,7 +331,54 @@ test('on two arithmetics an answer is shown once each worker finds that the othe
   })
   expect(pool.eventsNamed('dissented')).toEqual([])
   for (const { id } of people) expect((await pool.ledger.balance(`held:${id}`)).posted).toBeGreaterThan(0n)
+
+  const { checks } = await statementOf(pool, client)
+  const found = { reason: 'side_by_side', outcome: 'clean', score: '0.010000' }
+  expect(checks).toMatchObject([found, found])
+  expect(new Set(checks.map(({ verifier }: { verifier: string }) => verifier))).toEqual(new Set([ann?.id, neo?.id]))
+  const logs = new TrustLogs(home.database)
+  expect(await logs.verifications({ worker: ann?.id, limit: 10 })).toMatchObject([
+    { jobId: client.handle?.id, reason: 'side_by_side', state: 'clean', waived: null, verifier: neo?.id, score: 0.01 },
+  ])
+  for (const [edit, says] of looksEdited(client.handle?.id ?? '')) {
+    expect(await pool.auditAfter(edit)).toMatch(says)
+  }
+  expect(await pool.auditAfter('select 1')).toBeUndefined()
 })
+
+/** What the superuser of the database might do, and what the audit says of it. */
+function looksEdited(job: string): [edit: string, says: RegExp][] {
+  const set = (change: string) => `update mutual_looks set ${change} where job_id = '${job}' and attempt = 0`
+  const other = (what: string) => new RegExp(`^The receipt of job ${job} tells of ${what}\\.$`)
+  const changed = other('a look of attempt 0/0 by worker [0-9a-f]+, and its row says something else')
+  return [
+    [set(`says = 'hit', why = 'mean'`), changed],
+    [set('score = 0.02'), changed],
+    [set(`model = 'another'`), changed],
+    [set(`epoch = epoch + 1`), changed],
+    [set(`worker_id = '${'ab'.repeat(32)}'`), changed],
+    [set(`verifier = '${'ab'.repeat(32)}'`), other('a look of attempt 0/0 by worker [0-9a-f]+, which is gone')],
+    [
+      `update mutual_looks m set commitment = o.commitment from mutual_looks o
+        where m.job_id = '${job}' and o.job_id = m.job_id and m.attempt = 0 and o.attempt = 1`,
+      other('a look of attempt 0/0 by worker [0-9a-f]+, who has not signed for it'),
+    ],
+    [
+      `delete from mutual_looks where job_id = '${job}' and attempt = 0`,
+      other('2 looks side by side, and 1 are on record'),
+    ],
+    [
+      `insert into mutual_looks select (jsonb_populate_record(m, jsonb_build_object('id', gen_random_uuid(), 'attempt', 7))).*
+         from mutual_looks m where job_id = '${job}' and attempt = 0`,
+      other('2 looks side by side, and 3 are on record'),
+    ],
+    [
+      `insert into mutual_looks select (jsonb_populate_record(m, jsonb_build_object('id', gen_random_uuid(), 'job_id', gen_random_uuid()))).*
+         from mutual_looks m where job_id = '${job}' and attempt = 0`,
+      /^Look .* is at an answer of job .*, which has no receipt\.$/,
+    ],
+  ]
+}
 
 test('on three arithmetics the liar is outvoted, and so is whoever accuses everybody', async () => {
   for (const [name, plan, opinion] of [
@@ -336,6 +397,10 @@ test('on three arithmetics the liar is outvoted, and so is whoever accuses every
     const dissents = pool.eventsNamed('dissented')
     expect(new Set(dissents.map(({ workerId }) => workerId))).toEqual(new Set(bad?.had.length ? [bad.id] : []))
     for (const dissent of dissents) expect(dissent).toMatchObject({ exact: false, by: { length: 2 } })
+    const { checks, segments } = await statementOf(pool, client)
+    expect(checks).toHaveLength(segments.length === 3 ? 6 : 2)
+    const hits = checks.filter(({ outcome }: { outcome: string }) => outcome === 'hit')
+    expect(hits).toHaveLength(segments.length === 3 ? 2 : 0)
   }
 })
 
@@ -347,7 +412,14 @@ test('where nobody can look, a third is asked and nobody is blamed; on one arith
     cid16: undefined,
   })
   await using _ = pool
-  for (let n = 0; n < 4; n++) expect((await (await pool.ask(required)).ended).texts).toEqual([answer(6)])
+  for (let n = 0; n < 4; n++) {
+    const client = await pool.ask(required)
+    expect((await client.ended).texts).toEqual([answer(6)])
+    const { checks = [] } = await statementOf(pool, client)
+    expect(checks.map(({ outcome, why }: Record<string, string>) => `${outcome} ${why}`)).toEqual(
+      checks.map(() => 'waived verifier_failed'),
+    )
+  }
   expect(pool.eventsNamed('dissented')).toEqual([])
   const before = looks.length
   // What two of one class differ in is no noise; the pool has measured it, and the requests do not know yet.

@@ -34,6 +34,8 @@ export const protocolLimits = {
   verifiedRootsMax: 8_192,
   /** Segments of one request: 16 choices, each tried a few times. */
   segmentsMax: 256,
+  /** Looks at answers of one request before they are shown: 16 choices, each by three workers that look at each other's, and some left. */
+  looksMax: 128,
   /** From signing to expiry of an order; a pool remembers used sequence numbers longer. */
   orderLifetimeMsMax: 86_400_000,
   /** One signed note. A checkpoint has 300 characters; a hundred witnesses' lines fit. */

@@ -14,6 +14,7 @@ import {
   sampleStream,
   sampleTime,
   sampleWorkerStatement,
+  sideBySide,
   signAlone,
 } from '../testkit/receipt-sample.ts'
 import { custodial, orderFacts, wrongOrders } from '../testkit/wrong-orders.ts'
@@ -172,6 +173,7 @@ function receiptVectors() {
     { comment: 'a streamed answer', ok: true, receipt: stream.toString(), response: sampleStream.toString() },
     { comment: 'custodial', ok: true, receipt: byPool.toString() },
     { comment: 'the only entry of its log but one', ok: true, receipt: sampleReceipt({ leaves: 2 }).toString() },
+    { comment: 'side by side, each found the other clean', ok: true, receipt: sampleReceipt(sideBySide()).toString() },
     { comment: 'pinned', ok: true, receipt: good, pool_key: hex(pool.publicKey) },
     { comment: 'pinned to another pool', ok: false, code: 'wrong_pool', receipt: good, pool_key: hex(bob.publicKey) },
     { comment: 'another answer', ok: false, code: 'response_mismatch', receipt: good, response: `${response} ` },

@@ -14,6 +14,7 @@ import {
   type SignedMessages,
   type SignedType,
   signBatch,
+  type StatedLook,
   signCheckpoint,
   TokenTree,
   toSigned,
@@ -189,3 +190,32 @@ function sampleStatement(order: Signed<'order/1'>, workers: readonly Signed<'wor
 }
 
 export const sampleReceipt = (changes?: SampleChanges): Buffer => buildReceipt(sampleParts(changes))
+
+/** Of a request that bob and carla computed side by side, each in other tokens, and looked at each other's; `looks`: what they found. */
+export function sideBySide(
+  looks: Partial<StatedLook>[] = [{}, {}],
+  statement: Partial<PoolStatement> = {},
+): SampleChanges {
+  const of = [
+    { attempt: 0, verifier: idOf(carla) },
+    { attempt: 1, verifier: idOf(bob) },
+  ]
+  const checks = looks.map((look, n): StatedLook => {
+    const { attempt, verifier } = of[n] ?? { attempt: 0, verifier: idOf(alice) }
+    const found = { outcome: 'clean' as const, why: null, score: '0.015300' }
+    return { choice: 0, attempt, reason: 'side_by_side', verifier, ...found, ...look }
+  })
+  return {
+    order: { assurance: 'required' },
+    statement: {
+      segments: [
+        { choice: 0, attempt: 0, worker: idOf(bob), tokens: 2, signed: true },
+        { choice: 0, attempt: 1, worker: idOf(carla), tokens: 1, signed: true },
+      ],
+      assurance: { asked: 'required', given: 'required', reason: null },
+      evidence: 'margin',
+      ...(checks.length > 0 ? { checks } : {}),
+      ...statement,
+    },
+  }
+}

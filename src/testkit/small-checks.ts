@@ -1,5 +1,4 @@
 import { type Identity, identityFromSeed, sha256 } from '#crypto'
-import { encodeMessage, encodeSigned, signBatch } from '#protocol'
 import { systemRuntime } from '#runtime'
 import { type Database, part } from '#storage'
 import { Standings } from '#verification'
@@ -7,6 +6,7 @@ import type { Acts } from '../verification/acts.ts'
 import { type Checks, openChecks } from '../verification/open-checks.ts'
 import type { KeptAnswer } from '../verification/transcript.ts'
 import type { LookAsk } from '../verification/verifiers.ts'
+import { signedLook } from './signed-look.ts'
 import { SmallPool } from './small-pool.ts'
 import { testPool } from './with-papers.ts'
 
@@ -164,12 +164,8 @@ function lookOf(identity: Identity, says: 'clean' | 'hit' | number, { tokens }: 
   const ending = { shown: 'length' as const, end: undefined }
   const seen = { promptTokens: 9, completionTokens: tokens.length, wrongPieces: [], unknownAt: undefined }
   const found = Buffer.from(String(says))
-  const message = { check: systemRuntime.uuid(), worker: Buffer.from(identity.id, 'hex'), commitment: sha256(found) }
-  const bytes = encodeMessage('commitment/1', message)
-  const [signature] = signBatch(identity, [{ type: 'commitment/1', bytes }])
-  if (!signature) throw new Error('a batch of one has one signature')
   return {
-    committed: Promise.resolve({ wire: encodeSigned({ bytes, signature }) }),
+    committed: Promise.resolve({ wire: signedLook(identity, found) }),
     reveal: async () => ({ evidence: { ...seen, positions, ending }, bytes: found }),
   }
 }

@@ -16,7 +16,7 @@ import { Ledger, type LedgerOp, ledgerStage, transferLeaf } from '#ledger'
 import { readLeaves, TransparencyLog } from '#log'
 import { type PoolId, SignatureChecker } from '#protocol'
 import { systemRuntime } from '#runtime'
-import { type Database, GroupCommit, part } from '#storage'
+import { type Database, GroupCommit, part, type Sql, type Tx } from '#storage'
 import { SmallClient, SmallWorkers, smallAccount, smallRequest } from './small-workers.ts'
 import { temporaryFolder } from './temporary-folder.ts'
 import { testPool } from './with-papers.ts'
@@ -171,16 +171,35 @@ export class SmallPool implements AsyncDisposable {
     ])
   }
 
+  /** What the audit says of its jobs after an edit by the superuser of the database, which is then undone; undefined: nothing. */
+  async auditAfter(edit: string): Promise<string | undefined> {
+    const connection = await this.#database.connect()
+    let problem: string | undefined
+    const work = async (tx: Tx) => {
+      await tx.unsafe(`set local session_replication_role = replica; ${edit}`)
+      problem = await this.#problemIn(tx)
+      throw new Error('undo')
+    }
+    await connection.transaction(work).catch((error: Error) => {
+      if (error.message !== 'undo') throw error
+    })
+    await connection.close()
+    return problem
+  }
+
   /** Whatever a test did to its pool, what is on record of its jobs must be right. @throws Error */
   async #audit(): Promise<void> {
-    const { sql } = this.#database
+    const problem = await this.#problemIn(this.#database.sql)
+    if (problem !== undefined) throw new Error(problem)
+  }
+
+  async #problemIn(sql: Sql): Promise<string | undefined> {
     const facts = { keys: this.log.keys, checker: new SignatureChecker() }
     for await (const page of readLeaves(sql, this.#from)) {
       const problem = await auditJobLeaves(sql, page, facts)
-      if (problem !== undefined) throw new Error(problem)
+      if (problem !== undefined) return problem
     }
-    const problem = await auditJobTables(sql)
-    if (problem !== undefined) throw new Error(problem)
+    return auditJobTables(sql)
   }
 
   async #closeBooks(): Promise<void> {

@@ -8,6 +8,7 @@ import {
   sampleParts,
   sampleReceipt,
   sampleTime,
+  sideBySide,
 } from './receipt-sample.ts'
 
 const id = (of: typeof pool) => Buffer.from(of.id, 'hex')
@@ -236,5 +237,27 @@ export const lies: [string, string, SampleChanges][] = [
   ['more completion tokens than claimed', 'bill_mismatch', { workers: [{ usage: { prompt: 12, completion: 1 } }, {}] }],
   ['a segment billed that nobody signed for', 'bill_mismatch', { statement: { usage: { prompt: 12, completion: 4 } } }],
   ['more prompt tokens than claimed', 'bill_mismatch', { statement: { usage: { prompt: 25, completion: 3 } } }],
+  ['answers that differ as agreed, and no look at them', 'statement_mismatch', sideBySide([])],
+  ['answers of which one was looked at as agreed', 'statement_mismatch', sideBySide([{}])],
+  ['a hit as agreed', 'statement_mismatch', sideBySide([{}, { outcome: 'hit', why: 'mean' }])],
+  ['silence as agreed', 'statement_mismatch', sideBySide([{}, { outcome: 'waived', why: 'late', score: null }])],
+  ['a look at its own answer', 'statement_mismatch', sideBySide([{}, { verifier: id(carla) }])],
+  ['a look by a stranger', 'statement_mismatch', sideBySide([{}, { verifier: id(alice) }])],
+  ['a look at an attempt that gave nothing', 'statement_mismatch', sideBySide([{}, { attempt: 2 }])],
+  [
+    'a choice that one computed as agreed',
+    'statement_mismatch',
+    sideBySide([], {
+      segments: [
+        { ...base, worker: id(bob), tokens: 2, signed: true },
+        { choice: 1, attempt: 0, worker: id(carla), tokens: 1, signed: true },
+      ],
+    }),
+  ],
+  [
+    'answers that differ as the same',
+    'statement_mismatch',
+    sideBySide([{}, {}], { assurance: { asked: 'required', given: 'deterministic', reason: null } }),
+  ],
   ['another pool in the statement', 'wrong_pool', { statement: { pool: id(bob) } }],
 ]

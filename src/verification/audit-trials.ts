@@ -1,6 +1,6 @@
-import { sha256 } from '#crypto'
 import { decodeSigned, type SignatureChecker } from '#protocol'
 import { type Sql, texts } from '#storage'
+import { isSignedBy } from './audit-mutual-looks.ts'
 import { verificationLimits } from './limits.ts'
 import { type Rate, RateTable } from './rates.ts'
 
@@ -13,10 +13,7 @@ export async function wrongLook(
   const rows = await sql<{ checkId: string; verifier: string; commitment: Buffer }[]>`
     select check_id as "checkId", verifier, commitment from looks where check_id::text = any (${texts([...checkIds])}::text[])`
   for (const { checkId, verifier, commitment } of rows) {
-    const decoded = decodeSigned(commitment, 'commitment/1')
-    const signed = decoded.ok ? decoded.signed : undefined
-    const ids = signed && [signed.message.worker, sha256(signed.signature.key)].map((id) => id.toString('hex'))
-    if (!signed || !ids?.every((id) => id === verifier) || !checker.verify(signed.signature, signed.hash)) {
+    if (!isSignedBy(commitment, verifier, checker)) {
       return `Worker ${verifier} has not signed for its look at check ${checkId}.`
     }
   }

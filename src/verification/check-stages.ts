@@ -1,4 +1,5 @@
 import { bigints, bytes, numbers, type Stage, texts, uuids } from '#storage'
+import type { MutualLook } from './comparison.ts'
 
 /** A check as it begins: owed, or waived at once. */
 export interface CheckRow {
@@ -73,6 +74,45 @@ export const transcriptStage: Stage<TranscriptRow> = {
           ${numbers(rows.map((r) => r.attempt))}::smallint[], ${bytes(rows.map((r) => r.wrap))}::bytea[],
           ${bytes(rows.map((r) => r.body))}::bytea[], ${bigints(rows.map((r) => r.at))}::bigint[])
           as r (job_id, choice, attempt, wrap, body, at)
+      on conflict do nothing`
+    return rows.map(() => 0)
+  },
+}
+
+/** A look at an answer by a worker that computed the same beside it. */
+export interface MutualLookRow extends MutualLook {
+  readonly id: string
+  readonly jobId: string
+  readonly choice: number
+  readonly attempt: number
+  /** Whose answer it is. */
+  readonly workerId: string
+  readonly model: string
+  readonly digest: string | null
+  readonly epoch: number
+}
+
+/** Written with the receipt that tells of them. */
+export const mutualLookStage: Stage<MutualLookRow> = {
+  name: 'mutual_looks',
+  alwaysApplies: true,
+  async apply(tx, rows) {
+    await tx`
+      insert into mutual_looks (id, job_id, choice, attempt, worker_id, model, digest, epoch, verifier, operator, says, why, score,
+                                commitment, evidence, at)
+      select id, job_id, choice, attempt, worker_id, model, digest, epoch, verifier, operator, says, why, score, commitment, evidence,
+             to_timestamp(at / 1000.0)
+        from unnest(
+          ${uuids(rows.map((r) => r.id))}::uuid[], ${uuids(rows.map((r) => r.jobId))}::uuid[],
+          ${numbers(rows.map((r) => r.choice))}::smallint[], ${numbers(rows.map((r) => r.attempt))}::smallint[],
+          ${texts(rows.map((r) => r.workerId))}::text[], ${texts(rows.map((r) => r.model))}::text[],
+          ${texts(rows.map((r) => r.digest))}::text[], ${bigints(rows.map((r) => r.epoch))}::bigint[],
+          ${texts(rows.map((r) => r.verifier))}::text[], ${texts(rows.map((r) => r.operator))}::text[],
+          ${texts(rows.map((r) => r.says))}::text[], ${texts(rows.map((r) => r.why))}::text[],
+          ${numbers(rows.map((r) => r.score))}::float8[], ${bytes(rows.map((r) => r.commitment))}::bytea[],
+          ${bytes(rows.map((r) => r.evidence))}::bytea[], ${bigints(rows.map((r) => r.at))}::bigint[])
+          as r (id, job_id, choice, attempt, worker_id, model, digest, epoch, verifier, operator, says, why, score, commitment,
+                evidence, at)
       on conflict do nothing`
     return rows.map(() => 0)
   },

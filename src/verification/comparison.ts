@@ -1,5 +1,4 @@
 import { sha256 } from '#crypto'
-import type { CheckOutcome } from '#reputation'
 import type { Runtime } from '#runtime'
 import type { Database } from '#storage'
 import { Calibrations } from './calibrations.ts'
@@ -25,6 +24,23 @@ interface ComparedAnswer {
   readonly answer: KeptAnswer
 }
 
+/** What a worker that was asked found of another's answer. */
+export interface MutualLook {
+  readonly verifier: string
+  readonly operator: string
+  /** `waived`: it said nothing, or nobody could make sense of what it says. */
+  readonly says: 'clean' | 'hit' | 'waived'
+  /** The first part of the rule that makes it a hit, or why nothing was said. */
+  readonly why: string | null
+  /** Mean score of the positions, logits. */
+  readonly score: number | null
+  /** Signed commitment/1 in wire form, and the hash of the evidence that opened it. */
+  readonly commitment: Buffer | null
+  readonly evidence: Buffer | null
+  /** Milliseconds since 1970. */
+  readonly at: number
+}
+
 /**
  * Compares answers of workers that computed the same thing on different arithmetic, before one is shown. The worker that looks is asked as any
  * verifier is, and cannot tell this from another check; what it says is judged by the margins learnt for the two kernel classes.
@@ -44,18 +60,31 @@ export class Comparison {
     return kernel !== undefined && digest !== null && kernel === this.#o.kernelOf(other, digest)
   }
 
-  /** What a worker finds of another's answer; undefined where it cannot look, is late, or the two arithmetics are too far apart. */
+  /** What a worker finds of another's answer; undefined where nobody waits for it any longer. */
   async look(
     { workerId, statement, answer }: ComparedAnswer,
     by: string,
     stop: AbortSignal,
-  ): Promise<CheckOutcome | undefined> {
+  ): Promise<MutualLook | undefined> {
     const { runtime, epochs, index } = this.#o
-    const operator = index.operatorOf(by)
-    if (operator === undefined || stop.aborted) return undefined
+    const operator = index.operatorOf(by) ?? ''
+    const waived = (why: string): MutualLook => {
+      return {
+        verifier: by,
+        operator,
+        says: 'waived',
+        why,
+        score: null,
+        commitment: null,
+        evidence: null,
+        at: runtime.now(),
+      }
+    }
+    if (stop.aborted) return undefined
+    if (operator === '') return waived('no_verifier')
     try {
       const thresholds = await this.#thresholds(workerId, by, answer.digest)
-      if (!thresholds) return undefined
+      if (!thresholds) return waived('not_comparable')
       const sample = { epochKey: epochs.at(runtime.now()).key, statementHash: sha256(statement) }
       const wish = {
         checkId: '',
@@ -65,9 +94,11 @@ export class Comparison {
         sample,
         ...thresholds,
       } as const
-      return (await lookThrough(this.#o, wish, stop)).look.says
+      const { look, wire, bytes } = await lookThrough(this.#o, wish, stop)
+      const { says, why, score } = look
+      return { verifier: by, operator, says, why, score, commitment: wire, evidence: sha256(bytes), at: runtime.now() }
     } catch {
-      return undefined // it went, refused or was late: nothing was said
+      return stop.aborted ? undefined : waived('verifier_failed') // it went, refused or was late
     }
   }
 

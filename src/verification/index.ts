@@ -1,7 +1,7 @@
 /**
  * Verification: which work is checked, what a check says, and what follows from it.
  *
- * Owns    tables standings, standing_acts, epochs, rate_tables, checks, looks, transcripts, tribunals, fresh_starts, verdicts, appeals, calibrations; sampling by epoch keys, the judges of margins and quorums, the standing of
+ * Owns    tables standings, standing_acts, epochs, rate_tables, checks, looks, mutual_looks, transcripts, tribunals, fresh_starts, verdicts, appeals, calibrations; sampling by epoch keys, the judges of margins and quorums, the standing of
  *         a worker, deterrence; who computes to the same last bit as whom.
  * Imports crypto, ledger (the lab's money), protocol, reputation, runtime, storage. The judges are pure: no clock, no dice, no table.
  * Always  the decision to check falls after the worker has signed; no single verifier convicts anybody; each decision can be made
@@ -10,9 +10,10 @@
 export type { Acts } from './acts.ts'
 export { type AppealRecord, Appeals } from './appeals.ts'
 export { auditCheckLeaves, auditCheckTables } from './audit-checks.ts'
+export { judgeMutualLooks, type MutualLookOnRecord, readMutualLooks } from './audit-mutual-looks.ts'
 export { auditSampling } from './audit-sampling.ts'
-export { checkStage, contentTable, transcriptStage } from './check-stages.ts'
-export type { Comparison } from './comparison.ts'
+export { checkStage, contentTable, mutualLookStage, transcriptStage } from './check-stages.ts'
+export type { Comparison, MutualLook } from './comparison.ts'
 export { verificationOps } from './conformance.ts'
 export { deterrenceDefaults, refuseProfitable } from './deterrence.ts'
 export { epochStage, epochToldStage } from './epochs.ts'

@@ -9,7 +9,7 @@ export interface VerificationRecord {
   readonly jobId: string
   readonly workerId: string
   readonly model: string
-  /** `sampled`, `unsigned`, `doubt` or `reference`. */
+  /** `sampled`, `unsigned`, `doubt` or `reference`; `side_by_side`: by a worker that computed the same, before it was shown. */
   readonly reason: string
   /** `owed`, `assigned`, `committed`, `revealed`; ended: `clean`, `hit`, `waived`. */
   readonly state: string
@@ -61,12 +61,19 @@ export class TrustLogs {
   /** Oldest first. @throws PoolError database_unavailable. */
   async verifications({ worker, after = firstId, limit }: Page): Promise<VerificationRecord[]> {
     const { sql } = this.#database
+    const of = worker === undefined ? sql`true` : sql`worker_id = ${worker}`
     try {
       const rows = await sql<(Omit<VerificationRecord, 'epoch'> & { epoch: bigint })[]>`
+        with checked as (
+          select id, job_id, worker_id, model, reason, state, waived, verifier, score, q_ppm, epoch, owed_at, ended_at
+            from checks where id > ${after} and ${of} order by id limit ${limit}),
+        looked as (
+          select id, job_id, worker_id, model, 'side_by_side', says, case when says = 'waived' then why end, verifier, score, 1000000,
+                 epoch, at, at
+            from mutual_looks where id > ${after} and ${of} order by id limit ${limit})
         select id, job_id as "jobId", worker_id as "workerId", model, reason, state, waived, verifier, score,
                q_ppm as "qPpm", epoch, owed_at as "owedAt", ended_at as "endedAt"
-          from checks
-         where id > ${after} and ${worker === undefined ? sql`true` : sql`worker_id = ${worker}`}
+          from (select * from checked union all select * from looked) as both_kinds
          order by id limit ${limit}`
       return rows.map((row) => ({ ...row, epoch: Number(row.epoch) }))
     } catch (error) {

@@ -1,3 +1,4 @@
+import { checkSideBySide, isSideBySide } from './check-side-by-side.ts'
 import { checkBill, checkOrderOf, checkWorkers } from './receipt-checks.ts'
 import { type ReceiptMessages, type ReceiptParts, readMessages } from './receipt-file.ts'
 import type { SignatureChecker } from './signature-checker.ts'
@@ -8,7 +9,7 @@ export type StatementsVerdict =
   | { readonly ok: false; readonly sentence: string }
 
 /**
- * The checks of a receipt file that need no file: who ordered, who signed for each segment, and the bill. Pure; never throws. That order and
+ * The checks of a receipt file that need no file: who ordered, who signed for each segment, why answers computed side by side were shown, and the bill. Pure; never throws. That order and
  * statement are those of the log, the caller knows.
  */
 export function checkStatements(
@@ -19,7 +20,8 @@ export function checkStatements(
   const read = readMessages({ order, workers, statement, verdicts: [] })
   if (!read.ok) return { ok: false, sentence: read.problem }
   const facts = { ...read.value, poolKey, checker }
-  for (const check of [checkOrderOf, checkWorkers, checkBill]) {
+  const aside = isSideBySide(facts.statement) ? [checkSideBySide] : []
+  for (const check of [checkOrderOf, checkWorkers, ...aside, checkBill]) {
     const result = check(facts)
     if ('problem' in result) return { ok: false, sentence: result.problem.sentence }
   }

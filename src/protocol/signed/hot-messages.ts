@@ -85,7 +85,8 @@ const workerStatement = mapOf<WorkerStatement>({
 // `listOf` reads what may not be changed, and a message's lists may: nobody but their maker holds them
 const mutable = <T>(shape: Shape<readonly T[]>) => shape as Shape<T[]>
 
-const poolStatement = mapOf<PoolStatement>({
+/** Of a job whose answers nobody looked at before they were shown: of nearly all. */
+const poolStatement = mapOf<Omit<PoolStatement, 'checks'>>({
   pool: bytes32,
   job: uuid,
   order: bytes32,

@@ -26,6 +26,7 @@ export {
   type PoolStatement,
   parseMessage,
   type SignedMessages,
+  type StatedLook,
   type Transfer,
   type WorkerStatement,
 } from './messages.ts'

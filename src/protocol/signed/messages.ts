@@ -156,6 +156,26 @@ export const poolStatementSchema = z.strictObject({
   exposure: z.array(bytes32).max(protocolLimits.segmentsMax),
   assurance: z.strictObject({ asked: text(40), given: text(40), reason: text(200).nullable() }),
   evidence: z.enum(['none', 'weak', 'margin', 'exact']),
+  /** Looks at answers before anything was shown; absent where there were none. */
+  checks: z
+    .array(
+      z.strictObject({
+        /** Whose answer: that of a signed segment. */
+        choice: count,
+        attempt: count,
+        reason: z.enum(['side_by_side']),
+        verifier: bytes32,
+        /** `waived`: it was asked and said nothing. */
+        outcome: z.enum(['clean', 'hit', 'waived']),
+        /** The first part of the rule that makes it a hit, or why nothing was said. */
+        why: text(200).nullable(),
+        /** Decimal number, as text. */
+        score: text(40).nullable(),
+      }),
+    )
+    .min(1)
+    .max(protocolLimits.looksMax)
+    .optional(),
   /** Of the request body, as in the order. */
   commitment: bytes32,
   /** UTC hours since 1970. */
@@ -164,6 +184,8 @@ export const poolStatementSchema = z.strictObject({
   endedAt: time,
 })
 export type PoolStatement = z.infer<typeof poolStatementSchema>
+/** One look at one answer, before anything was shown. */
+export type StatedLook = NonNullable<PoolStatement['checks']>[number]
 
 /** What became of a check that ended after the receipt was written. Signed by the pool. */
 export const verdictSchema = z.strictObject({
@@ -281,7 +303,7 @@ export function parseMessage<T extends SignedType>(type: T, value: unknown): Par
  * all the same.
  */
 export function encodeOwnMessage<T extends SignedType>(type: T, message: SignedMessages[T]): Buffer {
-  const shape = hotMessages[type]
+  const shape = 'checks' in message ? undefined : hotMessages[type]
   return shape ? writeShape(shape, message) : encodeTyped(message)
 }
 

@@ -4,11 +4,14 @@ import { leafHash } from '#crypto'
 import {
   alice,
   bob,
+  carla,
   pool,
   sampleParts,
   sampleReceipt,
   sampleResponse,
   sampleStream,
+  sampleWorkerStatement,
+  sideBySide,
   signAlone,
 } from '../../testkit/receipt-sample.ts'
 import { edits, lies, rewritten } from '../../testkit/wrong-receipts.ts'
@@ -32,6 +35,31 @@ test('a stranger reads in plain words what an untouched receipt shows', () => {
     'assurance asked sampled, given none (no_verifier), evidence none',
     'the response is, byte for byte, the one that was sent',
   ])
+})
+
+test('of answers computed side by side it says who looked at whose and found what', () => {
+  const [b, c] = [bob.id.slice(0, 12), carla.id.slice(0, 12)]
+  const clean = `worker ${c}… looked at what ${b}… gave and found it clean, mean score 0.015300 logits`
+  expect(verifyReceipt(sampleReceipt(sideBySide())).lines).toContainEqual(
+    `side by side: 2 workers computed it; ${clean}; worker ${b}… looked at what ${c}… gave and found it clean, mean score 0.015300 logits`,
+  )
+  const undecided = {
+    state: 'failed',
+    price: 0n,
+    transfer: null,
+    assurance: { asked: 'required', given: 'none', reason: 'x' },
+  } as const
+  const hit = sideBySide([{}, { outcome: 'hit', why: 'mean', score: '1.200000' }], undecided)
+  expect(verifyReceipt(sampleReceipt(hit)).lines).toContainEqual(
+    `side by side: 2 workers computed it; ${clean}; worker ${b}… looked at what ${c}… gave and found that it is not what the model gives (mean, mean score 1.200000 logits)`,
+  )
+  const same = {
+    ...sideBySide([]),
+    workers: [{}, sampleWorkerStatement(bob, { worker: Buffer.from(carla.id, 'hex') })] as const,
+  }
+  expect(verifyReceipt(sampleReceipt(same)).lines).toContainEqual(
+    'side by side: 2 workers computed it and gave the same tokens',
+  )
 })
 
 test('the pool can be pinned by key or by id', () => {

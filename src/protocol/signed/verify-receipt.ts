@@ -3,6 +3,7 @@ import { protocolLimits } from '../limits.ts'
 import { parseJson } from '../parse-json.ts'
 import { type Checkpoint, openCheckpoint } from '../signed-note.ts'
 import { checkSampling } from './check-sampling.ts'
+import { checkSideBySide, isSideBySide } from './check-side-by-side.ts'
 import {
   type CheckResult,
   checkBill,
@@ -78,6 +79,7 @@ function* checksOf(bytes: Buffer, expected: ReceiptExpectation): Generator<Check
   yield checkOrderOf(facts)
   yield checkWorkers(facts)
   for (const remote of parts.remote ?? []) yield checkRemote(facts, remote)
+  if (isSideBySide(facts.statement)) yield checkSideBySide(facts)
   yield checkBill(facts)
   yield checkVerdicts(facts, leaf, parts.successions)
   if (parts.sampling || facts.verdicts.length > 0) yield checkSampling(parts.sampling, facts, pool.checkpoint)
