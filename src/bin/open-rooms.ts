@@ -10,7 +10,7 @@ import type { PoolId, WorkerId } from '#protocol'
 import { Breakers } from '#reputation'
 import type { Runtime } from '#runtime'
 import { type Database, GroupCommit } from '#storage'
-import { type Checks, Kernels, openChecks, Standings } from '#verification'
+import { type Checks, KernelNames, Kernels, openChecks, Standings } from '#verification'
 import { type ConnectedWorker, Workers } from '#workers'
 import { actsOfPool } from './acts-of-pool.ts'
 import { followBlocks, followWorkerKeys } from './admit-workers.ts'
@@ -128,6 +128,8 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
       workers.tellKernel(id as WorkerId, model, kernel)
       jobs.kernelsChanged(id as WorkerId)
     },
+    names: new KernelNames(database.sql, runtime),
+    onProblem: trouble('names of kernel classes cannot be shared'),
   })
   closers.add('kernel classes', () => kernels[Symbol.dispose]())
   const isOwn = (id: string) => workers.show(id as WorkerId).worker?.operator === ownOperator

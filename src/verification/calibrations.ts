@@ -17,8 +17,8 @@ export interface LearntRun extends ClassPair, ScoredRun {
 }
 
 /**
- * By what thresholds one kernel class is judged by another: learnt from honest runs, {@link calibrateTogether}. Classes live as long as the pool that measured
- * them; runs of classes that are forgotten are deleted in time. A process sees what others have learnt within a minute.
+ * By what thresholds one kernel class is judged by another: learnt from honest runs, {@link calibrateTogether}. Names of classes are shared by
+ * all processes and kept; runs of classes that nobody carries any longer are deleted in time. A process sees what others have learnt within a minute.
  */
 export class Calibrations {
   readonly #sql: Sql

@@ -1,7 +1,8 @@
 import { sha256 } from '#crypto'
 import { PoolError } from '#protocol'
 import type { Runtime, Timer } from '#runtime'
-import { sortIntoClasses } from './kernel-classes.ts'
+import { type Measured, sortIntoClasses } from './kernel-classes.ts'
+import type { KernelNames, NamedClass } from './kernel-names.ts'
 import { verificationLimits } from './limits.ts'
 
 /** What is read of a connected worker. */
@@ -31,6 +32,10 @@ export interface KernelsOptions {
   measure(worker: string, ask: Measurement, signal: AbortSignal): Promise<string>
   /** Tells a worker what it was found to be; null: it is of no class that is known. */
   tell(worker: string, model: string, kernel: string | null): void
+  /** Names that other processes of the pool know, and this one knew before; absent: names live as long as this process. */
+  readonly names?: Pick<KernelNames, 'of' | 'keep' | 'seen'> | undefined
+  /** Names could not be read or kept; classes go by names of this process meanwhile. */
+  readonly onProblem?: ((error: unknown) => void) | undefined
 }
 
 /** One worker with one model file. */
@@ -45,11 +50,12 @@ interface Entry {
 }
 
 const { kernelClassesMax, kernelGatherMs, kernelMeasureMsMax, kernelRoundMax, kernelSweepMs } = verificationLimits
-const { kernelAgainMsMean, kernelRetryMsMin, kernelTextChars } = verificationLimits
+const { kernelAgainMsMean, kernelNamesMax, kernelProofsMax, kernelRetryMsMin, kernelTextChars } = verificationLimits
 
 /**
  * Who computes to the same last bit as whom: the kernel classes of the workers that are connected, by model file. Measured when a
- * worker comes, and again at random; kept in memory only, since a worker that returns is measured anew.
+ * worker comes, and again at random; who is of which is kept in memory only, since a worker that returns is measured anew. Names of
+ * classes are shared: a class goes by the oldest name on record that one of its members proves, by computing the text the name was given for.
  *
  *   unknown ──round──▶ of a class ──a round at random──▶ of a class       a failed measurement keeps the class and is repeated
  *
@@ -61,6 +67,8 @@ export class Kernels implements Disposable {
   readonly #files = new Map<string, Map<string, Entry>>()
   /** Files with a round under way. */
   readonly #busy = new Set<string>()
+  /** Names on record that a class was found not to be, by its own name. */
+  readonly #refuted = new Map<string, Set<string>>()
   readonly #sweeper: Timer
   readonly #closing = new AbortController()
 
@@ -127,7 +135,7 @@ export class Kernels implements Disposable {
       }
       const text = this.#freshText(Math.min(...those.map(({ contextTokens }) => contextTokens)))
       const hashes = await Promise.all(those.map((entry) => this.#measure(digest, entry, text)))
-      this.#conclude(entries, those, hashes, text)
+      await this.#conclude(digest, entries, { those, hashes, text })
     } finally {
       this.#busy.delete(digest)
     }
@@ -150,12 +158,11 @@ export class Kernels implements Disposable {
     }
   }
 
-  #conclude(
+  async #conclude(
+    digest: string,
     entries: ReadonlyMap<string, Entry>,
-    those: readonly Entry[],
-    hashes: readonly (string | undefined)[],
-    text: string,
-  ): void {
+    { those, hashes, text }: { those: readonly Entry[]; hashes: readonly (string | undefined)[]; text: string },
+  ): Promise<void> {
     const measured = those.flatMap(({ worker, kernel }, n) => {
       const hash = hashes[n]
       return hash === undefined ? [] : [{ worker, hash, before: kernel }]
@@ -167,12 +174,62 @@ export class Kernels implements Disposable {
     }
     const of = sha256(Buffer.from(text)).toString('hex').slice(0, 16)
     const classes = sortIntoClasses(measured, (hash) => `${of}-${hash.slice(0, 16)}`)
-    for (const [worker, kernel] of classes) {
-      const entry = entries.get(worker)
-      if (!entry || entry.kernel === kernel) continue
+    const shared = await this.#sharedNames(digest, entries, { measured, classes, text }).catch((error: unknown) => {
+      this.#options.onProblem?.(error)
+      return new Map<string, string>()
+    })
+    for (const entry of entries.values()) {
+      // A class that gets another name keeps those of its members who had no part in the round.
+      const name = classes.get(entry.worker) ?? entry.kernel
+      const kernel = name === undefined ? undefined : (shared.get(name) ?? name)
+      if (kernel === undefined || entry.kernel === kernel) continue
       entry.kernel = kernel
-      this.#options.tell(worker, entry.name, kernel)
+      this.#options.tell(entry.worker, entry.name, kernel)
     }
+  }
+
+  /** What classes of a round are called on record, by what they would be called here. */
+  async #sharedNames(
+    digest: string,
+    entries: ReadonlyMap<string, Entry>,
+    { measured, classes, text }: { measured: readonly Measured[]; classes: ReadonlyMap<string, string>; text: string },
+  ): Promise<Map<string, string>> {
+    const shared = new Map<string, string>()
+    const { names } = this.#options
+    if (!names) return shared
+    const known = await names.of(digest)
+    for (const { worker, hash } of new Map(measured.map((one) => [classes.get(one.worker), one])).values()) {
+      const [name = '', member] = [classes.get(worker), entries.get(worker)]
+      const place = known.findIndex(({ kernel }) => kernel === name)
+      const older = place < 0 ? known : known.slice(0, place)
+      const proven = member && (await this.#proven(digest, member, name, older))
+      if (proven !== undefined) shared.set(name, proven)
+      else if (place < 0) await names.keep(digest, { kernel: name, text, hash })
+    }
+    const carried = new Set([...classes.values()].map((name) => shared.get(name) ?? name))
+    await names.seen(digest, [...carried])
+    return shared
+  }
+
+  /** The first of these names that a worker computes the hash of. */
+  async #proven(
+    digest: string,
+    member: Entry,
+    name: string,
+    older: readonly NamedClass[],
+  ): Promise<string | undefined> {
+    const refuted = this.#refuted.get(name) ?? new Set<string>()
+    const untried = older.filter(
+      ({ kernel, text }) => !refuted.has(kernel) && text.length <= charsFor(member.contextTokens),
+    )
+    for (const { kernel, text, hash } of untried.slice(0, kernelProofsMax)) {
+      const found = await this.#measure(digest, member, text)
+      if (found === hash) return kernel
+      if (found === undefined) return undefined
+      if (this.#refuted.size >= kernelNamesMax ** 2) this.#refuted.clear()
+      this.#refuted.set(name, refuted.add(kernel))
+    }
+    return undefined
   }
 
   /** One of every class, at random, the largest classes first; and one who has none when there is no other. */
@@ -205,7 +262,7 @@ export class Kernels implements Disposable {
 
   /** Letters at random in words of six: some tokens for three of them at most, one for each at least where tokens are bytes. */
   #freshText(contextTokens: number): string {
-    const chars = Math.max(32, Math.min(kernelTextChars, Math.floor(0.75 * contextTokens)))
+    const chars = charsFor(contextTokens)
     const letter = (byte: number, n: number) => (n % 7 === 6 ? ' ' : String.fromCharCode(97 + (byte % 26)))
     return Array.from(this.#options.runtime.randomBytes(chars), letter).join('')
   }
@@ -213,3 +270,6 @@ export class Kernels implements Disposable {
 
 const answers = ({ digest, features }: MeasurableWorker['offers'][number]) =>
   digest !== null && (features.includes('chat') || features.includes('completion'))
+
+/** Letters of a calibration text that fit a context. */
+const charsFor = (contextTokens: number) => Math.max(32, Math.min(kernelTextChars, Math.floor(0.75 * contextTokens)))

@@ -106,6 +106,9 @@ export const verificationLimits = {
   /** Workers in one round beside one of each class, and classes in it: the largest. */
   kernelRoundMax: 32,
   kernelClassesMax: 8,
+  /** Names of classes that are kept of one model file, and how many of them one class is compared with in a round. */
+  kernelNamesMax: 32,
+  kernelProofsMax: 4,
   /** A known answer is sent at random within the time in which so many checks begin, at most so long; so many wait at once. */
   knownWaitChecksMax: 64,
   knownWaitMsMax: 21_600_000,
