@@ -11,33 +11,42 @@ const slotsMax = 4_096
 
 /** The engines of one worker, as one offer to the pool. */
 export class EngineSet {
-  readonly #engines: readonly Engine[]
+  readonly #engines: Engine[] = []
   readonly #agent: string
   readonly #log: AgentLog
   readonly #features: readonly string[]
   readonly #refusedNames = new Set<string>()
-  #byName: ReadonlyMap<string, { engine: Engine; offer: ModelOffer }>
+  #byName: ReadonlyMap<string, { engine: Engine; offer: ModelOffer }> = new Map()
   /** The offer changed: an engine went down, came up or has other models. */
   onChanged: (() => void) | undefined
 
   /** `features`: those of the worker itself. */
   constructor(engines: readonly Engine[], agent: string, log: AgentLog, features: readonly string[] = []) {
-    this.#engines = engines
     this.#features = features
     this.#agent = agent
     this.#log = log
+    for (const engine of engines) this.#watch(engine)
     this.#byName = this.#collect()
-    const changed = () => {
-      this.#byName = this.#collect()
-      this.onChanged?.()
+  }
+
+  /** One more engine: what it has is offered from now on. */
+  add(engine: Engine): void {
+    this.#watch(engine)
+    this.#changed()
+  }
+
+  #watch(engine: Engine): void {
+    this.#engines.push(engine)
+    engine.onOffersChanged = () => this.#changed()
+    engine.onDown = (reason) => {
+      this.#log.warn({ engine: engine.kind, reason }, 'engine down')
+      this.#changed()
     }
-    for (const engine of engines) {
-      engine.onOffersChanged = changed
-      engine.onDown = (reason) => {
-        log.warn({ engine: engine.kind, reason }, 'engine down')
-        changed()
-      }
-    }
+  }
+
+  #changed(): void {
+    this.#byName = this.#collect()
+    this.onChanged?.()
   }
 
   /** What the pool is told: models and slots of the engines that work now. One with no model has no slot to give. */

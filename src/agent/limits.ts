@@ -25,6 +25,8 @@ export const agentLimits = {
   assignmentsRememberedMax: 100_000,
   /** Checks and calibrations computed at once, beside the runs; the others wait. */
   checksAtOnce: 2,
+  /** A worker that takes models says so often what it has room for. */
+  roomMs: 60_000,
   /** After the first signal running requests may finish for so long. */
   drainMsMax: 30_000,
 } as const

@@ -23,6 +23,7 @@ import { CheckDesk } from './check-desk.ts'
 import type { AgentLog, EngineSet } from './engine-set.ts'
 import { Flusher } from './flusher.ts'
 import { agentLimits } from './limits.ts'
+import type { ModelDesk } from './model-desk.ts'
 import type { PaperDesk } from './papers.ts'
 
 export interface PoolLinkOptions {
@@ -31,6 +32,8 @@ export interface PoolLinkOptions {
   readonly runtime: Runtime
   readonly log: AgentLog
   readonly desk: PaperDesk
+  /** Takes models that the pool chooses; a worker without one takes none. */
+  readonly models?: ModelDesk | undefined
   /** The first welcome, and each later one (approved, renewed). */
   onWelcome(welcome: Welcome): void
 }
@@ -45,6 +48,7 @@ export class PoolLink {
   readonly #runtime: Runtime
   readonly #log: AgentLog
   readonly #desk: PaperDesk
+  readonly #models: ModelDesk | undefined
   readonly #onWelcome: (welcome: Welcome) => void
   readonly #runs = new Map<number, AgentRun>()
   readonly #checks: CheckDesk
@@ -63,12 +67,13 @@ export class PoolLink {
   #saidAt: number
   #sweptAt: number
 
-  constructor({ session, engines, runtime, log, desk, onWelcome }: PoolLinkOptions) {
+  constructor({ session, engines, runtime, log, desk, models, onWelcome }: PoolLinkOptions) {
     this.#session = session
     this.#engines = engines
     this.#runtime = runtime
     this.#log = log
     this.#desk = desk
+    this.#models = models
     this.#onWelcome = onWelcome
     this.#flusher = new Flusher(runtime)
     this.#checks = new CheckDesk({ runtime, log, engines, desk, send: (type, body) => this.#say(type, body) })
@@ -77,6 +82,7 @@ export class PoolLink {
     engines.onChanged = () => this.#say(messageType.offer, this.#offer())
     session.onClose = ({ reason }) => this.#finish(connectionLost(reason))
     this.#say(messageType.hello, this.#offer())
+    models?.opened({ say: (type, body) => this.#say(type, body) })
     session.onMessage = (type, body) => this.#receive(type, body)
   }
 
@@ -94,6 +100,7 @@ export class PoolLink {
     if (this.#ended) return
     this.#draining = true
     this.#checks.stop()
+    this.#models?.ended()
     this.#say(messageType.drain)
     if (this.#runs.size === 0) return
     return new Promise((resolve) => this.#idle.push(resolve))
@@ -157,6 +164,13 @@ export class PoolLink {
         if (message.kernel === null) this.#kernels.delete(message.model)
         else if (this.#kernels.size < protocolLimits.modelsPerWorkerMax)
           this.#kernels.set(message.model, message.kernel)
+        break
+      case 'offerModel':
+        if (this.#models) this.#models.take(message.model)
+        else this.#close(closeCode.protocolViolation, takesNoModels)
+        break
+      case 'withdrawModel':
+        this.#models?.withdraw(message.offer)
         break
       case 'ping':
         this.#say(messageType.heartbeat, encodeHeartbeat(this.#runs.size))
@@ -246,6 +260,7 @@ export class PoolLink {
     this.#ended = true
     this.#sweeper.cancel()
     this.#engines.onChanged = undefined
+    this.#models?.ended()
     for (const run of this.#runs.values()) run.stop('abandoned')
     this.#checks.stop()
     for (const wake of this.#idle.splice(0)) wake()
@@ -274,6 +289,12 @@ const connectionLost = (reason: string): LinkEnd => ({
 const streamTwice: LinkEnd = {
   code: 'protocol_violation',
   message: 'The pool opened a stream that is already open.',
+  fix: 'Run the same release of lichen on both sides.',
+}
+
+const takesNoModels: LinkEnd = {
+  code: 'protocol_violation',
+  message: 'The pool offered a model to a worker that takes none.',
   fix: 'Run the same release of lichen on both sides.',
 }
 

@@ -2,6 +2,7 @@ import type { DhKey, Identity } from '#crypto'
 import type { Engine } from '#engines'
 import { parseInvite } from '#identity'
 import {
+  acceptModelsFeature,
   PoolError,
   type PoolId,
   payerSignatureFeature,
@@ -16,6 +17,7 @@ import { Backoff } from './backoff.ts'
 import { type AgentLog, EngineSet } from './engine-set.ts'
 import { agentLimits } from './limits.ts'
 import { loadMembership, loadWorkerKeys, saveMembership } from './membership.ts'
+import { ModelDesk, type ModelTaking } from './model-desk.ts'
 import { PaperDesk } from './papers.ts'
 import { type LinkEnd, PoolLink } from './pool-link.ts'
 
@@ -40,6 +42,8 @@ export interface AgentOptions {
   readonly requirePayerSignature?: boolean | undefined
   /** Upstreams are run by the pool's own people: prompts that may not leave the pool may go there. */
   readonly upstreamInside?: boolean | undefined
+  /** Takes models that the pool chooses; none unless given. */
+  readonly models?: ModelTaking | undefined
   /** Name and version shown to the pool's operator, at most 100 characters. */
   readonly agent: string
   readonly runtime: Runtime
@@ -78,7 +82,11 @@ export async function runAgent(options: AgentOptions): Promise<AgentEnd> {
   const keys = await loadWorkerKeys(dataDir, runtime)
   const door = await findPool(options)
   const agent = new Agent(options, keys, door)
-  return agent.run()
+  try {
+    return await agent.run()
+  } finally {
+    await agent.close()
+  }
 }
 
 interface PoolDoor {
@@ -115,6 +123,7 @@ class Agent {
   readonly #backoff: Backoff
   /** Either signal: begin nothing new. */
   readonly #stopping: AbortSignal
+  #models: ModelDesk | undefined
   #saved: Promise<void> | undefined
 
   constructor(options: AgentOptions, keys: { identity: Identity; staticKey: DhKey }, door: PoolDoor) {
@@ -125,6 +134,7 @@ class Agent {
     const own = [
       ...(requirePayerSignature ? [payerSignatureFeature] : []),
       ...(options.upstreamInside === true ? [upstreamInsideFeature] : []),
+      ...(options.models ? [acceptModelsFeature] : []),
     ]
     this.#engines = new EngineSet(options.engines, options.agent, options.log, own)
     this.#desk = new PaperDesk(keys.identity, options.runtime, { requirePayerSignature })
@@ -134,6 +144,7 @@ class Agent {
   }
 
   async run(): Promise<AgentEnd> {
+    await this.#openModels()
     while (!this.#stopping.aborted) {
       const why = await this.#connectOnce()
       await this.#saved
@@ -146,6 +157,17 @@ class Agent {
     }
     this.#say({ state: 'stopped' })
     return { reason: 'stopped' }
+  }
+
+  async close(): Promise<void> {
+    await this.#models?.[Symbol.asyncDispose]()
+  }
+
+  async #openModels(): Promise<void> {
+    const { models, runtime, log } = this.#options
+    if (!models) return
+    const urlOf = (digest: string) => modelUrl(this.#door.url, digest)
+    this.#models = await ModelDesk.open({ ...models, engines: this.#engines, runtime, log, urlOf })
   }
 
   /** One dial and, if it works, one session to its end. */
@@ -171,7 +193,8 @@ class Agent {
   async #serve(session: SecureSession): Promise<LinkEnd> {
     const { log, runtime, signal, stopNow } = this.#options
     const onWelcome = (welcome: Welcome) => this.#welcomed(welcome)
-    const link = new PoolLink({ session, engines: this.#engines, runtime, log, desk: this.#desk, onWelcome })
+    const house = { engines: this.#engines, models: this.#models, desk: this.#desk }
+    const link = new PoolLink({ session, ...house, runtime, log, onWelcome })
     const drain = () => void this.#drain(link)
     const leave = () => link.leave()
     if (signal.aborted) drain()
@@ -225,6 +248,11 @@ class Agent {
     this.#options.log.info({ ...status }, 'agent')
     this.#options.onStatus?.(status)
   }
+}
+
+/** Where a model file of this pool is: the address of its door, by HTTP. */
+function modelUrl(poolUrl: string, digest: string): string {
+  return `${poolUrl.replace(/^ws/, 'http').replace(/\/+$/, '')}/v1/workers/models/${digest}`
 }
 
 const notReached: Pick<Refusal, 'code' | 'message' | 'fix'> = {

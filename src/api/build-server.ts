@@ -37,6 +37,7 @@ import { RequestCounts } from './request-counts.ts'
 import { requestId } from './request-id.ts'
 import type { Method, Notice, Route } from './route.ts'
 import { serveRoute } from './serve-route.ts'
+import { modelFileRoute } from './workers/model-files.ts'
 
 type AnyAnswerRoute = { [K in OpenAiKind]: AnswerRoute<K> }[OpenAiKind]
 
@@ -56,6 +57,7 @@ function allRoutes(
     ...logRoutes(deps.logReader),
     ...federationRoutes(deps.federation),
     ...opsRoutes(deps),
+    modelFileRoute(deps),
     ...adminRoutes(deps, limits, counts),
     ...poolPageRoutes(deps),
   ]

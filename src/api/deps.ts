@@ -1,3 +1,4 @@
+import type { ModelLibrary } from '#artifacts'
 import type { Toggles, Tokens } from '#federation'
 import type { Role } from '#identity'
 import type { FoundReceipt, Jobs, Payer } from '#jobs'
@@ -54,6 +55,8 @@ export interface ApiDeps {
   readonly modelsElsewhere?: (() => Pick<ModelDirectory, 'list'> | undefined) | undefined
   /** Models that stand in for each other, and whether they do. */
   readonly tiers?: Tiers | undefined
+  /** Model files for workers that were offered them; none are handed out when absent. */
+  readonly modelFiles?: Pick<ModelLibrary, 'open'> | undefined
   /** A job's receipt; undefined when there is no such job. */
   readonly receipt: (jobId: string) => Promise<FoundReceipt | undefined>
   /** What tokens cost, for everybody who signs orders. */

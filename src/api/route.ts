@@ -71,6 +71,7 @@ export class StreamReply {
   readonly contentType: string
   readonly pieces: AsyncGenerator<string | Buffer>
   readonly headers: readonly string[]
+  readonly status: number
   /** The reader is gone, although the next piece is not there yet. */
   readonly abandon: (() => void) | undefined
 
@@ -79,7 +80,9 @@ export class StreamReply {
     pieces: AsyncGenerator<string | Buffer>,
     headers: readonly string[] = [],
     abandon?: () => void,
+    status = 200,
   ) {
+    this.status = status
     this.contentType = contentType
     this.pieces = pieces
     this.headers = headers

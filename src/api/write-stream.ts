@@ -11,7 +11,7 @@ import type { StreamReply } from './route.ts'
  */
 export async function writeStream(
   out: ServerResponse,
-  { contentType, pieces, headers: more, abandon }: StreamReply,
+  { contentType, pieces, headers: more, abandon, status }: StreamReply,
   headers: readonly string[],
   runtime: Pick<Runtime, 'after'>,
 ): Promise<number> {
@@ -20,14 +20,14 @@ export async function writeStream(
   try {
     if (out.destroyed) left()
     let piece = await pieces.next()
-    out.writeHead(200, [...headers, ...more, ...securityHeaders, 'content-type', contentType])
+    out.writeHead(status, [...headers, ...more, ...securityHeaders, 'content-type', contentType])
     while (!piece.done && out.req.method !== 'HEAD') {
       if (!out.destroyed && !out.write(piece.value)) await drained(out, runtime)
       if (out.destroyed) return 499
       piece = await pieces.next()
     }
     out.end()
-    return 200
+    return status
   } catch (error) {
     if (out.destroyed && abandon) return 499
     if (out.headersSent) out.destroy()

@@ -85,6 +85,7 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
     models,
     modelsElsewhere: () => all.elsewhere.borrowing?.models,
     tiers: settings.tier.length > 0 ? { list: settings.tier, degradation: settings.degradation } : undefined,
+    modelFiles: all.handOut.library,
     receipt: (jobId) =>
       findReceipt({ sql: database.sql, keys: transparency.keys, prove, remote: (id) => receipts.of(id) }, jobId),
     prices: async () => ({
@@ -180,11 +181,12 @@ async function tokenPrices(ledger: Ledger) {
 }
 
 /** Gauges are read when somebody asks. */
-function scrape({ metrics, workers, jobs }: Ground & Rooms): Promise<string> {
+function scrape({ metrics, workers, jobs, handOut }: Ground & Rooms): Promise<string> {
   const connected = workers.list()
   const approved = connected.filter((worker) => worker.standing === 'approved')
   const busy = approved.reduce((sum, worker) => sum + worker.active, 0)
   const slots = approved.reduce((sum, worker) => sum + worker.slots, 0)
+  metrics.set('lichen_model_transfers', {}, handOut.library.transfers)
   metrics.set('lichen_jobs_waiting', {}, jobs.load.queued)
   metrics.set('lichen_workers_connected', { standing: 'approved' }, approved.length)
   metrics.set('lichen_workers_connected', { standing: 'pending' }, connected.length - approved.length)

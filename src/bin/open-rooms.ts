@@ -16,6 +16,7 @@ import { actsOfPool } from './acts-of-pool.ts'
 import { followBlocks, followWorkerKeys } from './admit-workers.ts'
 import { auditAtStart } from './audit-at-start.ts'
 import type { Closers } from './closers.ts'
+import { HandOutModels } from './hand-out-models.ts'
 import type { Borrowing } from './lending/borrowing.ts'
 import type { Lifetime } from './lifetime.ts'
 import { openBooks } from './open-books.ts'
@@ -49,6 +50,7 @@ export interface Rooms {
   readonly breakers: Breakers
   readonly checks: Checks
   readonly elsewhere: Elsewhere
+  readonly handOut: HandOutModels
 }
 
 /** Other pools as workers of this one, once federation is open; what the rooms must know of them before. */
@@ -64,7 +66,7 @@ export interface Elsewhere {
 
 /** Identity, workers and jobs, and what one must tell the other. */
 export async function openRooms(ground: Ground): Promise<Rooms> {
-  const { settings, runtime, database, pool, events, closers, log, trouble } = ground
+  const { settings, runtime, database, pool, events, metrics, closers, log, trouble } = ground
   const transparency = await TransparencyLog.open({
     database,
     runtime,
@@ -111,6 +113,7 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
       events.left(worker, reason)
       journal.add('worker_left', worker.id, { operator: worker.operator, reason })
     },
+    fetched: (worker, fetch, whyNot) => handOut.fetched(worker, fetch, whyNot),
     onAvailable: available,
     onChanged: available,
     onGone: (id) => {
@@ -163,6 +166,19 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
     if (peer) elsewhere.ended?.(peer, how === 'success' ? how : how === 'quality' ? 'mismatch' : 'failure', why)
     if (!isOwn(id)) breakers.ended(id, how)
   }
+  const handOut = await HandOutModels.open({
+    settings,
+    runtime,
+    workers,
+    trusted: () => {
+      const unsettled = standings.unsettled()
+      return (id) => !unsettled.has(id) && elsewhere.isSuspected?.(id) !== true && breakers.circuitOf(id) === 'closed'
+    },
+    events,
+    metrics,
+    journal,
+  })
+  closers.add('model offers', () => handOut[Symbol.dispose]())
   const earnings = openEarnings({ ...ground, identity, commit, transparency, standings, isOwn })
   closers.add('earnings', () => earnings[Symbol.asyncDispose]())
   const checks = await openChecks({
@@ -257,6 +273,7 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
     breakers,
     checks,
     elsewhere,
+    handOut,
   }
 }
 

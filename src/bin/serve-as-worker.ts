@@ -28,7 +28,9 @@ export async function serveAsWorker({ invite, dataDir, settings, name, json, new
   const { model, upstream, upstreamApiKey, slots, threads, payerSignature, upstreamInside, shutdownTimeout } = settings
   const watchLauncher = surroundings().launchedByNpm
   const life = watchLifetime({ runtime: systemRuntime, log, flush, watchLauncher, drainMs: shutdownTimeout })
-  const lent = { models: model, upstreams: upstream, upstreamApiKey, slots, threads, payerSignature, upstreamInside }
+  const modelSpace = settings.acceptModels ? settings.modelSpace : undefined
+  const engines = { models: model, upstreams: upstream, upstreamApiKey, slots, threads, modelSpace }
+  const lent = { ...engines, payerSignature, upstreamInside }
   if (newKey) await retireWorkerKeys(dataDir, systemRuntime)
   const order = { dataDir, invite, name, ...lent }
   try {

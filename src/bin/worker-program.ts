@@ -1,5 +1,6 @@
+import os from 'node:os'
 import path from 'node:path'
-import { type AgentEnd, type AgentStatus, loadMembership, runAgent } from '#agent'
+import { type AgentEnd, type AgentStatus, loadMembership, type ModelTaking, runAgent } from '#agent'
 import { packageVersion } from '#config'
 import { type Engine, findLocalUpstreams, openLlamaEngine, openOpenAiEngine } from '#engines'
 import { parseInvite } from '#identity'
@@ -27,6 +28,8 @@ export interface WorkerOrder {
   readonly payerSignature: 'optional' | 'required'
   /** Its upstreams are run by the pool's own people. */
   readonly upstreamInside: boolean
+  /** Bytes of disk for models that the pool chooses; undefined: it chooses none. */
+  readonly modelSpace?: number | undefined
   /** How long running requests may go on once the worker is told to stop, milliseconds. */
   readonly drainMs: number
 }
@@ -57,6 +60,7 @@ export async function runWorker(
       engines,
       requirePayerSignature: order.payerSignature === 'required',
       upstreamInside: order.upstreamInside,
+      models: modelTaking(order, runtime, log),
       agent: `${order.name} lichen/${packageVersion}`.slice(0, 100),
       runtime,
       log,
@@ -83,11 +87,12 @@ async function refuseStranger({ dataDir, invite }: WorkerOrder): Promise<void> {
 
 /** Model files in one llama.cpp process, each upstream as an engine of its own. @throws PoolError model_unreadable. */
 async function openEngines(order: WorkerOrder, runtime: Runtime, log: Log): Promise<Engine[]> {
-  const { slots, threads, upstreamApiKey } = order
-  const limits = { ...(slots === undefined ? {} : { slots }), ...(threads === undefined ? {} : { threads }) }
+  const { slots, upstreamApiKey } = order
+  const limits = limitsOf(order)
   const upstreams = await upstreamUrls(order, runtime)
   const digestCache = path.join(order.dataDir, 'model-digests.json')
-  const models = order.models.length === 0 && upstreams.length === 0 ? [demoModelFile] : order.models
+  const nothing = order.models.length === 0 && upstreams.length === 0 && order.modelSpace === undefined
+  const models = nothing ? [demoModelFile] : order.models
   return Promise.all([
     ...(models.length === 0
       ? []
@@ -102,6 +107,25 @@ async function openEngines(order: WorkerOrder, runtime: Runtime, log: Log): Prom
       }),
     ),
   ])
+}
+
+const limitsOf = ({ slots, threads }: WorkerOrder) => ({
+  ...(slots === undefined ? {} : { slots }),
+  ...(threads === undefined ? {} : { threads }),
+})
+
+/** Models that the pool chooses, where the owner gives room for them: each in an engine process of its own. */
+function modelTaking(order: WorkerOrder, runtime: Runtime, log: Log): ModelTaking | undefined {
+  const { dataDir, modelSpace } = order
+  if (modelSpace === undefined) return undefined
+  const digestCache = path.join(dataDir, 'model-digests.json')
+  return {
+    folder: path.join(dataDir, 'models'),
+    spaceBytes: modelSpace,
+    memoryBytes: () => os.freemem(),
+    load: (name, file) =>
+      openLlamaEngine({ models: [{ name, path: file }], digestCache, ...limitsOf(order), runtime, log }),
+  }
 }
 
 /** `auto` becomes what answers on this machine; nothing answering is a mistake the operator should hear of. */

@@ -62,6 +62,27 @@ export const integer = (min: number, max: number, placeholder = 'n'): Kind<numbe
   },
 })
 
+const unitBytes = { KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 } as const
+
+/** `500MiB`, `20GiB`, in bytes. */
+export const bytes = (min: number, max: number): Kind<number> => ({
+  placeholder: 'size',
+  show: inByteUnits,
+  parse: (value) => {
+    const [, count, unit = ''] = /^(\d{1,7})(KiB|MiB|GiB|TiB)$/.exec(value) ?? []
+    const size = Number(count) * (unitBytes[unit as keyof typeof unitBytes] ?? Number.NaN)
+    if (!(size >= min && size <= max)) {
+      throw new Wrong(`must be a size such as 500MiB or 20GiB, from ${inByteUnits(min)} to ${inByteUnits(max)}`)
+    }
+    return size
+  },
+})
+
+function inByteUnits(size: number): string {
+  const unit = (['TiB', 'GiB', 'MiB'] as const).find((name) => size % unitBytes[name] === 0) ?? 'KiB'
+  return `${size / unitBytes[unit]}${unit}`
+}
+
 export const yesNo: Kind<boolean> = {
   placeholder: undefined,
   parse: (value) => {

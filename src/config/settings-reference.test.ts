@@ -29,6 +29,7 @@ folder, or where \`--config\` says. Relative paths start in the folder a command
 - Secrets have no flag: argument lists can be read by everybody on a machine.
 - Several values: repeat the flag, separate by commas in a variable, write an array in \`lichen.toml\`.
 - A time is a number and a unit: \`90s\`, \`15m\`, \`12h\`, \`30d\`.
+- A size likewise: \`500MiB\`, \`20GiB\`.
 - A name that is no setting, a value of the wrong kind, and settings that contradict each other are refused with
   [\`config_invalid\`](errors.md#config_invalid) and the fix. Variables that begin with \`LICHEN_TEST_\` are for the tests.
 - \`DATABASE_URL\` is read where \`LICHEN_DATABASE_URL\` is not set. \`NO_COLOR\` is honoured everywhere.

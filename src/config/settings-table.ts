@@ -1,6 +1,7 @@
 import os from 'node:os'
 import path from 'node:path'
 import {
+  bytes,
   credits,
   duration,
   file,
@@ -203,6 +204,34 @@ export const settingsTable = {
   degradation: withDefault(oneOf(['never', 'down', 'up', 'any']), 'never', {
     programs: ['pool'],
     doc: 'Who answers in place of a model that nobody offers now: its own tier, then smaller ones, larger ones, or both.',
+  }),
+  tierWorkers: withDefault(integer(1, 1_000), 1, {
+    programs: ['pool'],
+    doc: 'Workers each tier needs, however quiet it is.',
+  }),
+  hotSpare: withDefault(integer(0, 1_000), 1, {
+    programs: ['pool'],
+    doc: 'Workers each tier has ready beyond those it needs; those that are full count as needed.',
+  }),
+  modelLibrary: withDefault(listOf(file()), [], {
+    programs: ['pool'],
+    doc: 'GGUF files, or folders with some, that idle workers are offered where a tier lacks workers. May be given several times.',
+  }),
+  offerPatience: withDefault(duration(1_000, 86_400_000), 30_000, {
+    programs: ['pool'],
+    doc: 'A tier lacks a worker, and a worker is idle, for so long before a model is offered; a lack is gone for so long before the offer is withdrawn.',
+  }),
+  modelRate: withDefault(bytes(2 ** 16, 2 ** 40), 32 * 2 ** 20, {
+    programs: ['pool'],
+    doc: 'Bytes of model files a second that the pool sends to workers, all together.',
+  }),
+  acceptModels: withDefault(yesNo, false, {
+    programs: ['worker'],
+    doc: 'Let the pool choose models for this worker: it fetches them from the pool when it is idle, and lends them.',
+  }),
+  modelSpace: withDefault(bytes(2 ** 20, 2 ** 44), 20 * 2 ** 30, {
+    programs: ['worker'],
+    doc: 'Disk that fetched models may take, all together.',
   }),
   queueMax: withDefault(integer(0, 1_000_000), 1_024, {
     programs: ['pool'],

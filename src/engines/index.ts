@@ -8,6 +8,7 @@
  */
 export type { Engine, EngineEnd, EngineSink, EngineTask } from './engine.ts'
 export { checkModels } from './llama/check-models.ts'
+export { describeModels } from './llama/describe-models.ts'
 export { openLlamaEngine } from './llama/open-llama-engine.ts'
 export { findLocalUpstreams } from './upstream/find-local-upstreams.ts'
 export { openOpenAiEngine } from './upstream/open-openai-engine.ts'

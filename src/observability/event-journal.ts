@@ -15,6 +15,10 @@ export const eventTypes = [
   'peer_status',
   'witness_silent',
   'witness_back',
+  'model_offered',
+  'model_fetched',
+  'model_refused',
+  'model_withdrawn',
 ] as const
 export type EventType = (typeof eventTypes)[number]
 

@@ -87,6 +87,13 @@ export const metricsTable = {
     labels: ['outcome'],
     help: 'Checks of answers that are over, by outcome.',
   },
+  lichen_model_offers_total: {
+    type: 'counter',
+    labels: ['outcome'],
+    help: 'Models offered to idle workers, and what came of them: offered, fetched, refused, withdrawn.',
+  },
+  lichen_model_bytes_sent_total: { type: 'counter', labels: [], help: 'Bytes of model files sent to workers.' },
+  lichen_model_transfers: { type: 'gauge', labels: [], help: 'Model files that are sent to workers now.' },
   lichen_door_refusals_total: {
     type: 'counter',
     labels: ['code'],

@@ -62,6 +62,16 @@ export function poolEvents(log: Log, metrics: Metrics, after: After) {
       if (why === undefined) log.info({ worker: workerId }, 'circuit of a worker closed')
       else log.warn({ worker: workerId, why, pauseMs }, 'circuit of a worker opened: it gets no work for a while')
     },
+    /** A worker is offered a model that a tier lacks, has fetched it, refused it, or is not wanted for it any more. */
+    modelOffer(event: { workerId: string; model: string; outcome: string; why: string | undefined }): void {
+      const { workerId: worker, model, outcome, why } = event
+      metrics.add('lichen_model_offers_total', { outcome })
+      log[outcome === 'refused' ? 'warn' : 'info']({ worker, model, why }, `model ${outcome}`)
+    },
+    /** A model file of the library is not what it was. */
+    modelChanged({ digest }: { digest: string }): void {
+      log.error({ digest }, 'a model file of the library was changed: it is handed out no more')
+    },
     /** A check is over. */
     checkEnded(check: { checkId: string; workerId: string; model: string; outcome: string; why: string | null }): void {
       metrics.add('lichen_checks_total', { outcome: check.outcome })

@@ -12,6 +12,7 @@ export const refusalCodes = {
   context_length_exceeded: { status: 400, type: 'invalid_request_error' },
   invalid_schema: { status: 400, type: 'invalid_request_error' },
   body_too_large: { status: 413, type: 'invalid_request_error' },
+  range_not_satisfiable: { status: 416, type: 'invalid_request_error' },
   unsupported_media_type: { status: 415, type: 'invalid_request_error' },
   expectation_failed: { status: 417, type: 'invalid_request_error' },
   request_timeout: { status: 408, type: 'timeout_error' },
@@ -27,6 +28,7 @@ export const refusalCodes = {
   payer_signature_required: { status: 403, type: 'permission_error' },
   signature_refused: { status: 403, type: 'permission_error' },
   // who is asking
+  ticket_refused: { status: 403, type: 'permission_error' },
   missing_api_key: { status: 401, type: 'invalid_request_error' },
   invalid_api_key: { status: 401, type: 'invalid_request_error' },
   expired_api_key: { status: 401, type: 'invalid_request_error' },
@@ -88,6 +90,8 @@ export const refusalCodes = {
   reveal_refused: { status: 409, type: 'session_error' },
   rate_exceeded: { status: 429, type: 'session_error' },
   too_many_sockets: { status: 429, type: 'session_error' },
+  digest_mismatch: { status: 502, type: 'session_error' },
+  disk_full: { status: 507, type: 'session_error' },
   // the operator's own machine
   config_invalid: { status: 500, type: 'config_error' },
   insecure_bind: { status: 500, type: 'config_error' },

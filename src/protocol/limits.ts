@@ -11,6 +11,8 @@ export const protocolLimits = {
   /** A worker's own limit on the models it offers. */
   modelsPerWorkerMax: 256,
   modelNameCharsMax: 200,
+  /** A model file that a pool hands to a worker; also what a worker may say it has room for. 16 TiB. */
+  modelBytesMax: 2 ** 44,
   /** Choices (`n`) of one request; each is computed apart. */
   choicesMax: 16,
   /** Stop strings of one request (OpenAI's own limit) and their length. */

@@ -18,6 +18,12 @@ export const messageType = {
   offer: 0x03,
   /** Empty: finish what runs, send nothing new. */
   drain: 0x04,
+  /** JSON {@link roomSchema}: what it has room for, from a worker with the feature {@link acceptModelsFeature}. */
+  room: 0x05,
+  /** JSON {@link fetchingSchema}: how far it is with an offered model. */
+  fetching: 0x06,
+  /** JSON {@link fetchedSchema}: the last word on an offered model. */
+  fetched: 0x07,
   /** `u32 stream` then per token `u32 id ‖ u16 length ‖ piece`. */
   tokens: 0x20,
   /** JSON {@link tokenDetailsSchema}: tokens with log probabilities. */
@@ -60,6 +66,10 @@ export const messageType = {
   withdraw: 0x96,
   /** JSON {@link kernelSchema}: what the pool measured of this worker, which its statements repeat. */
   kernel: 0x97,
+  /** JSON {@link modelOfferedSchema}: a model file to fetch from the pool and to lend. */
+  offerModel: 0x98,
+  /** `16 bytes offer`: the model is not wanted any more. */
+  withdrawModel: 0x99,
 } as const
 
 /** Feature of a worker that computes only what a payer's own key has ordered, and wants to see the order. */
@@ -70,6 +80,9 @@ export const upstreamInsideFeature = 'upstream_inside'
 
 /** Feature of a worker that looks at other workers' answers again, and whose kernel class can be measured. */
 export const verifyFeature = 'verify'
+
+/** Feature of a worker whose owner lets the pool choose models for it: it fetches them from the pool and lends them. */
+export const acceptModelsFeature = 'accept_models'
 
 const streamId = z.int().min(0).max(0xffff_ffff)
 const count = z.int().min(0).max(0xffff_ffff)
@@ -213,6 +226,41 @@ export const kernelSchema = z.strictObject({
   model,
   /** The pool's name for the worker's kernel class with this model; null: not known (any more). */
   kernel: z.string().max(200).nullable(),
+})
+
+const offerId = checkId
+const fileBytes = z.int().min(0).max(protocolLimits.modelBytesMax)
+
+export const roomSchema = z.strictObject({
+  /** Bytes of model files it would still take. */
+  diskBytes: fileBytes,
+  /** Bytes of memory that are free now. */
+  memoryBytes: fileBytes,
+})
+export type Room = z.infer<typeof roomSchema>
+
+export const modelOfferedSchema = z.strictObject({
+  /** Names this offer. */
+  offer: offerId,
+  /** The name it is to be lent by. */
+  name: modelOfferSchema.shape.name,
+  /** Lowercase hex sha256 that the file must have. */
+  digest: hex32,
+  bytes: fileBytes.min(1),
+  /** Lets fetch this file, until then, over HTTP; base64url. */
+  ticket: z.string().regex(/^[\w-]{43}$/),
+  expiresMs: z.int().min(1).max(86_400_000),
+})
+export type ModelOffered = z.infer<typeof modelOfferedSchema>
+
+export const fetchingSchema = z.strictObject({ offer: offerId, bytes: fileBytes })
+
+export const fetchedSchema = z.strictObject({
+  offer: offerId,
+  /** Null: it holds the model and has offered it. */
+  code: z.string().max(60).nullable(),
+  message: z.string().max(1_000),
+  fix: z.string().max(1_000),
 })
 
 export const committedSchema = z.strictObject({

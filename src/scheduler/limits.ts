@@ -14,4 +14,14 @@ export const schedulerLimits = {
   newcomerEvery: 8,
   /** Keys together may be ahead of their shares by this part of what all slots compute at once: a newcomer waits a quarter of an answer longer, and honest bursts are not punished. */
   aheadShare: 0.25,
+  /** How often it is looked whether a tier lacks workers. */
+  offersMs: 1_000,
+  /** From one model that a worker is offered to the next. */
+  offerCoolMs: 600_000,
+  /** A worker that left while it fetched a model is awaited so long, before another one is asked. */
+  offerAwayMs: 120_000,
+  /** An offer that came to nothing for so long is withdrawn: its ticket ends then, too. */
+  offerMsMax: 6 * 3_600_000,
+  /** Models on offer at once, over all tiers: as many as are sent at once. */
+  offersMax: 4,
 } as const

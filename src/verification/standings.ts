@@ -139,6 +139,15 @@ export class Standings implements Disposable {
     return phase !== 'frozen' && phase !== 'convicted'
   }
 
+  /** Workers against whom something was found that is not settled, or is settled against them, with any model and in any duty. */
+  unsettled(): ReadonlySet<string> {
+    const ids = new Set<string>()
+    for (const [name, { view }] of this.#known) {
+      if (view.phase !== 'probation' && view.phase !== 'trusted') ids.add(name.slice(0, name.indexOf(' ')))
+    }
+    return ids
+  }
+
   /** Check rates that differ from always. */
   rates(): Rate[] {
     return [...this.#known].flatMap(([name, { view }]): Rate[] => {

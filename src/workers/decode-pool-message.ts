@@ -6,6 +6,7 @@ import {
   dispatchSchema,
   kernelSchema,
   messageType,
+  modelOfferedSchema,
   protocolLimits,
   refusedSchema,
   uuidOf,
@@ -54,6 +55,14 @@ export function decodePoolMessage(type: number, body: Buffer): Decoded<PoolMessa
       const kernel = decodeJson('kernel', kernelSchema, body, controlMessageBytesMax)
       return kernel.ok ? { ok: true, message: { say: 'kernel', ...kernel.message } } : kernel
     }
+    case messageType.offerModel: {
+      const offered = decodeJson('offerModel', modelOfferedSchema, body, controlMessageBytesMax)
+      return offered.ok ? { ok: true, message: { say: 'offerModel', model: offered.message } } : offered
+    }
+    case messageType.withdrawModel:
+      return body.length === 16
+        ? { ok: true, message: { say: 'withdrawModel', offer: uuidOf(body) } }
+        : malformed('withdrawModel', 'is not 16 bytes long')
     default:
       return malformed('pool', `has the unknown type ${type}`)
   }

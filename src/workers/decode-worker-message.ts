@@ -6,10 +6,13 @@ import {
   deltaSchema,
   endSchema,
   failedSchema,
+  fetchedSchema,
+  fetchingSchema,
   heartbeatSchema,
   helloSchema,
   messageType,
   protocolLimits,
+  roomSchema,
   type Token,
   tokenDetailsSchema,
   uuidOf,
@@ -46,6 +49,18 @@ export function decodeWorkerMessage(type: number, body: Buffer): Decoded<WorkerM
       return decodeHello('offer', body)
     case messageType.drain:
       return body.length === 0 ? { ok: true, message: { say: 'drain' } } : malformed('drain', 'is not empty')
+    case messageType.room: {
+      const room = decodeJson('room', roomSchema, body, controlMessageBytesMax)
+      return room.ok ? { ok: true, message: { say: 'room', room: room.message } } : room
+    }
+    case messageType.fetching: {
+      const fetching = decodeJson('fetching', fetchingSchema, body, controlMessageBytesMax)
+      return fetching.ok ? { ok: true, message: { say: 'fetching', ...fetching.message } } : fetching
+    }
+    case messageType.fetched: {
+      const fetched = decodeJson('fetched', fetchedSchema, body, controlMessageBytesMax)
+      return fetched.ok ? { ok: true, message: { say: 'fetched', ...fetched.message } } : fetched
+    }
     case messageType.delta: {
       const delta = decodeJson('delta', deltaSchema, body, streamMessageBytesMax)
       return delta.ok ? { ok: true, message: { say: 'delta', ...delta.message } } : delta

@@ -7,8 +7,11 @@ import {
   type DispatchHeader,
   type endSchema,
   type failedSchema,
+  type fetchedSchema,
   type Hello,
+  type ModelOffered,
   type Refusal,
+  type Room,
   type Token,
   uuidBytes,
   type Welcome,
@@ -125,6 +128,20 @@ export const encodeClass = (found: z.infer<typeof classSchema>): Buffer => json(
 
 export function encodeCheckFailed({ check, code, message, fix }: z.infer<typeof checkFailedSchema>): Buffer {
   return json({ check, code: cut(code, 60), message: cut(message, 1_000), fix: cut(fix, 1_000) })
+}
+
+export const encodeOfferModel = (offered: ModelOffered): Buffer => json(offered)
+export const encodeWithdrawModel = (offer: string): Buffer => uuidBytes(offer)
+export const encodeRoom = (room: Room): Buffer => json(room)
+export const encodeFetching = (offer: string, bytes: number): Buffer => json({ offer, bytes })
+
+export function encodeFetched({ offer, code, message, fix }: z.infer<typeof fetchedSchema>): Buffer {
+  return json({
+    offer,
+    code: code === null ? null : cut(code, 60),
+    message: cut(message, 1_000),
+    fix: cut(fix, 1_000),
+  })
 }
 
 export function encodeCancel(stream: number): Buffer {

@@ -17,8 +17,11 @@ export {
   encodeEnd,
   encodeEvidenceMessage,
   encodeFailed,
+  encodeFetched,
+  encodeFetching,
   encodeHeartbeat,
   encodeHello,
+  encodeRoom,
   encodeTokenDetails,
   encodeVector,
 } from './encode-message.ts'
@@ -26,5 +29,5 @@ export { workersLimits } from './limits.ts'
 export type { CommittedToken, Papers, PoolMessage } from './messages.ts'
 export type { RunEnd, RunHandle, RunOrder, RunOutput, RunSink } from './run.ts'
 export { encodeTokens } from './tokens-codec.ts'
-export type { Admission, ConnectedWorker } from './worker-session.ts'
+export type { Admission, ConnectedWorker, OfferedFetch } from './worker-session.ts'
 export { Workers, type WorkersListener } from './workers.ts'

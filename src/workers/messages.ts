@@ -8,9 +8,13 @@ import type {
   deltaSchema,
   endSchema,
   failedSchema,
+  fetchedSchema,
+  fetchingSchema,
   Hello,
   kernelSchema,
+  ModelOffered,
   Refusal,
+  Room,
   refusedSchema,
   Token,
   Welcome,
@@ -23,6 +27,9 @@ export type WorkerMessage =
   | { readonly say: 'offer'; readonly hello: Hello }
   | { readonly say: 'heartbeat'; readonly active: number }
   | { readonly say: 'drain' }
+  | { readonly say: 'room'; readonly room: Room }
+  | ({ readonly say: 'fetching' } & z.infer<typeof fetchingSchema>)
+  | ({ readonly say: 'fetched' } & z.infer<typeof fetchedSchema>)
   | { readonly say: 'tokens'; readonly stream: number; readonly tokens: Token[] }
   | ({ readonly say: 'delta' } & z.infer<typeof deltaSchema>)
   | { readonly say: 'vector'; readonly stream: number; readonly index: number; readonly values: Float32Array }
@@ -45,6 +52,8 @@ export type PoolMessage =
   | { readonly say: 'reveal' | 'withdraw'; readonly check: string }
   | { readonly say: 'calibrate'; readonly calibrate: Calibrate }
   | ({ readonly say: 'kernel' } & z.infer<typeof kernelSchema>)
+  | { readonly say: 'offerModel'; readonly model: ModelOffered }
+  | { readonly say: 'withdrawModel'; readonly offer: string }
 
 /** A token of an answer that is looked at again. */
 export type CommittedToken = Pick<Token, 'id' | 'piece'>

@@ -51,6 +51,18 @@ function bytesOf(message: WorkerMessage | PoolMessage): Buffer | undefined {
     case 'reveal':
     case 'withdraw':
       return encode.encodeCheckId(message.check)
+    case 'offerModel':
+      return encode.encodeOfferModel(message.model)
+    case 'withdrawModel':
+      return encode.encodeWithdrawModel(message.offer)
+    case 'room':
+      return encode.encodeRoom(message.room)
+    case 'fetching':
+      return encode.encodeFetching(message.offer, message.bytes)
+    case 'fetched': {
+      const { say: _, ...fetched } = message
+      return encode.encodeFetched(fetched)
+    }
     case 'calibrate':
       return encode.encodeCalibrate(message.calibrate)
     case 'committed':

@@ -1,9 +1,14 @@
 import {
+  acceptModelsFeature,
   type Hello,
   type ModelOffer,
+  type ModelOffered,
   messageType,
   protocolLimits,
   type Refusal,
+  type RefusalCode,
+  type Room,
+  refusalCodes,
   type SignatureChecker,
   verifyFeature,
   type WorkerId,
@@ -14,7 +19,14 @@ import type { CheckAsk, CheckRun } from './check.ts'
 import { type CalibrationAsk, Checks } from './checks.ts'
 import { closeCodeOf } from './close-code.ts'
 import { decodeWorkerMessage } from './decode-worker-message.ts'
-import { encodeDispatch, encodeKernel, encodeRefused, encodeWelcome } from './encode-message.ts'
+import {
+  encodeDispatch,
+  encodeKernel,
+  encodeOfferModel,
+  encodeRefused,
+  encodeWelcome,
+  encodeWithdrawModel,
+} from './encode-message.ts'
 import { workersLimits } from './limits.ts'
 import type { WorkerMessage } from './messages.ts'
 import { busy, expired, lostVerifier, noHello, noVerifier, silent, tooLong, violation } from './refusals.ts'
@@ -27,6 +39,16 @@ export interface Admission {
   /** Its key is refused afterwards; null = never. */
   readonly expiresAt: Date | null
   readonly operator: string
+}
+
+/** A model file that a worker was offered and has not said its last word about. */
+export interface OfferedFetch {
+  readonly offer: string
+  readonly name: string
+  readonly digest: string
+  /** Bytes it has, and bytes of the file. */
+  readonly bytes: number
+  readonly bytesOf: number
 }
 
 /** A worker whose session is open, always up to date. */
@@ -49,6 +71,10 @@ export interface ConnectedWorker extends Admission {
   readonly since: number
   /** Finishes what it has, gets nothing new. */
   readonly draining: boolean
+  /** What it has room for, when its owner lets the pool choose models for it and it has said so. */
+  readonly room: Room | undefined
+  /** The model file it fetches. */
+  readonly fetching: OfferedFetch | undefined
 }
 
 /** What a session tells the room. */
@@ -56,6 +82,8 @@ export interface SessionHost {
   greeted(session: WorkerSession): void
   changed(session: WorkerSession): void
   ended(session: WorkerSession, reason: string): void
+  /** The last word on a model it was offered: held, or why not. */
+  fetched(session: WorkerSession, fetch: OfferedFetch, whyNot: RefusalCode | undefined): void
   violated(session: WorkerSession, message: string): void
   readonly checker: SignatureChecker
 }
@@ -86,6 +114,8 @@ export class WorkerSession implements ConnectedWorker {
   #heardAt: number
   #pingAt: number
   #lastStream = 0
+  #room: Room | undefined
+  #fetching: OfferedFetch | undefined
   #onAnswer: (() => void) | undefined
 
   constructor(session: SecureSession, admission: Admission, runtime: Runtime, host: SessionHost) {
@@ -154,6 +184,12 @@ export class WorkerSession implements ConnectedWorker {
   get tokensPerSecond(): number {
     return this.#meter.tokensPerSecond
   }
+  get room(): Room | undefined {
+    return this.#room
+  }
+  get fetching(): OfferedFetch | undefined {
+    return this.#fetching
+  }
   get draining(): boolean {
     return this.#drainAsked || this.#drainOrdered
   }
@@ -194,6 +230,16 @@ export class WorkerSession implements ConnectedWorker {
         this.#drainAsked = true
         this.#host.changed(this)
         return undefined
+      case 'room':
+        if (!this.features.includes(acceptModelsFeature)) return 'A worker that takes no models told its room.'
+        this.#room = message.room
+        return undefined
+      case 'fetching':
+        if (message.offer === this.#fetching?.offer) this.#fetching = { ...this.#fetching, bytes: message.bytes }
+        return undefined
+      case 'fetched':
+        this.#fetched(message)
+        return undefined
       case 'committed':
       case 'evidence':
       case 'class':
@@ -230,6 +276,31 @@ export class WorkerSession implements ConnectedWorker {
   tellKernel(model: string, kernel: string | null): void {
     if (!this.serving || !this.features.includes(verifyFeature)) return
     this.#session.send(messageType.kernel, encodeKernel(model, kernel))
+  }
+
+  /** Offers it a model file of the pool's. False when it has another, or takes none. */
+  offerModel(model: ModelOffered): boolean {
+    if (!this.serving || !this.#room || this.#fetching) return false
+    const { offer, name, digest, bytes } = model
+    this.#fetching = { offer, name, digest, bytes: 0, bytesOf: bytes }
+    this.#session.send(messageType.offerModel, encodeOfferModel(model))
+    return true
+  }
+
+  /** The model it was offered is not wanted any more; whatever it still says of it is not heard. */
+  withdrawModel(): void {
+    if (!this.#fetching || this.#ended) return
+    this.#session.send(messageType.withdrawModel, encodeWithdrawModel(this.#fetching.offer))
+    this.#fetching = undefined
+  }
+
+  /** A word about an offer that was withdrawn meanwhile has crossed the withdrawal. */
+  #fetched({ offer, code }: Extract<WorkerMessage, { say: 'fetched' }>): void {
+    const fetch = this.#fetching
+    if (fetch?.offer !== offer) return
+    this.#fetching = undefined
+    const known = code !== null && Object.hasOwn(refusalCodes, code) ? (code as RefusalCode) : 'internal_error'
+    this.#host.fetched(this, fetch, code === null ? undefined : known)
   }
 
   #cannotLook(): Refusal | undefined {

@@ -1,4 +1,11 @@
-import { PoolError, type Refusal, SignatureChecker, type WorkerId } from '#protocol'
+import {
+  type ModelOffered,
+  PoolError,
+  type Refusal,
+  type RefusalCode,
+  SignatureChecker,
+  type WorkerId,
+} from '#protocol'
 import type { Runtime, Timer } from '#runtime'
 import type { SecureSession } from '#transport'
 import type { CheckAsk, CheckRun } from './check.ts'
@@ -9,7 +16,7 @@ import { RecentStandings } from './recent-standings.ts'
 import { lostVerifier, replaced, sessionExists, shuttingDown } from './refusals.ts'
 import type { RunHandle, RunOrder, RunSink } from './run.ts'
 import { type Violation, Violations } from './violations.ts'
-import { type Admission, type ConnectedWorker, WorkerSession } from './worker-session.ts'
+import { type Admission, type ConnectedWorker, type OfferedFetch, WorkerSession } from './worker-session.ts'
 
 /** What the room reports, for logs, counters and the scheduler. All are called synchronously and must not throw. */
 export interface WorkersListener {
@@ -23,6 +30,8 @@ export interface WorkersListener {
   connected?(worker: ConnectedWorker): void
   /** Its session ended, greeted or not. */
   left?(worker: ConnectedWorker, reason: string): void
+  /** Its last word on a model it was offered: it holds and lends it, or why not. */
+  fetched?(worker: ConnectedWorker, fetch: OfferedFetch, whyNot: RefusalCode | undefined): void
   violated?(id: WorkerId, violation: Violation): void
   /** A second session of a key: refused because the first answered, or taking its place. */
   contested?(id: WorkerId, outcome: 'refused' | 'replaced'): void
@@ -112,6 +121,16 @@ export class Workers implements Disposable {
     this.#sessions.get(id)?.tellKernel(model, kernel)
   }
 
+  /** Offers a worker a model file of the pool's. False when it is not there, has another, or takes none. */
+  offerModel(id: WorkerId, model: ModelOffered): boolean {
+    return this.#sessions.get(id)?.offerModel(model) ?? false
+  }
+
+  /** The model it was offered is not wanted any more. */
+  withdrawModel(id: WorkerId): void {
+    this.#sessions.get(id)?.withdrawModel()
+  }
+
   /** An operator approved or renewed the worker: it is told at once if it is here. Hearing it twice changes nothing. */
   standingChanged(id: WorkerId, admission: Admission): void {
     this.#recent.admitted(id, admission)
@@ -174,6 +193,7 @@ export class Workers implements Disposable {
         if (this.#available.has(worker)) this.#listener.onChanged?.(worker)
       },
       ended: (worker, reason) => this.#ended(worker, reason),
+      fetched: (worker, fetch, whyNot) => this.#listener.fetched?.(worker, fetch, whyNot),
       violated: (worker, message) => this.#violated(worker, message),
       checker: this.#checker,
     })

@@ -26,6 +26,8 @@ const statusSchema = z.strictObject({
     slots: count,
     busy: count,
   }),
+  /** Models on their way from the pool to idle workers. */
+  fetching: z.array(z.strictObject({ worker: z.string(), model: z.string(), bytes: count, bytes_of: count })),
   /** Workers that offer each model. */
   models: z.record(z.string(), count),
   /** Of clients, since this process started: answered with 2xx, refused with 4xx or 5xx, left by the client. */
@@ -63,6 +65,15 @@ function workersOf({ admin }: Needs): Status['workers'] {
   return sum
 }
 
+function fetchesOf({ admin }: Needs): Status['fetching'] {
+  return admin.workers.list().flatMap((worker) => {
+    const { fetching } = worker
+    return fetching
+      ? [{ worker: worker.id, model: fetching.name, bytes: fetching.bytes, bytes_of: fetching.bytesOf }]
+      : []
+  })
+}
+
 function warningsOf(deps: Needs, workers: Status['workers'], reason: string | null): string[] {
   const warnings = reason === null ? [] : [reason]
   if (workers.pending > 0) {
@@ -95,6 +106,7 @@ export function statusRoute(deps: Needs, counts: RequestCounts): Route {
         database: { kind: deps.admin.database, answers: await deps.databaseAnswers() },
         queue: { jobs: open, waiting: queued, max: deps.admin.queueMax },
         workers,
+        fetching: fetchesOf(deps),
         models: Object.fromEntries(deps.models.list().map((entry) => [entry.name, toModel(entry).lichen.workers])),
         requests: counts.now(),
         federation: { mode: deps.federationMode, off_because: [...(await deps.toggles.because())] },

@@ -28,6 +28,10 @@ const workerSchema = z.strictObject({
   active: z.int(),
   /** Measured by the pool; null until it has computed something. */
   tokens_per_second: z.number().nullable(),
+  /** What it would take of models that the pool chooses, in bytes; null: its owner lets nobody choose. */
+  accepts: z.strictObject({ disk_bytes: z.int(), memory_bytes: z.int() }).nullable(),
+  /** The model it fetches from the pool. */
+  fetching: z.strictObject({ model: z.string(), digest: z.string(), bytes: z.int(), bytes_of: z.int() }).nullable(),
   models: z.array(
     z.strictObject({
       name: z.string(),
@@ -68,6 +72,8 @@ const absent = {
   draining: false,
   slots: 0,
   active: 0,
+  accepts: null,
+  fetching: null,
 } as const
 
 function sessionOf(worker: ConnectedWorker | undefined) {
@@ -81,10 +87,19 @@ function sessionOf(worker: ConnectedWorker | undefined) {
     slots: worker.slots,
     active: worker.active,
     tokens_per_second: worker.tokensPerSecond > 0 ? worker.tokensPerSecond : null,
+    accepts: worker.room ? { disk_bytes: worker.room.diskBytes, memory_bytes: worker.room.memoryBytes } : null,
+    fetching: fetchingOf(worker),
     models: worker.offers.map(({ name, digest, engine, contextTokens, features }) => {
       return { name, digest, engine, context: contextTokens, features: [...features] }
     }),
   }
+}
+
+/** What a worker fetches, as a reply has it. */
+function fetchingOf({ fetching }: Pick<ConnectedWorker, 'fetching'>) {
+  return fetching
+    ? { model: fetching.name, digest: fetching.digest, bytes: fetching.bytes, bytes_of: fetching.bytesOf }
+    : null
 }
 
 function toAct({ act, by, at, expiresAt }: WorkerAct): z.infer<typeof actSchema> {

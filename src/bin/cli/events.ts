@@ -23,7 +23,7 @@ export function eventsCommand(): Command {
     .option('--since <time>', 'how far back: 30m, 24h, 7d; events are kept 30 days', durationMs, 86_400_000)
     .option(
       '--type <types>',
-      'only these, with commas: worker_joined, worker_left, circuit_opened, circuit_closed, worker_blocked, worker_unblocked, workers_rotated, peer_handshake, overview, peer_status, witness_silent, witness_back',
+      'only these, with commas: worker_joined, worker_left, circuit_opened, circuit_closed, worker_blocked, worker_unblocked, workers_rotated, peer_handshake, overview, peer_status, witness_silent, witness_back, model_offered, model_fetched, model_refused, model_withdrawn',
     )
     .action(async (options: Options, self: Command) => {
       const since = new Date(systemRuntime.now() - options.since).toISOString()

@@ -34,6 +34,18 @@ export function counted(count: number, one: string, several: string): string {
   return `${count} ${count === 1 ? one : several}`
 }
 
+/** `20 GiB`, `4.4 MiB`. */
+export function size(bytes: number): string {
+  const units = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB'] as const
+  const step = Math.min(units.length - 1, bytes < 1 ? 0 : Math.floor(Math.log2(bytes) / 10))
+  return `${Number((bytes / 2 ** (10 * step)).toFixed(1))} ${units[step]}`
+}
+
+/** `45 % of 4.4 GiB`. */
+export function progress({ bytes, bytes_of: of }: { readonly bytes: number; readonly bytes_of: number }): string {
+  return `${Math.floor((100 * bytes) / Math.max(1, of))} % of ${size(of)}`
+}
+
 const painted = (code: number) => (text: string) =>
   process.stdout.isTTY && !surroundings().noColor ? `\x1b[${code}m${text}\x1b[0m` : text
 export const dim = painted(2)

@@ -1,7 +1,7 @@
 import { Command } from 'commander'
 import { asTyped } from '../as-typed.ts'
 import { settingsOf, withExamples, withSettings } from './options.ts'
-import { print, table } from './output.ts'
+import { print, progress, table } from './output.ts'
 import { PoolClient } from './pool-client.ts'
 
 /** What `GET /v1/admin/status` answers. */
@@ -19,6 +19,7 @@ interface Status {
     readonly slots: number
     readonly busy: number
   }
+  readonly fetching: readonly { worker: string; model: string; bytes: number; bytes_of: number }[]
   readonly models: Readonly<Record<string, number>>
   readonly requests: { readonly answered: number; readonly refused: number; readonly left: number }
   readonly federation: { readonly mode: string; readonly off_because: readonly string[] }
@@ -51,6 +52,10 @@ function pageOf(url: string, status: Status): string {
       `${workers.approved} approved, ${workers.pending} pending, ${workers.busy} of ${workers.slots} slots busy`,
     ],
     ['models', models.join(', ') || 'none'],
+    ...status.fetching.map(({ worker, model, ...done }) => [
+      'fetching',
+      `${model} by ${worker.slice(0, 12)}, ${progress(done)}`,
+    ]),
     ['queue', `${queue.jobs} jobs under way, ${queue.waiting} of ${queue.max} places taken`],
     ['requests', `${requests.answered} answered, ${requests.refused} refused, ${requests.left} left by the client`],
     ['federation', federationLine(status.federation)],

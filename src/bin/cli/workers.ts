@@ -1,7 +1,7 @@
 import { Command } from 'commander'
 import { asTyped } from '../as-typed.ts'
 import { durationMs, settingsOf, withExamples, withSettings } from './options.ts'
-import { clean, print, table } from './output.ts'
+import { clean, print, progress, size, table } from './output.ts'
 import { PoolClient } from './pool-client.ts'
 import { appealCommands } from './workers-appeals.ts'
 import { blockCommands } from './workers-block.ts'
@@ -19,6 +19,15 @@ interface WorkerRow {
   readonly expires_at: string | null
   readonly tokens_per_second: number | null
   readonly models: readonly OfferedModel[]
+  readonly accepts: { readonly disk_bytes: number; readonly memory_bytes: number } | null
+  readonly fetching: Fetching | null
+}
+
+interface Fetching {
+  readonly model: string
+  readonly digest: string
+  readonly bytes: number
+  readonly bytes_of: number
 }
 
 interface OfferedModel {
@@ -81,7 +90,8 @@ function listCommand(): Command {
 function workerLine(worker: WorkerRow): string[] {
   const seen = worker.connected ? (worker.draining ? 'draining' : circuitText(worker) || 'connected') : 'away'
   const speed = worker.tokens_per_second === null ? '' : worker.tokens_per_second.toFixed(0)
-  const models = worker.models.map((model) => model.name).join(', ')
+  const fetched = worker.fetching ? [`${worker.fetching.model} (${progress(worker.fetching)})`] : []
+  const models = [...worker.models.map((model) => model.name), ...fetched].join(', ')
   return [
     worker.id.slice(0, 12),
     worker.operator,
@@ -206,6 +216,7 @@ function detailsOf(worker: WorkerDetails): string {
     ['session', sessionOf(worker)],
     ...(agent === null ? [] : [['program', agent]]),
     ...(address === null ? [] : [['address', address]]),
+    ...acceptsOf(worker),
     ...worker.models.map((model, index) => [index === 0 ? 'models' : '', modelText(model)]),
   ]
   const history = acts.map((act) => [act.at, act.act, act.by, act.expires_at ?? ''])
@@ -215,6 +226,15 @@ function detailsOf(worker: WorkerDetails): string {
     table(['WHEN', 'WHAT', 'BY', 'GOOD UNTIL'], history),
     ...(broken.length === 0 ? [] : [table(['WHEN', 'BROKE THE PROTOCOL'], broken)]),
   ].join('\n\n')
+}
+
+/** What the pool may choose for it, and what it is fetching. */
+function acceptsOf({ accepts, fetching }: WorkerRow): string[][] {
+  const room =
+    accepts &&
+    `models the pool chooses: ${size(accepts.disk_bytes)} of disk, ${size(accepts.memory_bytes)} of memory free`
+  const fetched = fetching && `${fetching.model}  (sha256:${fetching.digest.slice(0, 12)}), ${progress(fetching)}`
+  return [...(room ? [['accepts', room]] : []), ...(fetched ? [['fetching', fetched]] : [])]
 }
 
 function sessionOf(worker: WorkerDetails): string {

@@ -1,0 +1,103 @@
+import { mkdir, open, readdir, readFile, rename, rm, stat, statfs } from 'node:fs/promises'
+import path from 'node:path'
+import { z } from 'zod'
+import { modelOfferSchema, parseJson } from '#protocol'
+import { modelPath } from './fetch-model.ts'
+import { artifactsLimits } from './limits.ts'
+
+/** A fetched model file, and the name it is lent by. */
+export interface HeldModel {
+  readonly name: string
+  readonly digest: string
+  readonly bytes: number
+}
+
+const heldSchema = z
+  .array(
+    z.strictObject({
+      name: modelOfferSchema.shape.name,
+      digest: z.string().regex(/^[0-9a-f]{64}$/),
+      bytes: z.int().min(1),
+    }),
+  )
+  .max(artifactsLimits.heldMax)
+
+/** A worker's folder of fetched models: `<digest>.gguf` each, and `held.json` that says their names. Its owner may delete any of them. */
+export class HeldModels {
+  readonly folder: string
+  readonly #spaceBytes: number
+
+  private constructor(folder: string, spaceBytes: number) {
+    this.folder = folder
+    this.#spaceBytes = spaceBytes
+  }
+
+  /** `spaceBytes`: what all of them may take of the disk. */
+  static async open(folder: string, spaceBytes: number): Promise<HeldModels> {
+    await mkdir(folder, { recursive: true, mode: 0o700 })
+    return new HeldModels(folder, spaceBytes)
+  }
+
+  /** Those whose files are there. */
+  async list(): Promise<readonly (HeldModel & { readonly path: string })[]> {
+    const known = await this.#read()
+    const found = await Promise.all(
+      known.map(async (model) => {
+        const file = modelPath(this.folder, model.digest)
+        const there = await stat(file).catch(() => undefined)
+        return there?.isFile() && there.size === model.bytes ? [{ ...model, path: file }] : []
+      }),
+    )
+    return found.flat()
+  }
+
+  async add(model: HeldModel): Promise<void> {
+    const others = (await this.list()).filter(({ digest, name }) => digest !== model.digest && name !== model.name)
+    const rows = [...others.map(({ name, digest, bytes }) => ({ name, digest, bytes })), model]
+    await this.#write(rows.slice(-artifactsLimits.heldMax))
+  }
+
+  /** A file that no engine can load is of no use. */
+  async remove(digest: string): Promise<void> {
+    const rows = (await this.#read()).filter((model) => model.digest !== digest)
+    await this.#write(rows)
+    await rm(modelPath(this.folder, digest), { force: true })
+  }
+
+  /** Bytes it would still take: of what the owner gives, and of what the disk has. What a broken fetch left counts as free. */
+  async roomBytes(): Promise<number> {
+    const taken = (await this.list()).reduce((sum, { bytes }) => sum + bytes, 0)
+    const parts = await Promise.all((await this.#parts()).map((part) => stat(part).then(({ size }) => size)))
+    const { bavail, bsize } = await statfs(this.folder)
+    const free = bavail * bsize - artifactsLimits.diskSpareBytes + parts.reduce((sum, size) => sum + size, 0)
+    return Math.max(0, Math.min(this.#spaceBytes - taken, free))
+  }
+
+  /** Before this file is fetched: what broken fetches of others left goes. */
+  async clearOthers(digest: string): Promise<void> {
+    const others = (await this.#parts()).filter((part) => !path.basename(part).startsWith(digest))
+    await Promise.all(others.map((part) => rm(part, { force: true })))
+  }
+
+  async #parts(): Promise<string[]> {
+    const names = await readdir(this.folder)
+    return names.filter((name) => /^[0-9a-f]{64}\.part$/.test(name)).map((name) => path.join(this.folder, name))
+  }
+
+  async #read(): Promise<HeldModel[]> {
+    const bytes = await readFile(path.join(this.folder, 'held.json')).catch(() => undefined)
+    if (!bytes || bytes.length > artifactsLimits.heldFileBytesMax) return []
+    const json = parseJson(bytes)
+    const parsed = heldSchema.safeParse(json.ok ? json.value : undefined)
+    return parsed.success ? parsed.data : []
+  }
+
+  async #write(rows: readonly HeldModel[]): Promise<void> {
+    const file = path.join(this.folder, 'held.json')
+    const fresh = `${file}.new`
+    await using handle = await open(fresh, 'w', 0o600)
+    await handle.writeFile(JSON.stringify(rows, null, 1))
+    await handle.sync()
+    await rename(fresh, file)
+  }
+}

@@ -1,0 +1,210 @@
+/** A tier as far as offers care: any of these models will do, preferred ones first. */
+export interface TierWish {
+  readonly name: string
+  readonly models: readonly string[]
+}
+
+/** A model file the pool can hand out. */
+export interface OfferableModel {
+  readonly name: string
+  readonly digest: string
+  readonly bytes: number
+}
+
+/** A connected worker that may serve, as it is now. */
+export interface OfferableWorker {
+  readonly id: string
+  /** Names of the models it lends; none while it drains. */
+  readonly models: readonly string[]
+  /** It has no free slot. */
+  readonly full: boolean
+  /** Its answers count: not frozen, not suspected, its circuit closed. */
+  readonly trusted: boolean
+  /** What it would take, in bytes; undefined: its owner lets nobody choose models for it, or it drains. */
+  readonly room: { readonly diskBytes: number; readonly memoryBytes: number } | undefined
+  /** It has had nothing to do since then; undefined: it has something to do. */
+  readonly idleSince: number | undefined
+  /** It was offered a model in this session and has not said its last word. */
+  readonly fetching: boolean
+}
+
+/** What the pool wants, in workers and milliseconds. */
+export interface OfferRule {
+  /** Workers a tier needs, however quiet it is. */
+  readonly tierWorkers: number
+  /** Workers beyond those that are needed. */
+  readonly hotSpare: number
+  /** A tier lacks a worker for so long before one is asked. */
+  readonly lackMs: number
+  /** A lack is gone for so long before an offer is withdrawn. */
+  readonly settleMs: number
+  /** A worker has had nothing to do for so long before it is asked. */
+  readonly idleMs: number
+  /** From one offer to the next to the same worker. */
+  readonly coolMs: number
+  /** A worker that left while it fetched is awaited so long. */
+  readonly awayMs: number
+  /** An offer that came to nothing for so long is withdrawn. */
+  readonly offerMsMax: number
+  /** Offers that are open at once, over all tiers. */
+  readonly offersMax: number
+}
+
+export interface OpenOffer {
+  readonly worker: string
+  readonly tier: string
+  readonly model: OfferableModel
+  readonly since: number
+  /** Its worker is not connected. */
+  readonly awaySince: number | undefined
+}
+
+/** What is remembered from one decision to the next. Times are milliseconds on one clock that only grows. */
+export interface OfferState {
+  readonly lackSince: ReadonlyMap<string, number>
+  readonly settledSince: ReadonlyMap<string, number>
+  /** By worker: never two for one. */
+  readonly open: ReadonlyMap<string, OpenOffer>
+  /** When a worker was last offered something. */
+  readonly offeredAt: ReadonlyMap<string, number>
+}
+
+export const noOffers: OfferState = {
+  lackSince: new Map(),
+  settledSince: new Map(),
+  open: new Map(),
+  offeredAt: new Map(),
+}
+
+/** Why an offer is over without the worker's last word. */
+export type Withdrawal = OpenOffer & { readonly why: 'settled' | 'gone' | 'too_long' }
+
+export interface OfferDecision {
+  readonly state: OfferState
+  /** New ones, and those of workers that came back while they fetched: to be sent. */
+  readonly send: readonly (OpenOffer & { readonly again: boolean })[]
+  readonly withdraw: readonly Withdrawal[]
+}
+
+/** The worker has said its last word about what it was offered. */
+export function offerEnded(state: OfferState, worker: string): OfferState {
+  return { ...state, open: new Map([...state.open].filter(([id]) => id !== worker)) }
+}
+
+interface World {
+  readonly tiers: readonly TierWish[]
+  readonly library: readonly OfferableModel[]
+  readonly workers: readonly OfferableWorker[]
+  readonly rule: OfferRule
+}
+
+/** Memory a model takes when it is loaded: its file, a quarter more for context and buffers, and the process around it. */
+export const memoryFor = (fileBytes: number): number => Math.ceil(fileBytes * 1.25) + 256 * 2 ** 20
+
+/**
+ * Which idle worker is offered which model, and which offer is taken back. A tier wishes for as many workers as it needs (those that
+ * are full count as needed) and the hot spare beside them. Nothing is decided on a moment: a lack must last, an offer stays until
+ * the lack has been gone for a while, a worker that came back goes on with what it was offered, and nobody is asked twice within
+ * `coolMs`. Giving a worker a model takes none away, so no offer makes another tier lack one: that is why this cannot oscillate.
+ */
+export function decideOffers(state: OfferState, world: World, now: number): OfferDecision {
+  const { tiers, rule } = world
+  const here = new Map(world.workers.map((worker) => [worker.id, worker]))
+  const withdraw: Withdrawal[] = []
+  const open = new Map<string, OpenOffer>()
+  for (const offer of state.open.values()) {
+    const kept = keepOffer(offer, here.get(offer.worker), rule, now)
+    if (kept === 'done') continue
+    if (typeof kept === 'string') withdraw.push({ ...offer, why: kept })
+    else open.set(offer.worker, kept)
+  }
+  const lackSince = new Map<string, number>()
+  const settledSince = new Map<string, number>()
+  const offeredAt = new Map([...state.offeredAt].filter(([, at]) => now - at < rule.coolMs))
+  const fresh: OpenOffer[] = []
+  for (const tier of tiers) {
+    const lack = wishedFor(tier, world) - lending(tier, world).length
+    const waiting = [...open.values()].filter((offer) => offer.tier === tier.name)
+    if (lack > 0) lackSince.set(tier.name, state.lackSince.get(tier.name) ?? now)
+    if (waiting.length > Math.max(0, lack)) {
+      const since = state.settledSince.get(tier.name) ?? now
+      settledSince.set(tier.name, since)
+      if (now - since < rule.settleMs) continue
+      for (const offer of waiting.sort((a, b) => b.since - a.since).slice(0, waiting.length - Math.max(0, lack))) {
+        open.delete(offer.worker)
+        withdraw.push({ ...offer, why: 'settled' })
+      }
+    } else if (lack > waiting.length && now - (lackSince.get(tier.name) ?? now) >= rule.lackMs) {
+      for (let n = waiting.length; n < lack && open.size < rule.offersMax; n++) {
+        const found = chooseOffer(tier, world, open, offeredAt, now)
+        if (!found) break
+        const offer = { ...found, tier: tier.name, since: now, awaySince: undefined }
+        open.set(offer.worker, offer)
+        offeredAt.set(offer.worker, now)
+        fresh.push(offer)
+      }
+    }
+  }
+  const again = [...open.values()].filter(
+    (offer) => offer.awaySince === undefined && !fresh.includes(offer) && here.get(offer.worker)?.fetching === false,
+  )
+  return {
+    state: { lackSince, settledSince, open, offeredAt },
+    send: [...fresh.map((offer) => ({ ...offer, again: false })), ...again.map((offer) => ({ ...offer, again: true }))],
+    withdraw,
+  }
+}
+
+/** What becomes of an offer that is open, before tiers are looked at. It does not tell its worker that it is watched: whoever is frozen drains. */
+function keepOffer(
+  offer: OpenOffer,
+  worker: OfferableWorker | undefined,
+  rule: OfferRule,
+  now: number,
+): OpenOffer | 'done' | Exclude<Withdrawal['why'], 'settled'> {
+  if (now - offer.since >= rule.offerMsMax) return 'too_long'
+  if (!worker) {
+    const awaySince = offer.awaySince ?? now
+    return now - awaySince >= rule.awayMs ? 'gone' : { ...offer, awaySince }
+  }
+  if (worker.models.includes(offer.model.name)) return 'done'
+  if (!worker.room) return 'gone'
+  return offer.awaySince === undefined ? offer : { ...offer, awaySince: undefined }
+}
+
+function lending({ models }: TierWish, { workers }: World): OfferableWorker[] {
+  return workers.filter((worker) => worker.trusted && worker.models.some((name) => models.includes(name)))
+}
+
+function wishedFor(tier: TierWish, world: World): number {
+  const { tierWorkers, hotSpare } = world.rule
+  const full = lending(tier, world).filter((worker) => worker.full).length
+  return Math.max(tierWorkers, full) + hotSpare
+}
+
+/** The worker that has been idle longest among those that lend least, and the first of the tier's models it has room for. */
+function chooseOffer(
+  { models }: TierWish,
+  { library, workers, rule }: World,
+  open: ReadonlyMap<string, OpenOffer>,
+  offeredAt: ReadonlyMap<string, number>,
+  now: number,
+): Pick<OpenOffer, 'worker' | 'model'> | undefined {
+  const held = models.flatMap((name) => library.filter((model) => model.name === name).slice(0, 1))
+  let best: { worker: OfferableWorker; model: OfferableModel } | undefined
+  for (const worker of workers) {
+    const { room, idleSince } = worker
+    if (!room || !worker.trusted || worker.fetching || open.has(worker.id) || offeredAt.has(worker.id)) continue
+    if (idleSince === undefined || now - idleSince < rule.idleMs) continue
+    if (worker.models.some((name) => models.includes(name))) continue
+    const model = held.find(({ bytes }) => bytes <= room.diskBytes && memoryFor(bytes) <= room.memoryBytes)
+    if (model && (!best || comesBefore(worker, best.worker))) best = { worker, model }
+  }
+  return best && { worker: best.worker.id, model: best.model }
+}
+
+function comesBefore(a: OfferableWorker, b: OfferableWorker): boolean {
+  if (a.models.length !== b.models.length) return a.models.length < b.models.length
+  if (a.idleSince !== b.idleSince) return (a.idleSince ?? 0) < (b.idleSince ?? 0)
+  return a.id < b.id
+}
