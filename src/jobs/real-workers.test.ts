@@ -1,9 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { runAgent } from '#agent'
-import { encodeInvite } from '#identity'
-import type { WorkerId } from '#protocol'
 import { systemRuntime } from '#runtime'
-import { type OpenDoor, openDoor, PacedEngine, temporaryFolder, testPool } from '#testkit'
+import { type OpenDoor, openDoor, PacedEngine, testPool } from '#testkit'
+import { joinAgent } from '../testkit/join-agent.ts'
 import { SmallPool } from '../testkit/small-pool.ts'
 import type { SmallClient } from '../testkit/small-workers.ts'
 import { type TestDatabase, testDatabase } from '../testkit/test-database.ts'
@@ -35,32 +33,11 @@ afterAll(async () => {
   await home.drop()
 })
 
-/** A worker program on real sockets. */
-async function join(): Promise<{ id: WorkerId; engine: PacedEngine; kill(): Promise<void> }> {
-  const folder = temporaryFolder()
+async function join() {
   const engine = new PacedEngine({ runtime: systemRuntime, pieces, everyMs: 10, slots: 4 })
-  const now = new AbortController()
-  const known = new Set(door.workers.list().map((worker) => worker.id))
-  const life = runAgent({
-    invite: encodeInvite({ url: door.url, poolId: door.poolId, token: Buffer.alloc(32, 7) }),
-    dataDir: folder.path,
-    engines: [engine],
-    agent: 'lichen/test',
-    runtime: systemRuntime,
-    log: { info: () => {}, warn: () => {} },
-    signal: new AbortController().signal,
-    stopNow: now.signal,
-  })
-  const kill = async () => {
-    now.abort()
-    await life
-    folder[Symbol.dispose]()
-  }
-  ends.push(kill)
-  await expect.poll(() => door.workers.list().some((worker) => !known.has(worker.id)), { timeout: 30_000 }).toBe(true)
-  const id = door.workers.list().find((worker) => !known.has(worker.id))?.id
-  if (!id) throw new Error('nobody came')
-  return { id, engine, kill }
+  const worker = await joinAgent(door, engine)
+  ends.push(worker.leave)
+  return worker
 }
 
 const ask = (more = {}) => pool.ask({ model: 'demo', body, maxTokens: 1_000, promptBytes: body.length, ...more })
@@ -88,7 +65,7 @@ test('over real sessions: answered, taken over when killed, taken over when revo
     const busy = door.workers.list().find((worker) => worker.active > 0)
     if (!busy) throw new Error('nobody computes it')
     workers.push(await join())
-    if (end === 'killed') await find(busy.id)?.kill()
+    if (end === 'killed') await find(busy.id)?.leave()
     else door.workers.disconnect(busy.id, { code: 'worker_revoked', message: 'Revoked.', fix: 'Ask.' })
     const reply = await client.ended
     expect(reply.refusal).toBeUndefined()

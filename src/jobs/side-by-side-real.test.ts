@@ -1,14 +1,13 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { runAgent } from '#agent'
 import type { Engine } from '#engines'
-import { encodeInvite } from '#identity'
 import { type AssuranceLevel, verifyReceipt, type WorkerId } from '#protocol'
 import { systemRuntime } from '#runtime'
-import { type OpenDoor, openDoor, temporaryFolder, testPool } from '#testkit'
+import { type OpenDoor, openDoor, testPool } from '#testkit'
 import { Kernels } from '#verification'
 import type { ConnectedWorker } from '#workers'
 import { openLlamaEngine } from '../engines/llama/open-llama-engine.ts'
 import { DishonestEngine, type DishonestOptions } from '../testkit/dishonest-engine.ts'
+import { joinAgent } from '../testkit/join-agent.ts'
 import { demoModelPath } from '../testkit/neighbourhood.ts'
 import { SmallPool } from '../testkit/small-pool.ts'
 import { type TestDatabase, testDatabase } from '../testkit/test-database.ts'
@@ -90,29 +89,11 @@ const open = (cpuBuild?: string) =>
   })
 
 async function join(operator: number, engine: Engine): Promise<string> {
-  const folder = temporaryFolder()
-  const now = new AbortController()
-  const known = new Set(door.workers.list().map(({ id }) => id))
-  const life = runAgent({
-    invite: encodeInvite({ url: door.url, poolId: door.poolId, token: Buffer.alloc(32, operator) }),
-    dataDir: folder.path,
-    engines: [engine],
-    agent: 'lichen/test',
-    runtime: systemRuntime,
-    log: { info: () => {}, warn: () => {} },
-    signal: new AbortController().signal,
-    stopNow: now.signal,
-  })
-  ends.push(async () => {
-    now.abort()
-    await life
-    await engine[Symbol.asyncDispose]()
-    folder[Symbol.dispose]()
-  })
-  await expect.poll(() => door.workers.list().some(({ id }) => !known.has(id)), { timeout: 30_000 }).toBe(true)
-  const came = door.workers.list().find(({ id }) => !known.has(id))
-  if (known.size > 0) await expect.poll(() => classOf(came?.id ?? ''), { timeout: 30_000 }).toBeDefined()
-  return came?.id ?? ''
+  const first = door.workers.list().length === 0
+  const { id, leave } = await joinAgent(door, engine, operator)
+  ends.push(leave)
+  if (!first) await expect.poll(() => classOf(id), { timeout: 30_000 }).toBeDefined()
+  return id
 }
 
 const classOf = (id: string) => classes.of(id, door.workers.list()[0]?.offers[0]?.digest ?? '')

@@ -159,7 +159,7 @@ class Cells {
   observe(labels: LabelValues, value: number): void {
     const cell = this.#of(labels)
     let bucket = 0
-    while (bucket < this.#buckets.length && value > (this.#buckets[bucket] as number)) bucket++
+    while (value > (this.#buckets[bucket] ?? Number.POSITIVE_INFINITY)) bucket++
     cell.inBucket[bucket] = (cell.inBucket[bucket] ?? 0) + 1
     cell.sum += value
     cell.count += 1

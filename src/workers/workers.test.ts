@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { messageType, parseWorkerId, type Refusal, type WorkerId } from '#protocol'
+import { messageType, parseWorkerId, protocolLimits, type Refusal, type WorkerId } from '#protocol'
 import {
+  demoOffer,
   RawWorker,
   RunRecorder,
   type SessionPair,
@@ -512,6 +513,22 @@ describe('a worker that breaks the rules is cut off and remembered', () => {
     expect(pair.worker.closedWith?.code).toBe(4400)
     expect(workers.show(alice).violations).toHaveLength(1)
     expect(workers.size).toBe(0)
+  })
+
+  test('offers more models than it may, in its first word: it never was here', async () => {
+    const pair = sessionPair(alice)
+    workers.attach(pair.pool, approved())
+    const model = { ...demoOffer, digest: null }
+    const models = Array.from({ length: protocolLimits.modelsPerWorkerMax + 1 }, (_, n) => ({
+      ...model,
+      name: `m${n}`,
+    }))
+    const worker = new RawWorker(pair.worker).hello({ models })
+    await runtime.pass(0)
+    expect(worker.refusedWith).toBe('protocol_violation')
+    expect(pair.worker.closedWith?.code).toBe(4400)
+    expect(news.filter((line) => !line.startsWith('violated'))).toEqual([])
+    expect(workers.list()).toEqual([])
   })
 
   test('says anything before hello', async () => {

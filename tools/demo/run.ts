@@ -5,10 +5,10 @@
  *
  *   npm run demo [-- --json] [-- --minutes 10]
  */
-import { parseArgs } from 'node:util'
 import { Neighbourhood } from '../../src/testkit/neighbourhood.ts'
 import { Follower, type PlayerNow } from './follow.ts'
 import { joinPlayers, type Player } from './players.ts'
+import { readOptions } from './read-options.ts'
 import { screenOf, Terminal } from './screen.ts'
 
 const help = `npm run demo [-- OPTIONS]
@@ -37,30 +37,7 @@ const question = (n: number) => {
   )
 }
 
-const fail = (text: string): never => {
-  process.stderr.write(`${text}\n\n${help}`)
-  process.exit(2)
-}
-const options = {
-  minutes: { type: 'string', default: '10' },
-  json: { type: 'boolean' },
-  help: { type: 'boolean' },
-} as const
-const { minutes, json, help: wantsHelp } = readOptions()
-if (wantsHelp) {
-  process.stdout.write(help)
-  process.exit(0)
-}
-const minutesMax = /^\d{1,2}$/.test(minutes) ? Number(minutes) : 0
-if (minutesMax < 1 || minutesMax > 60) fail(`--minutes ${minutes}: a whole number from 1 to 60.`)
-
-function readOptions() {
-  try {
-    return parseArgs({ options }).values
-  } catch (error) {
-    return fail((error as Error).message)
-  }
-}
+const { n: minutesMax, json } = readOptions(help, { name: 'minutes', default: 10, min: 1, max: 60 })
 
 const stop = new AbortController()
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort())

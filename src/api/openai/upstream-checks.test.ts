@@ -2,9 +2,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import path from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { runAgent } from '#agent'
 import { type Engine, openOpenAiEngine } from '#engines'
-import { encodeInvite } from '#identity'
 import { verifyReceipt, type WorkerId } from '#protocol'
 import { systemRuntime } from '#runtime'
 import { type OpenDoor, openDoor, temporaryFolder, testPool } from '#testkit'
@@ -12,7 +10,8 @@ import { Standings } from '#verification'
 import { writeRandomModel } from '../../../tools/demo-model/random-model.ts'
 import { openQuietly } from '../../engines/llama/test-answers.ts'
 import { ApiDouble } from '../../testkit/api-double.ts'
-import { demoModelPath, eventually } from '../../testkit/neighbourhood.ts'
+import { joinAgent } from '../../testkit/join-agent.ts'
+import { demoModelPath } from '../../testkit/neighbourhood.ts'
 import { SmallPool } from '../../testkit/small-pool.ts'
 import { type TestDatabase, testDatabase } from '../../testkit/test-database.ts'
 import type { Acts } from '../../verification/acts.ts'
@@ -29,26 +28,8 @@ let door: OpenDoor
 let checks: Checks
 
 async function join(to: OpenDoor, operator: number, engine: Engine): Promise<string> {
-  const folder = temporaryFolder()
-  const now = new AbortController()
-  const known = new Set(to.workers.list().map(({ id }) => id))
-  const life = runAgent({
-    invite: encodeInvite({ url: to.url, poolId: to.poolId, token: Buffer.alloc(32, operator) }),
-    dataDir: folder.path,
-    engines: [engine],
-    agent: 'lichen/test',
-    runtime: systemRuntime,
-    log: { info: () => {}, warn: () => {} },
-    signal: new AbortController().signal,
-    stopNow: now.signal,
-  })
-  ends.unshift(async () => {
-    now.abort()
-    await life
-    await engine[Symbol.asyncDispose]()
-    folder[Symbol.dispose]()
-  })
-  const { id } = await eventually('a worker', () => to.workers.list().find((one) => !known.has(one.id)))
+  const { id, leave } = await joinAgent(to, engine, operator)
+  ends.unshift(leave)
   return id
 }
 

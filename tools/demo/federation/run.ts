@@ -6,8 +6,8 @@
  */
 import { copyFileSync, mkdirSync } from 'node:fs'
 import path from 'node:path'
-import { parseArgs } from 'node:util'
 import { demoModelPath, eventually } from '../../../src/testkit/neighbourhood.ts'
+import { readOptions } from '../read-options.ts'
 import { Site } from './site.ts'
 
 const help = `npm run demo:federation [-- OPTIONS]
@@ -22,32 +22,7 @@ Examples:
   npm run demo:federation
   npm run -s demo:federation -- --json --cut 20
 `
-const options = {
-  cut: { type: 'string', default: '60' },
-  json: { type: 'boolean' },
-  help: { type: 'boolean' },
-} as const
-
-const { cut, json, help: wantsHelp } = readOptions()
-if (wantsHelp) {
-  process.stdout.write(help)
-  process.exit(0)
-}
-const cutSeconds = /^\d{1,3}$/.test(cut) ? Number(cut) : 0
-if (cutSeconds < 10 || cutSeconds > 600) fail(`--cut ${cut}: a whole number from 10 to 600.`)
-
-function readOptions() {
-  try {
-    return parseArgs({ options }).values
-  } catch (error) {
-    return fail((error as Error).message)
-  }
-}
-
-function fail(text: string): never {
-  process.stderr.write(`${text}\n\n${help}`)
-  process.exit(2)
-}
+const { n: cutSeconds, json } = readOptions(help, { name: 'cut', default: 60, min: 10, max: 600 })
 
 const stop = new AbortController()
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort())
