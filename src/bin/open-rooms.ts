@@ -246,7 +246,12 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
       const { weight, runsMax, newcomer } = standings.of(id, model)
       const peer = peerOf(id)
       const share = peer ? (elsewhere.borrowing?.shareOf(peer) ?? 1) : 1
-      return { weight: weight * share, newcomer, runsMax: Math.min(runsMax, breakers.runsAllowed(id)) }
+      return {
+        weight: weight * share,
+        newcomer,
+        runsMax: Math.min(runsMax, breakers.runsAllowed(id)),
+        isOwn: isOwn(id),
+      }
     },
     settings: {
       deadlineMs: settings.requestTimeout,

@@ -108,3 +108,31 @@ test('a frozen worker gets nothing more with any of its models, until it is clea
   expect(index.lane('moss', chat).size).toBe(1)
   expect(roster.trustChanged(undefined)).toEqual([])
 })
+
+test('whoever has the model from an upstream is asked when those whose work can be seen are full, however fast it is', () => {
+  const file = { ...offer, digest: 'f1'.repeat(32) }
+  const seen: ModelOffer = { ...offer, features: ['chat', 'continue'] }
+  const workers = [
+    worker('mute', { slots: 1, tokensPerSecond: 900 }),
+    worker('shown', { slots: 1, offers: [seen], tokensPerSecond: 900 }),
+    worker('file', { slots: 2, offers: [{ ...file, name: 'fern' }, file], tokensPerSecond: 5 }),
+    worker('both', { slots: 1, offers: [file, offer], tokensPerSecond: 5 }),
+  ]
+  const chosenOf = (trustOf: TrustOf | undefined) => {
+    const { index } = trustedRoster(trustOf, ...workers)
+    const lane = index.lane('moss', chat)
+    return workers.map(() => {
+      const id = index.choose(lane) ?? ''
+      index.take(id)
+      return workers.find((one) => one.id === id)?.operator
+    })
+  }
+  const usual: Trust = { weight: 0.9, runsMax: 9, newcomer: false }
+  const ofTier0 = chosenOf(() => usual)
+  expect(ofTier0.slice(0, 3).sort()).toEqual(['both', 'file', 'file'])
+  expect(ofTier0[3]).toBe('shown')
+  // The pool believes its own; and where nobody checks, speed decides.
+  const isMute = (id: string) => id === workers[0]?.id
+  expect(chosenOf((id) => ({ ...usual, isOwn: isMute(id) }))[0]).toBe('mute')
+  expect(chosenOf(undefined).slice(0, 2).sort()).toEqual(['mute', 'shown'])
+})

@@ -33,11 +33,13 @@ export interface Trust {
   readonly runsMax: number
   /** It has yet to prove itself: all it answers is checked, and it gets its turn before those of better name. */
   readonly newcomer: boolean
+  /** Believed without a look, as the pool's own is: what can be seen of its answers does not matter. */
+  readonly isOwn?: boolean | undefined
 }
 export type TrustOf = (workerId: WorkerId, model: string) => Trust
 
 /** Where nobody checks, nobody is trusted more than others. */
-const alike: Trust = { weight: 1, runsMax: Number.MAX_SAFE_INTEGER, newcomer: false }
+const alike: Trust = { weight: 1, runsMax: Number.MAX_SAFE_INTEGER, newcomer: false, isOwn: true }
 
 interface Member {
   worker: RosterWorker
@@ -113,13 +115,15 @@ export class Roster {
   #trustIn({ id, offers }: RosterWorker): Trust {
     if (!this.#trustOf) return alike
     let { weight, runsMax, newcomer } = alike
+    let isOwn = true
     for (const { name } of offers) {
       const trust = this.#trustOf(id, name)
       weight = Math.min(weight, trust.weight)
       runsMax = Math.min(runsMax, trust.runsMax)
       newcomer ||= trust.newcomer
+      isOwn &&= trust.isOwn === true
     }
-    return { weight, runsMax, newcomer }
+    return { weight, runsMax, newcomer, isOwn }
   }
 
   /** A run ended there. Failures count until one succeeds. */
@@ -172,7 +176,16 @@ const here = ['here'] as const
 const isInside = ({ features, elsewhere }: RosterWorker, { engine }: ModelOffer) =>
   elsewhere !== true && (engine !== 'openai' || features.includes(upstreamInsideFeature))
 
-function laneOffersOf(worker: RosterWorker, kernelOf: KernelOf, { newcomer }: Trust) {
+/**
+ * The less a look can show, the later it is asked: who computes a model file comes before an upstream that shows probabilities, and
+ * that before one of which nothing can be seen.
+ */
+function tierOf({ digest, features }: ModelOffer): number {
+  if (digest !== null) return 0
+  return features.includes('continue') ? 1 : 2
+}
+
+function laneOffersOf(worker: RosterWorker, kernelOf: KernelOf, { newcomer, isOwn }: Trust) {
   const custodial = demandsPayer(worker) ? [] : (['custodial'] as const)
   return worker.offers.map((offer) => {
     const { name, digest, features } = offer
@@ -183,6 +196,6 @@ function laneOffersOf(worker: RosterWorker, kernelOf: KernelOf, { newcomer }: Tr
       ...(newcomer ? (['newcomer'] as const) : []),
     ]
     const kernel = digest === null ? undefined : kernelOf(worker.id, digest)
-    return { name, digest, features: [...features, ...more], kernel, offer }
+    return { name, digest, features: [...features, ...more], kernel, tier: isOwn ? 0 : tierOf(offer), offer }
   })
 }

@@ -2,6 +2,8 @@
 export interface LaneMember {
   readonly workerId: string
   readonly lane: Lane
+  /** Of the best of its offers that are in the lane. */
+  readonly tier: number
   /** Position in the lane's heap. */
   at: number
 }
@@ -45,14 +47,14 @@ export class Lane {
     for (const { workerId } of this.#members) yield workerId
   }
 
-  add(workerId: string, cost: number): LaneMember {
+  add(workerId: string, cost: number, tier = 0): LaneMember {
     const at = this.#members.length
     if (at === this.#costs.length) {
       const grown = new Float64Array(at * 2)
       grown.set(this.#costs)
       this.#costs = grown
     }
-    const member: LaneMember = { workerId, lane: this, at }
+    const member: LaneMember = { workerId, lane: this, tier, at }
     this.#members.push(member)
     this.#costs[at] = cost
     this.#up(at, member, cost)

@@ -50,7 +50,12 @@ export interface LaneOffer extends Pick<ModelOffer, 'name' | 'digest'> {
   readonly features: readonly LaneFeature[]
   /** Its kernel class, where that was measured. */
   readonly kernel?: string | undefined
+  /** 0 unless given: whoever is in a higher one has work only when all those below are full. */
+  readonly tier?: number | undefined
 }
+
+/** Above every cost: one run on one slot of the least weight. */
+const tierCost = 1e9
 
 /** The set of features as bits, in the order of {@link laneFeatures}. */
 export function featureBits(features: readonly LaneFeature[]): number {
@@ -82,8 +87,8 @@ export function costOf(worker: Pick<WorkerCapacity, 'slots' | 'weight'>, active:
 }
 
 /** Newcomers take turns: whoever waited longest is first, so that none whose answers are never checked stands before the others for ever. */
-function costIn(lane: Lane, { worker, active, lastTurn }: Entry): number {
-  const cost = costOf(worker, active)
+function costIn(lane: Lane, tier: number, { worker, active, lastTurn }: Entry): number {
+  const cost = costOf(worker, active) + tier * tierCost
   return (lane.features & newcomerBit) === 0 || cost === Number.POSITIVE_INFINITY ? cost : lastTurn
 }
 
@@ -262,8 +267,10 @@ export class WorkerIndex {
   }
 
   #join(entry: Entry, lane: Lane): void {
-    if (!entry.worker.offers.some((offer) => suits(offer, lane))) return
-    entry.members.push(lane.add(entry.worker.id, costIn(lane, entry)))
+    const tiers = entry.worker.offers.filter((offer) => suits(offer, lane)).map(({ tier = 0 }) => tier)
+    if (tiers.length === 0) return
+    const tier = Math.min(...tiers)
+    entry.members.push(lane.add(entry.worker.id, costIn(lane, tier, entry), tier))
   }
 
   #countSlots(entry: Entry, gone = entry.worker.draining): void {
@@ -277,6 +284,6 @@ export class WorkerIndex {
 
   #reprice(entry: Entry): void {
     this.#countSlots(entry)
-    for (const member of entry.members) member.lane.update(member, costIn(member.lane, entry))
+    for (const member of entry.members) member.lane.update(member, costIn(member.lane, member.tier, entry))
   }
 }

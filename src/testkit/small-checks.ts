@@ -97,13 +97,18 @@ export class SmallChecks implements AsyncDisposable {
   }
 
   /** Verifiers of one model, each of an operator of its own name. */
-  join(model: string, people: Record<string, SmallOpinion>, kernels: Record<string, string> = {}): void {
+  join(
+    model: string,
+    people: Record<string, SmallOpinion>,
+    kernels: Record<string, string> = {},
+    digest: string | null = smallFile(model),
+  ): void {
     for (const [name, kernel] of Object.entries(kernels)) this.#kernels.set(smallWorker(model, name).id, kernel)
     for (const [name, says] of Object.entries(people)) {
       const identity = smallWorker(model, name)
       const { id } = identity
       this.#verifiers.set(id, { says, identity })
-      const offers = [{ name: model, digest: smallFile(model) }]
+      const offers = [{ name: model, digest, features: ['continue'] }]
       this.checks.workerAvailable({ id, operator: name, features: ['verify'], offers, draining: false })
     }
   }
@@ -117,7 +122,7 @@ export class SmallChecks implements AsyncDisposable {
     const workerId = smallWorker(model, by).id
     const statement = systemRuntime.randomBytes(64)
     const segments = [
-      { choice: 0, attempt: 0, workerId, digest: smallFile(model), statement, unfit: null, answer: () => answer },
+      { choice: 0, attempt: 0, workerId, digest: answer.digest, statement, unfit: null, answer: () => answer },
     ]
     const sampling = this.checks.intake.sample(at)
     const { commit, log } = this.pool

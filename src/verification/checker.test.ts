@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { noTokenId } from '#protocol'
 import { systemRuntime } from '#runtime'
 import { emptyAnswer, SmallChecks, type SmallOpinion, smallFile, smallWorker } from '../testkit/small-checks.ts'
 import { type TestDatabase, testDatabase } from '../testkit/test-database.ts'
@@ -114,6 +115,39 @@ test('without an engine of its own a pool sends answers that are known to be goo
   for (let n = 0; n < 100 && (await kinds()).length < 2; n++) await ended(await town.answered('known', {}, `late ${n}`))
   await expect.poll(kinds, { timeout: 20_000 }).toEqual(['known_bad hit', 'known_good clean'])
   for (const name of ['ann', 'bob', 'cid']) expect((await phaseOf('known', name, 'verify'))?.hits ?? 0).toBe(0)
+}, 60_000)
+
+test('verifiers that have the model from an upstream are sent known answers, too; one is wrong only where another says so', async () => {
+  const isReversed: SmallOpinion = (ask) => (ask.tokens[0]?.piece.toString() === 'd' ? 'hit' : 'clean')
+  const people = { ann: isReversed, bob: isReversed, cid: isReversed, stamp: () => 'clean' as const }
+  town.join('far', people, {}, null)
+  // Somebody finds even words in another order likely, and so do others: that is the answer's doing.
+  town.join('vague', { ann: clean, bob: clean, cid: clean }, {}, null)
+  const tokens = ['a', 'b', 'c', 'd'].map((piece) => ({ id: noTokenId, piece: Buffer.from(piece) }))
+  const answer = { digest: null, tokens, body: Buffer.from('{"temperature":0}') }
+  const sent = async (model: string) => {
+    const rows = await home.sql<{ purpose: string; n: number }[]>`
+      select l.purpose, count(*)::int as n from looks l join checks c on c.id = l.check_id
+       where c.model = ${model} and l.purpose like 'known%' group by 1`
+    return Object.fromEntries(rows.map(({ purpose, n }) => [purpose, n]))
+  }
+  const stamped = async () => (await phaseOf('far', 'stamp', 'verify'))?.hits ?? 0
+  for (let n = 0; n < 12; n++) {
+    const jobs: string[] = []
+    for (const model of ['far', 'vague']) {
+      for (let m = 0; m < 40; m++) jobs.push(await town.answered(model, answer, `newcomer ${n} ${m}`))
+    }
+    for (const job of jobs) expect(await ended(job)).toBe('clean')
+    const [far, vague] = [await sent('far'), await sent('vague')]
+    if (far.known_bad && far.known_good && vague.known_bad && (await stamped()) > 0) break
+  }
+  expect(await sent('far')).toEqual({ known_bad: expect.any(Number), known_good: expect.any(Number) })
+  expect(await sent('vague')).toMatchObject({ known_bad: expect.any(Number) })
+  expect(await stamped()).toBeGreaterThan(0)
+  for (const name of ['ann', 'bob', 'cid']) {
+    expect((await phaseOf('far', name, 'verify'))?.hits ?? 0).toBe(0)
+    expect((await phaseOf('vague', name, 'verify'))?.hits ?? 0).toBe(0)
+  }
 }, 60_000)
 
 test('of answers that nobody picked one in 500 goes to the pool’s own engine once more, where it has one', () => {

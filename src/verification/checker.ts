@@ -12,7 +12,7 @@ import { DueActs } from './due-acts.ts'
 import type { Epochs } from './epochs.ts'
 import { transcriptLabel } from './intake.ts'
 import type { Look } from './judge-look.ts'
-import { KnownPace, knownBadOf } from './known-later.ts'
+import { judgeKnown, KnownPace, knownBadOf } from './known-later.ts'
 import { verificationLimits } from './limits.ts'
 import { type LookPurpose, type LookWish, lookAt } from './look-at.ts'
 import { pick, type Sample, transcriptOf } from './sampling.ts'
@@ -276,15 +276,31 @@ export class Checker implements AsyncDisposable {
   async #sendKnown({ check, sample, verifier }: KnownWish): Promise<void> {
     const known = transcriptOf(sample)
     if (known === 'real') return
-    const answer = await this.#knownAnswer(check, known, sample)
+    const answer = await this.#knownAnswer(check, known, { sample, verifier })
     if (!answer) {
       if (known === 'known_good') await this.#vouchFor(check, sample, verifier)
       return
     }
     const look = await this.#look(check, answer, sample, verifier, known).catch(() => undefined)
     if (!look) return
-    const right = look.says === (known === 'known_bad' ? 'hit' : 'clean')
-    await this.#o.database.transaction((tx) => this.#judgeVerifier(tx, check, verifier.worker, !right))
+    const said = { known, says: look.says, isFile: answer.digest !== null }
+    const other =
+      judgeKnown(said) === 'ask' ? await this.#askAnother({ check, sample, verifier }, answer, known) : undefined
+    const found = judgeKnown({ ...said, other })
+    if (found === 'ask' || found === 'open') return
+    await this.#o.database.transaction((tx) => this.#judgeVerifier(tx, check, verifier.worker, found === 'wrong'))
+  }
+
+  /** What somebody of another operator says of a known answer, at the same places; undefined: nobody is there, or says anything. */
+  async #askAnother(
+    { check, sample, verifier }: KnownWish,
+    answer: KeptAnswer,
+    known: 'known_bad' | 'known_good',
+  ): Promise<CheckOutcome | undefined> {
+    const operator = await this.#operator(check.workerId)
+    const [other] = await this.#choose(check, sample, [operator, verifier.operator], 1)
+    const look = other && (await this.#look(check, answer, sample, other, known).catch(() => undefined))
+    return look?.says
   }
 
   /** Another operator looks at what one found clean. */
@@ -298,18 +314,20 @@ export class Checker implements AsyncDisposable {
   }
 
   /**
-   * Good is what the pool's own engine or two operators found clean, and nobody anything else. What nobody ever gave is bad, whatever it
+   * Another worker's, with the same model file or, of upstreams, the same name. Good is what the pool's own engine or two operators found clean, and nobody anything else. What nobody ever gave is bad, whatever it
    * was made from. What only the pool may see goes to nobody.
    */
   async #knownAnswer(
     check: OwedCheck,
     known: 'known_bad' | 'known_good',
-    sample: Sample,
+    { sample, verifier }: Pick<KnownWish, 'sample' | 'verifier'>,
   ): Promise<KeptAnswer | undefined> {
+    const sql = this.#sql
+    const alike = check.digest === null ? sql`digest is null and model = ${check.model}` : sql`digest = ${check.digest}`
     const operators = known === 'known_bad' ? 1 : 2
-    const rows = await this.#sql<OwedCheck[]>`
-      select ${checkColumns(this.#sql)} from checks c
-       where digest = ${check.digest} and state = 'clean' and id <> ${check.id}
+    const rows = await sql<OwedCheck[]>`
+      select ${checkColumns(sql)} from checks c
+       where ${alike} and worker_id <> ${verifier.worker} and state = 'clean' and id <> ${check.id}
          and exists (
            select from looks l where l.check_id = c.id and l.purpose in ('first', 'second', 'reference', 'window')
            having bool_and(l.says = 'clean') and (bool_or(l.operator = 'self') or count(distinct l.operator) >= ${operators}))
