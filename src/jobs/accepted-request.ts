@@ -32,8 +32,10 @@ export interface Payer {
 /** A parsed and authorised request, as the API hands it in. Nothing of its content reaches the database. */
 export interface AcceptedRequest {
   readonly kind: 'chat' | 'completion' | 'embedding'
-  /** The name the client asked for. */
+  /** The model that answers: the one the client asked for, or the one that stands in for it. */
   readonly model: string
+  /** The name the client asked for, where another model stands in for it. */
+  readonly asked?: string | undefined
   /** Set when the client pinned the model file (`name@<sha256 hex>`). */
   readonly digest?: string | undefined
   /** The raw HTTP body, forwarded untouched. */

@@ -9,6 +9,9 @@ export interface Assurance {
   readonly reason: string | null
 }
 
+/** How it is checked: no other worker may look, the pool's own engine does. */
+export const ownEngineOnly = 'own_engine_only'
+
 const policy: AssuranceWish = { level: 'sampled', explicit: false }
 
 /** What the request wants, its key's and order's say included. */

@@ -77,7 +77,10 @@ test('nothing can be shown of an upstream without a model file, of other than pl
 })
 
 test('what only the pool may see is looked at by its own engine, or by nobody: then the receipt says so', async () => {
-  expect((await told('eva', { plan: answersIn(3) }, undefined, { privacy: 'single-exposure' }))[0]).toBe('none')
+  expect(await told('eva', { plan: answersIn(3) }, undefined, { privacy: 'single-exposure' })).toEqual([
+    'none',
+    'assurance asked sampled, given none (single_exposure), evidence none',
+  ])
 })
 
 test('an answer that was taken over can be shown as well as the weaker of its parts', async () => {

@@ -1,5 +1,6 @@
 import type { PoolStatement } from '#protocol'
 import type { CheckIntake } from '#verification'
+import { type Assurance, ownEngineOnly } from './assurance.ts'
 import type { Attempt } from './attempt.ts'
 import type { Choice } from './choice.ts'
 import type { Job } from './job.ts'
@@ -14,11 +15,26 @@ export type Lookers = Pick<CheckIntake, 'looksAtUpstream' | 'hasOwnFor'>
 export function evidenceOf(job: Job, lookers: Lookers | undefined): PoolStatement['evidence'] {
   if (job.panels) return job.state !== 'completed' ? 'none' : job.kernel === undefined ? 'margin' : 'exact'
   if (!lookers || !job.sampling || job.assurance.given === 'none') return 'none'
-  const given = job.choices.flatMap((choice) =>
-    choice.attempts.filter(({ gave }) => gave).map((attempt) => ({ attempt, why: whyUnfit(choice, attempt, lookers) })),
-  )
+  const given = segmentsOf(job, lookers)
   if (given.length === 0 || given.some(({ why }) => why !== null)) return 'none'
   return given.some(({ attempt }) => attempt.digest === null) ? 'weak' : 'margin'
+}
+
+/**
+ * What was given in the end. Whoever may see no more than one worker was promised that the pool's own engine looks: where it turned out that
+ * it cannot (it has another file of the model), nobody does.
+ */
+export function assuranceGiven(job: Job, lookers: Lookers | undefined): Assurance {
+  const { asked, reason } = job.assurance
+  const isUnseen =
+    reason === ownEngineOnly && lookers && segmentsOf(job, lookers).some(({ why }) => why === 'single_exposure')
+  return isUnseen ? { asked, given: 'none', reason: 'single_exposure' } : job.assurance
+}
+
+function segmentsOf(job: Job, lookers: Lookers) {
+  return job.choices.flatMap((choice) =>
+    choice.attempts.filter(({ gave }) => gave).map((attempt) => ({ attempt, why: whyUnfit(choice, attempt, lookers) })),
+  )
 }
 
 /** Why a verifier could not make sense of an answer, as a word; null: it can be looked at. */

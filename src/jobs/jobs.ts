@@ -7,7 +7,7 @@ import { type GroupCommit, part, type Sql, type Stage } from '#storage'
 import type { CheckIntake, Comparison } from '#verification'
 import type { Workers } from '#workers'
 import type { AcceptedRequest, AssuranceWish } from './accepted-request.ts'
-import { type Assurance, assuranceOf, wishOf } from './assurance.ts'
+import { type Assurance, assuranceOf, ownEngineOnly, wishOf } from './assurance.ts'
 import type { Choice } from './choice.ts'
 import { Companies, type Company } from './companies.ts'
 import type { JobEvents } from './events.ts'
@@ -229,7 +229,8 @@ export class Jobs implements AsyncDisposable {
     const runs = request.choices * ('code' in assured ? 1 : (assured.company?.size ?? 1))
     const refusal = this.#closed ? shuttingDown : (unserved ?? unassured ?? this.#admit(request, runs))
     if (refusal || 'code' in assured) throw this.#refused(request, PoolError.from(refusal ?? shuttingDown))
-    const job = this.#newJob(request, sink, features, assured)
+    const lane = assured.assurance.reason === ownEngineOnly ? features | lentBit : features
+    const job = this.#newJob(request, sink, lane, assured)
     const writing = this.#write(job)
     this.#writing.add(writing)
     try {
@@ -317,12 +318,18 @@ export class Jobs implements AsyncDisposable {
   #assure(request: AcceptedRequest, features: number): Assured | Refusal {
     const wish = wishOf(request)
     if (wish.level === 'required' || wish.level === 'deterministic') return this.#accompany(request, wish, features)
-    const unchecked = this.#whyUnchecked(request)
+    const unchecked = this.#whyUnchecked(request) ?? this.#whyUnseen(request, features)
     if (wish.explicit && wish.level !== 'none' && unchecked !== undefined) {
       return assuranceUnavailable(wish.level, unchecked, 'this pool cannot check answers to this request.')
     }
-    const how = request.privacy === 'single-exposure' ? 'own_engine_only' : null
+    const how = request.privacy === 'single-exposure' ? ownEngineOnly : null
     return { assurance: assuranceOf(wish, unchecked, how), company: undefined }
+  }
+
+  /** With single exposure only the pool's own engine may look, and not at what it has computed itself: somebody else has to compute. */
+  #whyUnseen(request: AcceptedRequest, features: number): string | undefined {
+    const isUnseen = request.privacy === 'single-exposure' && !this.#isServed(request, features | lentBit)
+    return isUnseen ? 'single_exposure' : undefined
   }
 
   /** Workers that compute it side by side. */
@@ -407,6 +414,8 @@ export class Jobs implements AsyncDisposable {
 /** Whether another worker can look at the answer: not where a grammar chose among its tokens. */
 const isReadable = ({ kind, needs }: AcceptedRequest) =>
   kind !== 'embedding' && !needs.includes('tools') && !needs.includes('json_schema')
+
+const lentBit = featureBits(['lent'])
 
 /** What the lane of a request must have besides the model. */
 function laneNeeds(request: AcceptedRequest): readonly LaneFeature[] {

@@ -84,3 +84,24 @@ test('who wants no check gets none, and who can be checked is told nothing else'
   expect(seenOnce.handle?.assurance).toEqual({ asked: 'sampled', given: 'sampled', reason: 'own_engine_only' })
   await Promise.all([none.ended, sampled.ended, seenOnce.ended])
 })
+
+test('with single exposure somebody else computes where the pool’s own engine is to look; where only that is there, nobody looks and all are told', async () => {
+  await using pool = await openPool({ whyUnchecked: () => undefined })
+  const own = pool.workers.join('own', { operator: 'self', slots: 16 })
+  const ann = pool.workers.join('ann')
+  const clients = await Promise.all([1, 2, 3].map(() => pool.ask({ ...once, ...insists('sampled') })))
+  for (const client of clients) {
+    await client.ended
+    const assurance = { asked: 'sampled', given: 'sampled', reason: 'own_engine_only' }
+    expect(client.handle?.assurance).toEqual(assurance)
+    expect(await viewOf(pool, client)).toMatchObject({ exposure: [ann.id], assurance })
+  }
+  expect(own.had).toHaveLength(0)
+  ann.die()
+  const alone = await pool.ask(once)
+  await alone.ended
+  const assurance = { asked: 'sampled', given: 'none', reason: 'single_exposure' }
+  expect(alone.handle?.assurance).toEqual(assurance)
+  expect(await viewOf(pool, alone)).toMatchObject({ exposure: [own.id], assurance })
+  await expect(pool.ask({ ...once, ...insists('sampled') })).rejects.toMatchObject({ code: 'assurance_unavailable' })
+})

@@ -171,6 +171,9 @@ const demandsPayer = (worker: RosterWorker | undefined) => worker?.features.incl
 
 const inside = ['inside'] as const
 const here = ['here'] as const
+const lent = ['lent'] as const
+/** Whom the pool's own workers belong to. */
+const ownOperator = 'self'
 
 /** Whether prompts stay with the worker: a model file is computed there, an upstream is another's server unless its operator says otherwise. */
 const isInside = ({ features, elsewhere }: RosterWorker, { engine }: ModelOffer) =>
@@ -193,6 +196,7 @@ function laneOffersOf(worker: RosterWorker, kernelOf: KernelOf, { newcomer, isOw
       ...custodial,
       ...(isInside(worker, offer) ? inside : []),
       ...(worker.elsewhere ? [] : here),
+      ...(worker.operator === ownOperator ? [] : lent),
       ...(newcomer ? (['newcomer'] as const) : []),
     ]
     const kernel = digest === null ? undefined : kernelOf(worker.id, digest)

@@ -20,7 +20,7 @@ import {
 import { type Operation, type Part, part, type Stage } from '#storage'
 import { type CheckIntake, mutualLookStage } from '#verification'
 import type { Attempt } from './attempt.ts'
-import { evidenceOf } from './evidence-grade.ts'
+import { assuranceGiven, evidenceOf } from './evidence-grade.ts'
 import { checksOf } from './given-answers.ts'
 import type { Job } from './job.ts'
 import { jobInsertStage, jobMoveStage, segmentStage } from './job-stages.ts'
@@ -147,6 +147,7 @@ function poolStatement(
     custody: order.message.custody,
     kind: order.message.kind,
     model: order.message.model,
+    ...(job.request.asked === undefined ? {} : { asked: job.request.asked }),
     digest: typeof job.digest === 'string' ? Buffer.from(job.digest, 'hex') : null,
     state: finalState(job),
     statements: attempts.flatMap(({ attempt }) => (attempt.statement ? [attempt.statement.signed.hash] : [])),
@@ -166,7 +167,7 @@ function poolStatement(
     transfer,
     prices: terms.prices,
     exposure: [...job.exposure].map((id) => Buffer.from(id, 'hex')),
-    assurance: job.state === 'completed' || !job.panels ? job.assurance : ungiven(job),
+    assurance: job.state === 'completed' || !job.panels ? assuranceGiven(job, checks) : ungiven(job),
     evidence: evidenceOf(job, checks),
     ...statedLooks(job),
     commitment: order.message.commitment,

@@ -40,10 +40,10 @@ interface Entry {
 
 /**
  * What a lane can ask for: features of a model, that its worker takes orders which the pool signs as custodian, and that prompts stay
- * inside the pool there, that it has yet to prove itself.
+ * inside the pool there, that it has yet to prove itself, that it is not the pool's own.
  */
-export type LaneFeature = ModelFeature | 'custodial' | 'inside' | 'newcomer' | 'here'
-const laneFeatures: readonly LaneFeature[] = [...modelFeatures, 'custodial', 'inside', 'newcomer', 'here']
+export type LaneFeature = ModelFeature | 'custodial' | 'inside' | 'newcomer' | 'here' | 'lent'
+const laneFeatures: readonly LaneFeature[] = [...modelFeatures, 'custodial', 'inside', 'newcomer', 'here', 'lent']
 
 /** An offer as the index sees it. */
 export interface LaneOffer extends Pick<ModelOffer, 'name' | 'digest'> {

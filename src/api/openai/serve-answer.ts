@@ -67,6 +67,7 @@ export async function serveAnswer<K extends OpenAiKind>(
     key: client,
     order,
     model,
+    asked: standIn === undefined ? undefined : request.model,
     needs,
     wishes,
     idempotency: claim,

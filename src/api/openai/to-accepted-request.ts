@@ -27,6 +27,8 @@ export interface Around {
     readonly digest: string | undefined
     readonly contextTokens: number | undefined
   }
+  /** The name that was asked for, where `model` stands in for it. */
+  readonly asked?: string | undefined
   readonly needs: readonly FeatureNeed[]
   readonly wishes: Wishes
   readonly idempotency: AcceptedRequest['idempotency']
@@ -43,6 +45,7 @@ export function toAcceptedRequest<K extends OpenAiKind>(
   const common = {
     kind,
     model: around.model.name,
+    asked: around.asked,
     // A payer who insists on a model file gets that one or none.
     digest: around.model.digest ?? around.order?.order.message.digest?.toString('hex'),
     body: around.body,
@@ -64,6 +67,7 @@ type Parts = Omit<
   AcceptedRequest,
   | 'kind'
   | 'model'
+  | 'asked'
   | 'digest'
   | 'body'
   | 'key'

@@ -85,8 +85,8 @@ const workerStatement = mapOf<WorkerStatement>({
 // `listOf` reads what may not be changed, and a message's lists may: nobody but their maker holds them
 const mutable = <T>(shape: Shape<readonly T[]>) => shape as Shape<T[]>
 
-/** Of a job whose answers nobody looked at before they were shown: of nearly all. */
-const poolStatement = mapOf<Omit<PoolStatement, 'checks'>>({
+/** Of a job that was answered by the model asked for, and whose answers nobody looked at before they were shown: of nearly all. */
+const poolStatement = mapOf<Omit<PoolStatement, 'checks' | 'asked'>>({
   pool: bytes32,
   job: uuid,
   order: bytes32,

@@ -127,6 +127,8 @@ export const poolStatementSchema = z.strictObject({
   custody,
   kind,
   model: modelName,
+  /** The model that was asked for, where nobody offered it and `model` stood in for it; absent otherwise. */
+  asked: modelName.optional(),
   digest: bytes32.nullable(),
   state: z.enum(['completed', 'cancelled', 'failed', 'expired', 'interrupted']),
   /** Hashes of the worker statements, in the order of the segments that have one. */
@@ -303,7 +305,7 @@ export function parseMessage<T extends SignedType>(type: T, value: unknown): Par
  * all the same.
  */
 export function encodeOwnMessage<T extends SignedType>(type: T, message: SignedMessages[T]): Buffer {
-  const shape = 'checks' in message ? undefined : hotMessages[type]
+  const shape = 'checks' in message || 'asked' in message ? undefined : hotMessages[type]
   return shape ? writeShape(shape, message) : encodeTyped(message)
 }
 

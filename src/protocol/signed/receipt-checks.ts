@@ -116,13 +116,18 @@ export function checkWorkers({ workers, statement, checker }: Facts): CheckResul
       `Worker ${short(hidden.worker)} computed, and is not among those that saw the prompt.`,
     )
   }
+  if (statement.asked === statement.model) {
+    return failed('statement_mismatch', 'The pool states that a model stood in for itself.')
+  }
   return fits(workersLine(statement, workers.length))
 }
 
-function workersLine({ segments, model, digest, exposure }: ReceiptMessages['statement'], signed: number): string {
+function workersLine(statement: ReceiptMessages['statement'], signed: number): string {
+  const { segments, model, digest, exposure, asked } = statement
+  const standIn = asked === undefined ? '' : ` in place of ${asked}, which was asked for and nobody offered`
   const of = signed === segments.length ? `${signed}` : `${signed} of ${segments.length}`
   const file = digest ? `model file sha256 ${short(digest)}` : 'no model file named'
-  return `${of} ${segments.length === 1 ? 'segment' : 'segments'} signed by workers, model ${model}, ${file}; ${exposure.length} saw the prompt`
+  return `${of} ${segments.length === 1 ? 'segment' : 'segments'} signed by workers, model ${model}${standIn}, ${file}; ${exposure.length} saw the prompt`
 }
 
 const sameBytes = (a: Buffer | null, b: Buffer | null) => (a && b ? a.equals(b) : a === b)

@@ -154,6 +154,16 @@ test.each(lies)('a pool that signs %s is caught by its own receipt (%s)', (_, co
   expect(verifyReceipt(sampleReceipt(changes))).toMatchObject({ ok: false, problem: { code } })
 })
 
+test('a receipt of a stand-in says whom it stands in for', () => {
+  const verdict = verifyReceipt(sampleReceipt({ statement: { asked: 'huge' } }))
+  expect(verdict.ok).toBe(true)
+  expect(verdict.lines.join()).toMatch(/model demo in place of huge, which was asked for and nobody offered/)
+  expect(verifyReceipt(sampleReceipt({ statement: { asked: 'demo' } }))).toMatchObject({
+    ok: false,
+    problem: { code: 'statement_mismatch', sentence: 'The pool states that a model stood in for itself.' },
+  })
+})
+
 test('a response that was never given is not taken for one', () => {
   const none = sampleReceipt({ statement: { response: null } })
   expect(verifyReceipt(none).ok).toBe(true)
