@@ -40,6 +40,7 @@ beforeAll(async () => {
     [bela, anna],
   ] as const) {
     await here.pool.federation.office.add(there.pool.url, undefined)
+    await here.pool.knowsAdminOf(there.pool)
     await here.bond(there.pool.id)
   }
 })

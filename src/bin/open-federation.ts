@@ -36,6 +36,7 @@ export async function openFederation(all: Ground & Rooms) {
     runtime,
     poolId: pool.poolId,
     identity: pool.identity,
+    adminKeys: adminKeysOf(all),
     mode: settings.federation,
     name: settings.federationName,
     url: settings.publicUrl ?? '',

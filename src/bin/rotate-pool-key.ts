@@ -3,7 +3,7 @@ import type { Settings } from '#config'
 import { generateIdentity, type Identity } from '#crypto'
 import { acceptAgain } from '#federation'
 import { succeed, TransparencyLog } from '#log'
-import { PoolError, parsePoolId } from '#protocol'
+import { PoolError, type PoolId, parsePoolId } from '#protocol'
 import { systemRuntime as runtime } from '#runtime'
 import { type Database, readKeyFile } from '#storage'
 import { sealingKey } from '#verification'
@@ -52,7 +52,7 @@ export async function rotatePoolKey(settings: Settings, { signedBy, onStep = () 
   onStep('database')
   const succession = await database.transaction(async (tx) => {
     const note = await succeed(tx, { old, next, admin, now: runtime.now(), actor: 'owner.key' })
-    await acceptAgain(tx, next, runtime.now())
+    await acceptAgain(tx, { giver: next.id as PoolId, admin, now: runtime.now() })
     await tx`update meta set value = ${next.id} where key = 'pool_id'`
     return note
   })

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import type { PoolId } from '#protocol'
-import type { SignedAcceptance } from './acceptance.ts'
+import type { AcceptanceFault, SignedAcceptance } from './acceptance.ts'
+import { adminSignatureSchema } from './admin-request.ts'
 import type { NotCalled, Outbound } from './outbound.ts'
 import type { Peers } from './peers.ts'
 import type { Heard } from './receiver.ts'
@@ -9,22 +10,28 @@ import type { TrustActs } from './trust-acts.ts'
 
 export const acceptPath = '/v1/federation/peer/accept'
 
-const acceptanceSchema = z.object({
-  level: z.literal([3, 4]),
-  at: z.int().min(0).max(99_999_999_999),
-  signature: z.base64().length(88),
-})
-const exchangeSchema = z.object({ acceptance: acceptanceSchema.nullable() })
+const exchangeSchema = z.object({ acceptance: adminSignatureSchema.extend({ level: z.literal([3, 4]) }).nullable() })
 
 const toWire = (own: SignedAcceptance | undefined) =>
-  own ? { level: own.level, at: own.at, signature: own.signature.toString('base64') } : null
+  own ? { level: own.level, key_id: own.key_id, signed_at: own.signed_at, signature: own.signature } : null
 
-/** Exchanges acceptances: each pool keeps the other's word, and neither is bonded before both have it. */
+/** Why the bond is not whole yet, as far as the last exchange has shown. */
+export interface BondProblem {
+  /** Who would not take whose word. */
+  readonly by: 'us' | 'them'
+  readonly why: AcceptanceFault
+  /** Hex sha256 of the admin's key that signed it. */
+  readonly keyId: string
+}
+
+/** Exchanges acceptances: each pool keeps the word of the other's admin, and neither is bonded before both have it. */
 export class Bonds {
   readonly #acts: TrustActs
   readonly #outbound: Outbound
   readonly #peers: Peers
   readonly #self: PoolId
+  /** By pool and by whose word it is. */
+  readonly #problems = new Map<string, BondProblem>()
 
   constructor(self: PoolId, acts: TrustActs, outbound: Outbound, peers: Peers) {
     this.#self = self
@@ -33,7 +40,17 @@ export class Bonds {
     this.#peers = peers
   }
 
-  /** Gives this pool's word to a version 2 peer, and takes its word. Undefined: done, or there is nothing to give. */
+  /** What stood in the way when acceptances were exchanged last; forgotten when this process ends. */
+  problemsOf(id: PoolId): readonly BondProblem[] {
+    return (['us', 'them'] as const).flatMap((by) => this.#problems.get(`${id} ${by}`) ?? [])
+  }
+
+  #note(id: PoolId, by: BondProblem['by'], why: AcceptanceFault | undefined, keyId: string): void {
+    if (why) this.#problems.set(`${id} ${by}`, { by, why, keyId })
+    else this.#problems.delete(`${id} ${by}`)
+  }
+
+  /** Gives the word of an admin here to a version 2 peer, and takes its admin's word. Undefined: done, or there is nothing to give. */
   async exchange(id: PoolId): Promise<NotCalled | undefined> {
     const peer = this.#peers.get(id)
     const own = await this.#acts.ourAcceptance(id)
@@ -43,24 +60,32 @@ export class Bonds {
       { url: peer.url, known: peer },
       { method: 'POST', target: acceptPath, body },
     )
+    const why = called.ok ? undefined : faults.find((fault) => called.message === refusalText(fault))
+    if (called.ok || why) this.#note(id, 'them', why, own.key_id)
     if (!called.ok) return called
     await this.#take(id, called.body)
     return undefined
   }
 
-  /** A peer's word came; this pool's goes back, where there is one. */
+  /** The word of a peer's admin came; that of one here goes back, where there is one. */
   async reply({ envelope, verified }: Heard): Promise<Answer> {
     if (envelope.version !== 2) return answerNo(400, 'acceptances are exchanged in version 2')
-    if (!(await this.#take(envelope.sender, verified.body))) return answerNo(400, 'invalid acceptance')
+    const taken = await this.#take(envelope.sender, verified.body)
+    if (taken === 'malformed') return answerNo(400, 'malformed acceptance')
+    if (taken) return answerNo(403, refusalText(taken))
     return answerYes({ acceptance: toWire(await this.#acts.ourAcceptance(envelope.sender)) })
   }
 
-  async #take(giver: PoolId, body: unknown): Promise<boolean> {
+  async #take(giver: PoolId, body: unknown): Promise<AcceptanceFault | 'malformed' | undefined> {
     const read = exchangeSchema.safeParse(body)
-    if (!read.success) return false
-    if (!read.data.acceptance) return true
-    const { level, at, signature } = read.data.acceptance
-    const signed = { giver, receiver: this.#self, level, at, signature: Buffer.from(signature, 'base64') }
-    return this.#acts.theyAccept(signed)
+    if (!read.success) return 'malformed'
+    const { acceptance } = read.data
+    if (!acceptance) return undefined
+    const why = await this.#acts.theyAccept({ ...acceptance, giver, receiver: this.#self })
+    this.#note(giver, 'us', why, acceptance.key_id)
+    return why
   }
 }
+
+const faults: readonly AcceptanceFault[] = ['unknown_admin', 'signature', 'from_the_future']
+const refusalText = (why: AcceptanceFault) => `acceptance: ${why}`

@@ -21,14 +21,14 @@ test.each(list('facts-merge.json'))('facts.merge: $comment', ({ input, output })
   expect(ask('facts.merge', input)).toEqual({ ok: true, output })
 })
 
-const judged = ['jwt-verify.json', 'envelope-verify.json', 'peer-url.json', 'succession-verify.json'] as const
 const opOf = {
+  'acceptance-verify.json': 'acceptance.verify',
   'jwt-verify.json': 'jwt.verify',
   'envelope-verify.json': 'envelope.verify',
   'peer-url.json': 'peerurl.check',
   'succession-verify.json': 'succession.verify',
 } as const
-for (const file of judged) {
+for (const file of Object.keys(opOf) as (keyof typeof opOf)[]) {
   test.each(list(file))(`${opOf[file]}: $comment`, ({ input, ok, output, code }) => {
     expect(ask(opOf[file], input)).toMatchObject(ok ? { ok, output } : { ok, error: { code } })
   })

@@ -11,6 +11,8 @@ import {
   parsePoolId,
   refused,
 } from '#protocol'
+import { whyNotAccepted } from './acceptance.ts'
+import { adminSignatureSchema } from './admin-request.ts'
 import { signEnvelope } from './envelope.ts'
 import { readFact, type SignedFact, whyRefused } from './facts/fact.ts'
 import { countingFacts, type FactSet, faultsOf, joinFacts, viewOf } from './facts/merge.ts'
@@ -206,8 +208,28 @@ function verifySuccession({ note, public_key, admin_keys }: z.infer<typeof succe
 }
 const idOf = (key: Buffer) => sha256(key).toString('hex')
 
+const acceptanceSchema = z.strictObject({
+  giver: poolId,
+  receiver: poolId,
+  level: z.literal([3, 4]),
+  ...adminSignatureSchema.shape,
+  signature: z.base64().max(200),
+  /** Admin keys of the giver that a human of the receiver has registered. */
+  admin_keys: z.array(bytes32).max(64),
+  /** Milliseconds. */
+  now: z.int().min(0),
+})
+
+function verifyAcceptance({ admin_keys, now, ...signed }: z.infer<typeof acceptanceSchema>): OpResult {
+  const why = whyNotAccepted(signed, new Map(admin_keys.map((key) => [idOf(key), key])), now)
+  if (why) return refused(why, 'The acceptance is refused.')
+  const { giver, receiver, level, key_id: admin, signed_at: at } = signed
+  return { ok: true, output: { giver, receiver, level, admin, at } }
+}
+
 /** Operations of federation; docs/reference/conformance.md shows an example of each. */
 export const federationOps: Readonly<Record<string, ConformanceOp>> = {
+  'acceptance.verify': conformanceOp(acceptanceSchema, verifyAcceptance),
   'envelope.sign': conformanceOp(signSchema, sign),
   'envelope.verify': conformanceOp(verifySchema, verify),
   'facts.merge': conformanceOp(mergeSchema, mergeFacts),

@@ -131,10 +131,10 @@ export function challengeBytes(responder: string, asker: string, challenge: Buff
   return fields('lichen-federation-challenge/2', responder, asker, challenge)
 }
 
-/** What one pool signs when its human bonds with another; the time tells acceptances apart. */
+/** What an admin of one pool signs who bonds it with another; the time tells acceptances apart. */
 export function acceptanceBytes(acceptance: { giver: string; receiver: string; level: number; at: number }): Buffer {
   const { giver, receiver, level, at } = acceptance
-  return fields('lichen-federation-acceptance/1', giver, receiver, String(level), String(at))
+  return fields('lichen-admin-acceptance/1', giver, receiver, String(level), String(at))
 }
 
 /** What one pool says another and it have done for each other; `rows` is the hash of all of it. */

@@ -3,7 +3,7 @@ import { z } from 'zod'
 import type { Identity } from '#crypto'
 import type { PoolId } from '#protocol'
 import type { Runtime } from '#runtime'
-import type { Database } from '#storage'
+import type { Database, Sql } from '#storage'
 import { acceptPath, Bonds } from './bonds.ts'
 import { directoryPage } from './directory.ts'
 import { answerBytes, envelopeHeaders, streamBytes } from './envelope.ts'
@@ -44,6 +44,8 @@ export interface FederationOptions {
   readonly runtime: Runtime
   readonly poolId: PoolId
   readonly identity: Identity
+  /** Keys of admins of this pool that count now, by id. */
+  readonly adminKeys: (sql: Sql) => Promise<ReadonlyMap<string, Buffer>>
   readonly mode: FederationMode
   readonly name: string
   /** Where other pools reach this one; empty when nobody said. */
@@ -171,7 +173,7 @@ export class Federation implements Disposable {
   /** A bond that waits for the other side is offered again whenever that side is there. */
   async #seen(id: PoolId, bonds: Bonds): Promise<void> {
     const peer = this.peers.get(id)
-    if (peer && peer.ourLevel > peer.trust) await bonds.exchange(id)
+    if (peer && (peer.ourLevel > peer.trust || bonds.problemsOf(id).length > 0)) await bonds.exchange(id)
   }
 
   /** A signed request. `source`: the network it came from. */

@@ -8,6 +8,7 @@
  * Always  a message counts for nothing before its signature has verified under a key that was accepted; a peer that spoke version 2 is
  *         not heard in version 1; reading bytes from outside never throws; nothing is sent while the kill switch is on.
  */
+export { type SignedAcceptance, signAcceptance } from './acceptance.ts'
 export {
   type AdminAction,
   type AdminSignature,
@@ -37,7 +38,7 @@ export {
 export { federationLimits } from './limits.ts'
 export { type Callee, notCalled, Outbound } from './outbound.ts'
 export { type PeerAdminKey, PeerAdminKeys } from './peer-keys.ts'
-export type { Added, PeerOffice, PeerView } from './peer-office.ts'
+export type { Added, PeerDetails, PeerOffice, PeerView } from './peer-office.ts'
 export { type Peer, Peers } from './peers.ts'
 export type { RawRequest } from './read-envelope.ts'
 export { jobPath, receiptPath } from './read-envelope.ts'

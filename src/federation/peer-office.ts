@@ -1,7 +1,9 @@
 import { sha256, verifySignature } from '#crypto'
 import { PoolError, type PoolId, parsePoolId } from '#protocol'
 import type { Runtime } from '#runtime'
-import type { Bonds } from './bonds.ts'
+import type { SignedAcceptance } from './acceptance.ts'
+import type { AdminSignature } from './admin-request.ts'
+import type { BondProblem, Bonds } from './bonds.ts'
 import { looksLikeBundle, readBundle, writeBundle } from './bundle.ts'
 import { challengeBytes } from './envelope.ts'
 import type { Health, Heartbeats } from './heartbeats.ts'
@@ -35,10 +37,18 @@ export interface PeerView {
   readonly health: Health
   readonly reachable: boolean
   readonly record: PeerRecord | undefined
+  /** Why a bond is not whole yet, as far as the last exchange has shown. */
+  readonly bondProblems: readonly BondProblem[]
+}
+
+/** A peer with what admins of both pools have signed. */
+export interface PeerDetails extends PeerView {
+  readonly ours: SignedAcceptance | undefined
+  readonly theirs: SignedAcceptance | undefined
 }
 
 export interface Added {
-  readonly view: PeerView
+  readonly view: PeerDetails
   /** Why the other pool was not told; null: it was, and knows this one. */
   readonly problem: string | null
 }
@@ -70,8 +80,10 @@ export class PeerOffice {
   }
 
   /** By its id, or its first six digits and more. */
-  async show(id: string): Promise<PeerView> {
-    return this.#view(this.#known(id), await this.#o.records.read())
+  async show(id: string): Promise<PeerDetails> {
+    const peer = this.#known(id)
+    const [records, signed] = await Promise.all([this.#o.records.read(), this.#o.acts.acceptances(peer.id)])
+    return { ...this.#view(peer, records), ...signed }
   }
 
   /**
@@ -106,38 +118,46 @@ export class PeerOffice {
     return { view: await this.show(id), problem: shaken.ok ? null : shaken.message }
   }
 
-  /** Up. A bond that needs the other pool's word too is offered to it at once, and again after every heartbeat. */
-  async promote(id: string, level: number, by: string): Promise<{ view: PeerView; awaiting: boolean }> {
+  /**
+   * Up. A bond takes the signature of an admin here; it is offered to the other pool at once, and again after every heartbeat until an admin
+   * there has signed, too.
+   */
+  async promote(
+    id: string,
+    level: number,
+    by: string,
+    signature?: AdminSignature,
+  ): Promise<{ view: PeerDetails; awaiting: boolean }> {
     const peer = this.#known(id)
-    await this.#o.acts.promote(peer.id, level, by)
+    await this.#o.acts.promote(peer.id, level, by, signature)
     await this.#o.bonds.exchange(peer.id)
     const view = await this.show(peer.id)
     return { view, awaiting: view.peer.trust < level }
   }
 
-  async demote(id: string, level: number, by: string): Promise<PeerView> {
+  async demote(id: string, level: number, by: string): Promise<PeerDetails> {
     const peer = this.#known(id)
     await this.#o.acts.demote(peer.id, level, by)
     return this.show(peer.id)
   }
 
-  async revoke(id: string, by: string): Promise<PeerView> {
+  async revoke(id: string, by: string): Promise<PeerDetails> {
     const peer = this.#known(id)
     await this.#o.acts.revoke(peer.id, by)
     return this.show(peer.id)
   }
 
   /** A human here says that this key, named in full, stands in the place of a peer's. */
-  async confirm(id: string, successor: string, by: string): Promise<PeerView> {
+  async confirm(id: string, successor: string, by: string, signature?: AdminSignature): Promise<PeerDetails> {
     const { successions, bonds, heartbeats, peers } = this.#o
-    const next = await successions.confirm(this.#known(id), successor, by)
+    const next = await successions.confirm(this.#known(id), successor, by, signature)
     const peer = peers.get(next)
     if (peer) await heartbeats.look(peer)
     await bonds.exchange(next)
     return this.show(next)
   }
 
-  async allowV1(id: string, by: string): Promise<PeerView> {
+  async allowV1(id: string, by: string): Promise<PeerDetails> {
     const peer = this.#known(id)
     await this.#o.acts.allowV1(peer.id, by)
     return this.show(peer.id)
@@ -182,7 +202,8 @@ export class PeerOffice {
     const health = heartbeats.of(peer.id)
     const problem = checked.ok ? health.problem : `Its URL may not be called: ${checked.code}.`
     const reachable = checked.ok && heartbeats.isReachable(peer.id)
-    return { peer, health: { ...health, problem }, reachable, record: records.get(peer.id) }
+    const bondProblems = this.#o.bonds.problemsOf(peer.id)
+    return { peer, health: { ...health, problem }, reachable, record: records.get(peer.id), bondProblems }
   }
 
   async #writeDown(

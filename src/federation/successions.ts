@@ -6,6 +6,7 @@ import type { Runtime } from '#runtime'
 import type { Database, Tx } from '#storage'
 import { bondedFrom } from './decide-trust.ts'
 import { federationLimits } from './limits.ts'
+import type { AdminSignature } from './admin-request.ts'
 import type { Outbound } from './outbound.ts'
 import type { Peer, Peers } from './peers.ts'
 import type { TrustActs } from './trust-acts.ts'
@@ -65,8 +66,11 @@ export class Successions {
     return found
   }
 
-  /** A human confirms, with the whole id, which another human has told. @throws PoolError not_found, conflict, invalid_request. */
-  async confirm(peer: Peer, successor: string, by: string): Promise<PoolId> {
+  /**
+   * A human confirms, with the whole id, which another human has told. `signature`: an admin's acceptance of the bond with the successor, on
+   * the level it had; without it the bond waits for one. @throws PoolError not_found, conflict, invalid_request, admin_signature_required.
+   */
+  async confirm(peer: Peer, successor: string, by: string, signature?: AdminSignature): Promise<PoolId> {
     const { database, peers, runtime, acts } = this.#o
     const id = parsePoolId(successor)
     if (!id)
@@ -107,8 +111,9 @@ export class Successions {
       return id
     })
     await peers.refresh()
-    // the bond goes on once both have accepted with the keys of now
-    if (peer.ourLevel >= bondedFrom && peer.version === 2) await acts.promote(to, peer.ourLevel, by)
+    // the bond goes on once admins of both have accepted it between the ids of now
+    if (signature && peer.ourLevel >= bondedFrom && peer.version === 2)
+      await acts.promote(to, peer.ourLevel, by, signature)
     return to
   }
 }

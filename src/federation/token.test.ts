@@ -141,7 +141,8 @@ test('a pool’s users are served by another one while it is bonded there and th
     [pool, other],
   ] as const) {
     if (here === pool) await here.federation.office.add(there.url, undefined)
-    await here.federation.office.promote(there.id, 3, 'owner.key')
+    await here.knowsAdminOf(there)
+    await here.bond(there.id)
   }
   await expect.poll(() => taking.apiKeyOf(token), { timeout: 20_000 }).toEqual({ apiKeyId: key.id })
   expect(await identity.apiKeyById(key.id)).toMatchObject({ id: key.id, name: 'guests of anna' })

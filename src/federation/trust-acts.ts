@@ -2,8 +2,17 @@ import type { Identity } from '#crypto'
 import { insertAct } from '#log'
 import { PoolError, type PoolId } from '#protocol'
 import type { Runtime } from '#runtime'
-import type { Database, Tx } from '#storage'
-import { acceptanceHolds, type BondLevel, type SignedAcceptance, signAcceptance } from './acceptance.ts'
+import type { Database, Sql, Tx } from '#storage'
+import {
+  type AcceptanceFault,
+  type BondLevel,
+  isGivenNow,
+  type SignedAcceptance,
+  signAcceptance,
+  whyNotAccepted,
+} from './acceptance.ts'
+import type { AdminSignature } from './admin-request.ts'
+import { peerAdminKeys } from './admin-signatures.ts'
 import { bondedFrom, decidePromotion } from './decide-trust.ts'
 import type { Peers } from './peers.ts'
 
@@ -20,7 +29,8 @@ interface Options {
   readonly database: Database
   readonly runtime: Runtime
   readonly poolId: PoolId
-  readonly identity: Pick<Identity, 'sign'>
+  /** Keys of admins of this pool that count now, by id; the pool's own is none of them. */
+  readonly adminKeys: (sql: Sql) => Promise<ReadonlyMap<string, Buffer>>
   readonly peers: Peers
   readonly onTrust: (change: TrustChange) => void
 }
@@ -36,7 +46,7 @@ interface Locked {
  *                             ◀───────── demote, or by itself (never below 1)
  *   any ──revoke──▶ 0, for good
  *
- * Up by humans only, each step on record as an act; to 3 and 4 between version 2 pools by the humans of both.
+ * Up by humans only, each step on record as an act; to 3 and 4 between version 2 pools with the signatures of admins of both.
  */
 export class TrustActs {
   readonly #o: Options
@@ -45,32 +55,58 @@ export class TrustActs {
     this.#o = options
   }
 
-  /** `awaiting`: it takes effect once the other pool has accepted. */
-  async promote(id: PoolId, level: number, by: string): Promise<{ trust: number; awaiting: boolean }> {
-    const { database, peers, poolId: giver, runtime, identity } = this.#o
+  /**
+   * `signature`: of an admin of this pool, made on the admin's machine; from level 3 on a version 2 pool takes no less. `awaiting`: it takes
+   * effect once an admin there has accepted, too. @throws PoolError not_found, conflict, admin_signature_required.
+   */
+  async promote(
+    id: PoolId,
+    level: number,
+    by: string,
+    signature?: AdminSignature,
+  ): Promise<{ trust: number; awaiting: boolean }> {
+    const { database, peers, runtime } = this.#o
     const decided = await database.transaction(async (tx) => {
       const row = await lock(tx, id)
       const { trust, revoked, v2 } = row
       const theirLevel = await levelOf(tx, id, true)
       const verdict = decidePromotion({ trust, revoked, version: v2 ? 2 : 1, theirLevel }, level)
       if (!verdict.ok) throw verdict.why === 'revoked' ? revokedError(id) : notHigher(trust)
-      if (level >= bondedFrom && v2) {
-        const at = Math.floor(runtime.now() / 1_000)
-        const parts = { giver, receiver: id, level: level as BondLevel, at }
-        await store(tx, id, false, signAcceptance(identity, parts))
-      }
+      const given = level >= bondedFrom && v2 ? await this.#given(tx, id, level as BondLevel, signature) : undefined
+      if (given && !(await store(tx, id, false, given))) throw usedAlready()
       await setTrust(tx, id, verdict.trust, runtime)
       await insertAct(tx, {
         actor: by,
         action: 'peer.promote',
         subject: `pool:${id}`,
-        details: { level, trust: verdict.trust },
+        details: { level, trust: verdict.trust, ...(given ? { admin: given.key_id, signed_at: given.signed_at } : {}) },
       })
       return { from: trust, trust: verdict.trust, awaiting: verdict.awaiting }
     })
     await peers.refresh()
     this.#tell({ peer: id, from: decided.from, to: decided.trust, by, why: `promoted to ${level}` })
     return decided
+  }
+
+  /** An admin's acceptance as it was signed. @throws PoolError admin_signature_required. */
+  async #given(tx: Tx, receiver: PoolId, level: BondLevel, signature: AdminSignature | undefined) {
+    const { adminKeys, poolId: giver, runtime } = this.#o
+    const keys = await adminKeys(tx)
+    const signed = signature && { ...signature, giver, receiver, level }
+    if (signed && isGivenNow(signed, keys, runtime.now())) return signed
+    if (keys.size === 0)
+      throw new PoolError(
+        'admin_signature_required',
+        'A bond is accepted by an admin, and this pool has no admin key.',
+        `Make one on your own machine: \`lichen admin-key new NAME\`. Then \`lichen fed promote ${receiver.slice(0, 12)} ${level}\` there.`,
+      )
+    throw new PoolError(
+      'admin_signature_required',
+      signature
+        ? 'The signature is not by an admin of this pool, of now, and for this bond.'
+        : 'A bond is accepted with the signature of an admin of this pool.',
+      `\`lichen fed promote ${receiver.slice(0, 12)} ${level}\` where an admin key lies, or load it on the page; \`lichen admin-key ls\` shows whose count.`,
+    )
   }
 
   /** Down by a human's act; what was accepted beyond `level` counts no more. */
@@ -112,36 +148,54 @@ export class TrustActs {
     await peers.refresh()
   }
 
-  /** The other pool's word. It raises trust only to where a human here has raised it before. */
-  async theyAccept(signed: SignedAcceptance): Promise<boolean> {
+  /**
+   * The word of an admin of another pool, by a key that a human here registered for that pool. It raises trust only to where a human here has
+   * raised it before. Undefined: it is kept.
+   */
+  async theyAccept(signed: SignedAcceptance): Promise<AcceptanceFault | undefined> {
     const { database, peers, runtime, poolId } = this.#o
-    const peer = peers.get(signed.giver)
-    if (!peer || peer.revoked || signed.receiver !== poolId || !acceptanceHolds(peer.key, signed)) return false
-    const change = await database.transaction(async (tx) => {
-      const { trust, revoked } = await lock(tx, signed.giver)
-      if (revoked) return undefined
-      await store(tx, signed.giver, true, signed)
-      const level = Math.min(await levelOf(tx, signed.giver, true), await levelOf(tx, signed.giver, false))
-      if (level <= trust) return undefined
-      await setTrust(tx, signed.giver, level, runtime)
-      const subject = `pool:${signed.giver}`
-      await insertAct(tx, { actor: 'self', action: 'peer.bonded', subject, details: { level } })
-      return { peer: signed.giver, from: trust, to: level, by: 'self', why: 'both pools have accepted' }
+    const { giver } = signed
+    if (signed.receiver !== poolId) return 'signature'
+    const { fault, change } = await database.transaction(async (tx) => {
+      const { trust, revoked } = await lock(tx, giver)
+      const fault = revoked ? 'unknown_admin' : whyNotAccepted(signed, await peerAdminKeys(tx, giver), runtime.now())
+      if (fault) return { fault, change: undefined }
+      await store(tx, giver, true, signed)
+      const level = Math.min(await levelOf(tx, giver, true), await levelOf(tx, giver, false))
+      if (level <= trust) return { fault, change: undefined }
+      await setTrust(tx, giver, level, runtime)
+      const subject = `pool:${giver}`
+      await insertAct(tx, { actor: 'self', action: 'peer.bonded', subject, details: { level, admin: signed.key_id } })
+      return { fault, change: { peer: giver, from: trust, to: level, by: 'self', why: 'admins of both have accepted' } }
     })
+    if (fault) return fault
     await peers.refresh()
     if (change) this.#tell(change)
-    return true
+    return undefined
   }
 
-  /** This pool's word about another that counts; the highest. */
+  /** The word of an admin here about another pool that counts; the highest. */
   async ourAcceptance(id: PoolId): Promise<SignedAcceptance | undefined> {
-    const rows = await this.#o.database.sql<{ level: BondLevel; at: number; signature: Buffer }[]>`
-      select level, at, signature from peer_acceptances
-       where peer_id = ${id} and not by_peer and withdrawn_at is null order by level desc, at desc limit 1`
-    const [row] = rows
-    if (!row) return undefined
-    const { level, at, signature } = row
-    return { giver: this.#o.poolId, receiver: id, level, at: at / 1_000, signature: Buffer.from(signature) }
+    return (await this.acceptances(id)).ours
+  }
+
+  /** What admins of both have signed, as far as it counts; the highest of each side. */
+  async acceptances(id: PoolId): Promise<{ ours: SignedAcceptance | undefined; theirs: SignedAcceptance | undefined }> {
+    const rows = await this.#o.database.sql<
+      { byPeer: boolean; level: BondLevel; at: number; signature: Buffer; keyId: string }[]
+    >`
+      select distinct on (by_peer) by_peer as "byPeer", level, at, signature, admin_key_id as "keyId"
+        from peer_acceptances where peer_id = ${id} and withdrawn_at is null
+       order by by_peer, level desc, at desc`
+    const of = (byPeer: boolean) => {
+      const row = rows.find((one) => one.byPeer === byPeer)
+      const [giver, receiver] = byPeer ? [id, this.#o.poolId] : [this.#o.poolId, id]
+      if (!row) return undefined
+      const { level, at, signature, keyId } = row
+      const signed = { key_id: keyId, signed_at: at / 1_000, signature: Buffer.from(signature).toString('base64') }
+      return { giver, receiver, level, ...signed }
+    }
+    return { ours: of(false), theirs: of(true) }
   }
 
   async #lower(
@@ -186,10 +240,14 @@ async function levelOf(tx: Tx, id: PoolId, byPeer: boolean): Promise<number> {
   return row?.level ?? 0
 }
 
-async function store(tx: Tx, id: PoolId, byPeer: boolean, { level, at, signature }: SignedAcceptance): Promise<void> {
-  await tx`
-    insert into peer_acceptances (peer_id, by_peer, level, at, signature)
-    values (${id}, ${byPeer}, ${level}, ${new Date(at * 1_000)}, ${signature}) on conflict do nothing`
+/** Whether it is new: a signature that was withdrawn does not come back. */
+async function store(tx: Tx, id: PoolId, byPeer: boolean, signed: SignedAcceptance): Promise<boolean> {
+  const { level, signed_at, signature, key_id } = signed
+  const rows = await tx`
+    insert into peer_acceptances (peer_id, by_peer, level, at, signature, admin_key_id)
+    values (${id}, ${byPeer}, ${level}, ${new Date(signed_at * 1_000)}, ${Buffer.from(signature, 'base64')}, ${key_id})
+    on conflict do nothing returning level`
+  return rows.length === 1
 }
 
 /** This pool's acceptances above `level`. */
@@ -203,16 +261,23 @@ async function setTrust(tx: Tx, id: PoolId, trust: number, runtime: Runtime): Pr
   await tx`update peers set trust = ${trust}, changed_at = ${new Date(runtime.now())} where id = ${id}`
 }
 
-/** A pool whose key has changed says again, with the new one, what its humans had accepted. */
-export async function acceptAgain(tx: Tx, identity: Pick<Identity, 'id' | 'sign'>, now: number): Promise<void> {
+/** A pool whose key has changed accepts again under its new id what it had accepted, where an admin signs that; else the bonds wait for one. */
+export async function acceptAgain(
+  tx: Tx,
+  { giver, admin, now }: { giver: PoolId; admin: Pick<Identity, 'id' | 'sign'> | undefined; now: number },
+): Promise<void> {
   const rows = await tx<{ peerId: PoolId; level: BondLevel }[]>`
-    select distinct peer_id as "peerId", level from peer_acceptances where not by_peer and withdrawn_at is null`
+    select peer_id as "peerId", max(level) as level from peer_acceptances
+     where not by_peer and withdrawn_at is null group by peer_id`
   for (const { peerId: receiver, level } of rows) {
-    const at = Math.floor(now / 1_000)
-    await store(tx, receiver, false, signAcceptance(identity, { giver: identity.id as PoolId, receiver, level, at }))
+    await withdraw(tx, receiver, 0, new Date(now))
+    if (admin) await store(tx, receiver, false, signAcceptance(admin, { giver, receiver, level }, now))
+    else await tx`update peers set trust = least(trust, 2), changed_at = ${new Date(now)} where id = ${receiver}`
   }
 }
 
+const usedAlready = () =>
+  new PoolError('admin_signature_required', 'This signature was used before.', 'Sign again, a second later.')
 const revokedError = (id: string) =>
   new PoolError('conflict', `Pool ${id.slice(0, 12)} was revoked for good.`, 'It can come back with another key only.')
 const notHigher = (trust: number) =>

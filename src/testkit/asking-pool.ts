@@ -84,7 +84,8 @@ export class AskingPool implements AsyncDisposable {
   async bond(id: string, level = 3): Promise<void> {
     const { office, peers } = this.pool.federation
     const trust = peers.get(id as PoolId)?.trust ?? 0
-    if (level > trust) await office.promote(id, level, 'owner.key')
+    if (level > trust && level >= 3) await this.pool.bond(id, level as 3 | 4)
+    else if (level > trust) await office.promote(id, level, 'owner.key')
     else await office.demote(id, level, 'owner.key')
   }
 

@@ -37,8 +37,10 @@ export class FactPool implements AsyncDisposable {
   /** Both humans say so. */
   async bondWith(other: FactPool): Promise<void> {
     await this.pool.federation.office.add(other.pool.url)
-    await this.pool.federation.office.promote(other.pool.id, 3, 'owner.key')
-    await other.pool.federation.office.promote(this.pool.id, 3, 'owner.key')
+    await this.pool.knowsAdminOf(other.pool)
+    await other.pool.knowsAdminOf(this.pool)
+    await this.pool.bond(other.pool.id)
+    await other.pool.bond(this.pool.id)
   }
 
   /** `kind name=value` of what stands here. */

@@ -1,6 +1,6 @@
 import type { ApiDeps } from '#api'
 import { generateIdentity, type Identity } from '#crypto'
-import { Federation } from '#federation'
+import { Federation, PeerAdminKeys, type SignedAcceptance, signAcceptance } from '#federation'
 import type { PoolId } from '#protocol'
 import { systemRuntime } from '#runtime'
 import { ApiDouble } from './api-double.ts'
@@ -14,6 +14,8 @@ export const loopbackHosts: string[] = []
 /** A pool that speaks with others: its own key, its own database, real sockets on loopback, and no workers. */
 export class FederatedPool implements AsyncDisposable {
   readonly identity: Identity
+  /** The key of its admin, which lies with that human. */
+  readonly admin: Identity
   readonly db: TestDatabase
   readonly federation: Federation
   readonly url: string
@@ -23,11 +25,12 @@ export class FederatedPool implements AsyncDisposable {
   readonly #switch: TestSwitch
 
   private constructor(
-    parts: Pick<FederatedPool, 'identity' | 'db' | 'federation' | 'url' | 'calledBack' | 'changes'>,
+    parts: Pick<FederatedPool, 'identity' | 'admin' | 'db' | 'federation' | 'url' | 'calledBack' | 'changes'>,
     api: ApiDouble,
     off: TestSwitch,
   ) {
     this.identity = parts.identity
+    this.admin = parts.admin
     this.db = parts.db
     this.federation = parts.federation
     this.url = parts.url
@@ -41,6 +44,7 @@ export class FederatedPool implements AsyncDisposable {
     name: string,
     more: Partial<Options> = {},
     successions: readonly string[] = [],
+    admin: Identity = generateIdentity(systemRuntime),
   ): Promise<FederatedPool> {
     const db = await testDatabase()
     const identity = more.identity ?? generateIdentity(systemRuntime)
@@ -63,6 +67,7 @@ export class FederatedPool implements AsyncDisposable {
       runtime: systemRuntime,
       poolId: identity.id as PoolId,
       identity,
+      adminKeys: async () => new Map([[admin.id, admin.publicKey]]),
       mode: 'active',
       name,
       url: api.url,
@@ -79,7 +84,7 @@ export class FederatedPool implements AsyncDisposable {
       },
       ...more,
     })
-    return new FederatedPool({ identity, db, federation: door(), url: api.url, calledBack, changes }, api, off)
+    return new FederatedPool({ identity, admin, db, federation: door(), url: api.url, calledBack, changes }, api, off)
   }
 
   get id(): PoolId {
@@ -89,6 +94,26 @@ export class FederatedPool implements AsyncDisposable {
   /** As another pool calls it. */
   as(version: 1 | 2) {
     return { url: this.url, known: { id: this.id, key: this.identity.publicKey, version } }
+  }
+
+  /** Its admin's word on a bond, as `lichen fed promote` signs it on the admin's machine. */
+  accepts(receiver: string, level: 3 | 4 = 3, admin = this.admin): SignedAcceptance {
+    return signAcceptance(admin, { giver: this.id, receiver: receiver as PoolId, level }, systemRuntime.now())
+  }
+
+  /** Its human promotes another pool to a bond. */
+  async bond(other: string, level: 3 | 4 = 3, by = 'owner.key') {
+    return this.federation.office.promote(other, level, by, this.accepts(other, level))
+  }
+
+  /** Its human knows the other pool's admin, and registers that key. */
+  knowsAdminOf({ id, admin }: FederatedPool): Promise<void> {
+    return this.knowsAdmin(id, admin.publicKey)
+  }
+
+  async knowsAdmin(pool: string, publicKey: Buffer): Promise<void> {
+    const keys = new PeerAdminKeys(this.db.database, systemRuntime)
+    await keys.add(pool, { name: 'their admin', publicKey }, 'owner.key')
   }
 
   kill(on = true): void {

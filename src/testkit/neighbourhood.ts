@@ -147,6 +147,7 @@ export class Neighbourhood implements AsyncDisposable {
   url = ''
   apiKey = ''
   #workers = 0
+  #adminKey: Promise<{ file: string; public_key: string }> | undefined
 
   get dataDir(): string {
     return path.join(this.folder, 'pool')
@@ -210,6 +211,29 @@ export class Neighbourhood implements AsyncDisposable {
     })
     if (!response.ok) throw new Error(`${method} ${route}: ${response.status} ${await response.text()}`)
     return response.json() as Promise<T>
+  }
+
+  /** The key of its admin, made once, on a machine that is not the pool's. */
+  async adminKey(): Promise<{ file: string; public_key: string }> {
+    this.#adminKey ??= this.cli('admin-key', 'new', 'ada', '--file', path.join(this.folder, 'ada.key'), '--json').then(
+      ({ code, err, json }) => {
+        if (code !== 0) throw new Error(err)
+        return json as { file: string; public_key: string }
+      },
+    )
+    return this.#adminKey
+  }
+
+  /** Its human promotes another pool to a bond, knowing the key of an admin there. */
+  async bond(id: string, theirAdmin: string, level = 3): Promise<void> {
+    const { file } = await this.adminKey()
+    for (const args of [
+      ['admin-keys', 'add', id, 'theirs', theirAdmin],
+      ['promote', id, String(level), '--file', file],
+    ]) {
+      const { code, err } = await this.cli('fed', ...args)
+      if (code !== 0) throw new Error(`lichen fed ${args.join(' ')}: ${err}`)
+    }
   }
 
   async workers(): Promise<AdminWorker[]> {

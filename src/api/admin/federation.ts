@@ -2,9 +2,12 @@ import { z } from 'zod'
 import { sha256 } from '#crypto'
 import {
   type Added,
+  adminSignatureSchema,
   type Comparison,
+  type PeerDetails,
   type PeerOffice,
   type PeerView,
+  type SignedAcceptance,
   type SignedStatement,
   statementToWire,
 } from '#federation'
@@ -88,8 +91,33 @@ function toRow({ peer, health, reachable, record }: PeerView): Row {
   }
 }
 
-const addedSchema = peerSchema.extend({ told: z.boolean() })
-const promotedSchema = peerSchema.extend({ awaiting: z.boolean() })
+/** As an admin has signed it; a third party can check it with spec/federation.md. */
+const acceptanceSchema = adminSignatureSchema.extend({ level: z.int() }).strict()
+const detailsSchema = peerSchema.extend({
+  bond: z.strictObject({
+    ours: acceptanceSchema.nullable(),
+    theirs: acceptanceSchema.nullable(),
+    /** Why it is not whole, as the last exchange of acceptances has shown; `by`: who would not take the other's. */
+    problems: z.array(
+      z.strictObject({
+        by: z.enum(['us', 'them']),
+        why: z.enum(['unknown_admin', 'signature', 'from_the_future']),
+        key_id: z.string(),
+      }),
+    ),
+  }),
+})
+type Details = z.infer<typeof detailsSchema>
+
+function toDetails({ ours, theirs, ...view }: PeerDetails): Details {
+  const signed = (one: SignedAcceptance | undefined) =>
+    one ? { level: one.level, key_id: one.key_id, signed_at: one.signed_at, signature: one.signature } : null
+  const problems = view.bondProblems.map(({ by, why, keyId }) => ({ by, why, key_id: keyId }))
+  return { ...toRow(view), bond: { ours: signed(ours), theirs: signed(theirs), problems } }
+}
+
+const addedSchema = detailsSchema.extend({ told: z.boolean() })
+const promotedSchema = detailsSchema.extend({ awaiting: z.boolean() })
 const nothing = z.strictObject({})
 const amount = z.string().regex(/^\d+$/)
 const signedSchema = z.strictObject({
@@ -138,7 +166,7 @@ function toStatement({ ours, theirs, owedToUs, owedToThem, jobs, differences }: 
 }
 
 function toAdded({ view, problem }: Added): z.infer<typeof addedSchema> {
-  const row = toRow(view)
+  const row = toDetails(view)
   return { ...row, problem: problem ?? row.problem, told: problem === null }
 }
 
@@ -203,8 +231,8 @@ export function federationAdminRoutes(federation: FederationAdmin, limits: ApiLi
       path: `${base}/peers/:id`,
       caller: 'auditor',
       summary: 'One pool. The first six digits of an id are enough.',
-      reply: peerSchema,
-      handle: async ({ params }) => toRow(await federation.show(params.id ?? '')),
+      reply: detailsSchema,
+      handle: async ({ params }) => toDetails(await federation.show(params.id ?? '')),
     }),
     route({
       method: 'POST',
@@ -218,41 +246,46 @@ export function federationAdminRoutes(federation: FederationAdmin, limits: ApiLi
     }),
     act(
       'promote',
-      'Trust it more: 2 jobs, 3 bonded, 4 settlement. From 3 on both pools must accept, where it speaks version 2.',
-      z.strictObject({ level: z.int().min(2).max(4) }),
+      'Trust it more: 2 jobs, 3 bonded, 4 settlement. From 3 on admins of both pools must sign, where it speaks version 2.',
+      z.strictObject({ level: z.int().min(2).max(4), signature: adminSignatureSchema.nullish() }),
       promotedSchema,
-      async (id, { level }, actor) => {
-        const { view, awaiting } = await federation.promote(id, level, actor)
-        return { ...toRow(view), awaiting }
+      async (id, { level, signature }, actor) => {
+        const { view, awaiting } = await federation.promote(id, level, actor, signature ?? undefined)
+        return { ...toDetails(view), awaiting }
       },
     ),
     act(
       'demote',
       'Trust it less.',
       z.strictObject({ level: z.int().min(1).max(3) }),
-      peerSchema,
-      async (id, body, actor) => toRow(await federation.demote(id, body.level, actor)),
+      detailsSchema,
+      async (id, body, actor) => toDetails(await federation.demote(id, body.level, actor)),
     ),
     act(
       'revoke',
       'Cut it off for good: what runs with it ends within a second.',
       nothing,
-      peerSchema,
-      async (id, _, actor) => toRow(await federation.revoke(id, actor)),
+      detailsSchema,
+      async (id, _, actor) => toDetails(await federation.revoke(id, actor)),
     ),
     act(
       'confirm',
-      'Say that the key it has named, by its whole id, stands in its place.',
-      z.strictObject({ successor: z.string().regex(/^[0-9a-f]{64}$/) }),
-      peerSchema,
-      async (id, body, actor) => toRow(await federation.confirm(id, body.successor, actor)),
+      'Say that the key it has named, by its whole id, stands in its place. A bond goes on with an admin’s signature.',
+      z.strictObject({
+        successor: z.string().regex(/^[0-9a-f]{64}$/),
+        /** An admin's acceptance of the successor, on the level that is accepted now. */
+        signature: adminSignatureSchema.nullish(),
+      }),
+      detailsSchema,
+      async (id, { successor, signature }, actor) =>
+        toDetails(await federation.confirm(id, successor, actor, signature ?? undefined)),
     ),
     act(
       'allow-v1',
       'Hear it in version 1 again, after it has spoken version 2.',
       nothing,
-      peerSchema,
-      async (id, _, actor) => toRow(await federation.allowV1(id, actor)),
+      detailsSchema,
+      async (id, _, actor) => toDetails(await federation.allowV1(id, actor)),
     ),
     act(
       'statement',

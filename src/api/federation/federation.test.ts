@@ -20,6 +20,7 @@ async function openPool(mode: 'off' | 'observe' | 'active' = 'active', source = 
     runtime: systemRuntime,
     poolId: own.id as PoolId,
     identity: own,
+    adminKeys: async () => new Map(),
     mode,
     name: 'anna',
     url: 'https://anna.example',

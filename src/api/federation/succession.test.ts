@@ -1,6 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { generateIdentity, type Identity } from '#crypto'
-import { PeerAdminKeys } from '#federation'
 import { type PoolId, signSuccession } from '#protocol'
 import { systemRuntime } from '#runtime'
 import { FederatedPool } from '../../testkit/federated-pool.ts'
@@ -20,20 +19,29 @@ const last = { generation: 1, size: 7, root: Buffer.alloc(32, 1) }
 const note = (old: Identity, next: Identity, admin?: Identity, at = 1_800_000_000) =>
   signSuccession({ generation: 2, last, at }, { old, next, admin })
 
-/** A pool that Bela is bonded with. */
-async function bonded(name: string): Promise<FederatedPool> {
+/** A pool that Bela's human trusts with jobs. */
+async function trusted(name: string): Promise<FederatedPool> {
   const pool = await FederatedPool.open(name)
   pools.push(pool)
   await pool.federation.office.add(bela.url)
-  await bela.federation.office.promote(pool.id, 3, 'owner.key')
-  await pool.federation.office.promote(bela.id, 3, 'owner.key')
+  await bela.federation.office.promote(pool.id, 2, 'owner.key')
+  return pool
+}
+
+/** A pool that Bela is bonded with. */
+async function bonded(name: string): Promise<FederatedPool> {
+  const pool = await trusted(name)
+  await bela.knowsAdminOf(pool)
+  await pool.knowsAdminOf(bela)
+  await bela.bond(pool.id)
+  await pool.bond(bela.id)
   expect(bela.federation.peers.get(pool.id)?.trust).toBe(3)
   return pool
 }
 
 /** From now on another pool answers where this one did. It knows Bela, as its predecessor did, and its humans trust her. */
 async function replacedBy(old: FederatedPool, next: Identity, notes: string[]): Promise<FederatedPool> {
-  const pool = await FederatedPool.open('anna', { identity: next }, notes)
+  const pool = await FederatedPool.open('anna', { identity: next }, notes, old.admin)
   pools.push(pool)
   await bela.db.sql`update peers set url = ${pool.url} where id = ${old.id}`
   await bela.federation.peers.refresh()
@@ -44,9 +52,13 @@ async function replacedBy(old: FederatedPool, next: Identity, notes: string[]): 
     capabilities: [],
   })
   await pool.federation.peers.markOffersV2(bela.id)
-  await pool.federation.office.promote(bela.id, 3, 'owner.key')
+  await pool.knowsAdminOf(bela)
+  await pool.bond(bela.id)
   return pool
 }
+/** Bela's human says so, and her admin signs the bond anew. */
+const confirm = (old: FederatedPool, next: Identity) =>
+  bela.federation.office.confirm(old.id, next.id, 'owner.key', bela.accepts(next.id))
 const look = async (id: PoolId) => {
   const peer = bela.federation.peers.get(id)
   if (!peer) throw new Error('not known')
@@ -58,7 +70,7 @@ const knock = (from: FederatedPool) =>
 test('a successor is a stranger until the human here confirms it by its whole id; then it stands in the old one’s place', async () => {
   const anna = await bonded('anna')
   const next = key()
-  const after = await replacedBy(anna, next, [note(anna.identity, next)])
+  const after = await replacedBy(anna, next, [note(anna.identity, next, anna.admin)])
   expect((await look(anna.id)).problem).toContain(`lichen fed confirm ${anna.id.slice(0, 12)} ${next.id}`)
   expect(bela.federation.peers.get(anna.id)).toMatchObject({ trust: 3, revoked: false })
   expect(bela.federation.peers.get(after.id)?.trust ?? 0).toBe(0)
@@ -68,7 +80,7 @@ test('a successor is a stranger until the human here confirms it by its whole id
   const refused = (successor: string) => expect(office.confirm(anna.id, successor, 'owner.key')).rejects
   await refused(next.id.slice(0, 12)).toMatchObject({ refusal: { code: 'invalid_request' } })
   await refused(key().id).toMatchObject({ refusal: { code: 'not_found' } })
-  const { peer } = await office.confirm(anna.id, next.id, 'owner.key')
+  const { peer } = await confirm(anna, next)
   expect(peer).toMatchObject({ id: next.id, trust: 3, theirLevel: 3, ourLevel: 3 })
   expect(bela.federation.peers.get(anna.id)).toMatchObject({ trust: 0, revoked: true, succeededBy: next.id })
   expect(await knock(after)).toMatchObject({ ok: true })
@@ -79,7 +91,7 @@ test('a successor is a stranger until the human here confirms it by its whole id
 })
 
 test('who has stolen the old key cannot silently succeed: two successors of one key are nobody’s', async () => {
-  const anna = await bonded('anna')
+  const anna = await trusted('anna')
   const [hers, thiefs] = [key(), key()]
   await replacedBy(anna, thiefs, [note(anna.identity, thiefs)])
   await look(anna.id)
@@ -87,23 +99,20 @@ test('who has stolen the old key cannot silently succeed: two successors of one 
   await look(anna.id)
   for (const { id } of [hers, thiefs])
     await expect(bela.federation.office.confirm(anna.id, id, 'owner.key')).rejects.toThrow('two different successors')
-  expect(bela.federation.peers.get(anna.id)?.trust).toBe(3)
+  expect(bela.federation.peers.get(anna.id)?.trust).toBe(2)
 })
 
 test('where an admin of that pool is registered, only a successor that an admin has signed for is confirmed, whatever a thief says', async () => {
   const anna = await bonded('anna')
-  const [ada, eve, hers, thiefs] = [key(), key(), key(), key()]
-  await new PeerAdminKeys(bela.db.database, systemRuntime).add(
-    anna.id,
-    { name: 'ada', publicKey: ada.publicKey },
-    'owner.key',
-  )
+  const [eve, hers, thiefs] = [key(), key(), key()]
   await replacedBy(anna, thiefs, [note(anna.identity, thiefs, eve)])
   const { office } = bela.federation
   await expect(office.confirm(anna.id, thiefs.id, 'owner.key')).rejects.toThrow('No admin of that pool')
-  await replacedBy(anna, hers, [note(anna.identity, hers, ada)])
-  expect((await office.confirm(anna.id, hers.id, 'owner.key')).peer).toMatchObject({ id: hers.id, trust: 3 })
-  const [kept] = await bela.db.sql`select 1 from peer_admin_keys where peer_id = ${hers.id} and id = ${ada.id}`
+  await replacedBy(anna, hers, [note(anna.identity, hers, anna.admin)])
+  // without an admin's signature here the bond waits, and nothing else
+  expect((await office.confirm(anna.id, hers.id, 'owner.key')).peer).toMatchObject({ id: hers.id, trust: 2 })
+  expect((await bela.bond(hers.id)).view.peer).toMatchObject({ trust: 3, ourLevel: 3, theirLevel: 3 })
+  const [kept] = await bela.db.sql`select 1 from peer_admin_keys where peer_id = ${hers.id} and id = ${anna.admin.id}`
   expect(kept).toBeDefined()
 })
 
@@ -112,7 +121,7 @@ test('statements of strangers are nothing, and a pool that changed twice is foll
   const [between, now, other] = [key(), key(), key()]
   await replacedBy(anna, now, [note(other, now)])
   expect((await look(anna.id)).problem).not.toContain('confirm')
-  await replacedBy(anna, now, [note(between, now), note(anna.identity, between)])
+  await replacedBy(anna, now, [note(between, now, anna.admin), note(anna.identity, between, anna.admin)])
   expect((await look(anna.id)).problem).toContain(now.id)
-  expect((await bela.federation.office.confirm(anna.id, now.id, 'owner.key')).peer.trust).toBe(3)
+  expect((await confirm(anna, now)).peer.trust).toBe(3)
 })

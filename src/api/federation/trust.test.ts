@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type SignedAcceptance, signAcceptance } from '#federation'
 import { writeBundle } from '../../federation/bundle.ts'
 import { FederatedPool, loopbackHosts } from '../../testkit/federated-pool.ts'
 import { ForeignPool } from '../../testkit/foreign-pool.ts'
@@ -21,36 +22,112 @@ const trustOf = (pool: FederatedPool, other: FederatedPool) => pool.federation.p
 const status = { method: 'POST', target: '/v1/federation/peer/status', body: {} } as const
 const ask = (from: FederatedPool, of: FederatedPool) => from.federation.outbound.call(of.as(2), status)
 
-test('pools are bonded when the humans of both have said so, and not before', async () => {
+const acceptPath = '/v1/federation/peer/accept'
+const refusedFor = (code: string) => ({ refusal: { code } })
+const trouble = async (pool: FederatedPool, other: FederatedPool) => (await office(pool).show(other.id)).bondProblems
+
+test('a bond is accepted by an admin of this pool, of now, for that pool and level, and by nobody else', async () => {
   const added = await office(anna).add(bert.url)
   expect(added).toMatchObject({ problem: null, view: { reachable: true, peer: { id: bert.id, trust: 1, version: 2 } } })
   await expect.poll(() => trustOf(bert, anna)).toBe(1)
+  const by = (signature?: Parameters<FederatedPool['federation']['office']['promote']>[3]) =>
+    expect(office(anna).promote(bert.id, 3, 'owner.key', signature)).rejects
+  await by().toMatchObject(refusedFor('admin_signature_required'))
+  await by(anna.accepts(bert.id, 3, anna.identity)).toMatchObject(refusedFor('admin_signature_required'))
+  await by(anna.accepts(bert.id, 3, bert.admin)).toMatchObject(refusedFor('admin_signature_required'))
+  await by(anna.accepts(foreign.id)).toMatchObject(refusedFor('admin_signature_required'))
+  await by(anna.accepts(bert.id, 4)).toMatchObject(refusedFor('admin_signature_required'))
+  await by(bert.accepts(bert.id, 3, anna.admin)).toMatchObject(refusedFor('admin_signature_required'))
+  const old = { giver: anna.id, receiver: bert.id, level: 3 } as const
+  const elevenMinutesAgo = Date.now() - 660_000
+  await by(signAcceptance(anna.admin, old, elevenMinutesAgo)).toMatchObject(refusedFor('admin_signature_required'))
+  expect(trustOf(anna, bert)).toBe(1)
+  expect(await anna.db.sql`select 1 from peer_acceptances`).toHaveLength(0)
+})
+
+test('a pool without an admin key is told to make one', async () => {
+  await using alone = await FederatedPool.open('alone', { adminKeys: async () => new Map() })
+  await office(alone).add(bert.url)
+  await expect(alone.bond(bert.id)).rejects.toMatchObject({
+    refusal: {
+      code: 'admin_signature_required',
+      message: expect.stringContaining('this pool has no admin key'),
+      fix: expect.stringContaining('lichen admin-key new'),
+    },
+  })
+  expect(await office(alone).promote(bert.id, 2, 'owner.key')).toMatchObject({ view: { peer: { trust: 2 } } })
+})
+
+test('the word of another pool counts by an admin key that a human here registered for it, never by its own key', async () => {
+  const say = async (acceptance: object | null) => {
+    const { giver: _, receiver: __, ...said } = (acceptance ?? {}) as Partial<SignedAcceptance>
+    const body = { acceptance: acceptance && said }
+    const called = await anna.federation.outbound.call(bert.as(2), { method: 'POST', target: acceptPath, body })
+    return called.ok ? called.body : { status: called.status, message: called.message }
+  }
+  const no = (why: string) => ({ status: 403, message: `acceptance: ${why}` })
+  const good = anna.accepts(bert.id)
+  expect(await say(good)).toEqual(no('unknown_admin'))
+  await bert.knowsAdminOf(anna)
+  expect(await say(anna.accepts(bert.id, 3, anna.identity))).toEqual(no('unknown_admin'))
+  expect(await say(anna.accepts(bert.id, 3, bert.admin))).toEqual(no('unknown_admin'))
+  // signed for another pool, by another pool, for another level, at another time, under another name
+  expect(await say(anna.accepts(foreign.id))).toEqual(no('signature'))
+  expect(await say(bert.accepts(bert.id, 3, anna.admin))).toEqual(no('signature'))
+  expect(await say({ ...good, level: 4 })).toEqual(no('signature'))
+  expect(await say({ ...good, signed_at: good.signed_at - 1 })).toEqual(no('signature'))
+  expect(await say({ ...anna.accepts(bert.id, 3, bert.admin), key_id: anna.admin.id })).toEqual(no('signature'))
+  const tomorrow = { giver: anna.id, receiver: bert.id, level: 3 } as const
+  expect(await say(signAcceptance(anna.admin, tomorrow, Date.now() + 86_400_000))).toEqual(no('from_the_future'))
+  expect(await say({ ...good, level: 2 })).toEqual({ status: 400, message: 'malformed acceptance' })
+  // whoever put the pool's own key on the list: it is no admin's
+  await bert.db.sql`insert into peer_admin_keys (peer_id, id, public_key, name, added_at, added_by)
+    values (${anna.id}, ${anna.id}, ${anna.identity.publicKey}, 'a thief', now(), 'nobody')`
+  expect(await say(anna.accepts(bert.id, 3, anna.identity))).toEqual(no('unknown_admin'))
+  expect(await bert.db.sql`select 1 from peer_acceptances`).toHaveLength(0)
+  expect(await say(good)).toEqual({ acceptance: null })
+  expect(await office(bert).show(anna.id)).toMatchObject({ peer: { trust: 1, theirLevel: 3, ourLevel: 0 } })
+})
+
+test('pools are bonded when admins of both have signed and each knows the other’s, and not before', async () => {
   expect(await ask(bert, anna)).toMatchObject({ code: 'refused', status: 403 })
-  expect(await office(anna).promote(bert.id.slice(0, 6), 3, 'owner.key')).toMatchObject({
+  await office(anna).promote(bert.id, 2, 'owner.key')
+  expect(await bert.bond(anna.id, 3, 'key:7')).toMatchObject({ awaiting: false, view: { peer: { trust: 3 } } })
+  expect(trustOf(anna, bert)).toBe(2)
+  // nobody at Anna's knows the admin of Bert's yet; both humans are told
+  expect(await trouble(anna, bert)).toEqual([{ by: 'us', why: 'unknown_admin', keyId: bert.admin.id }])
+  expect(await trouble(bert, anna)).toEqual([{ by: 'them', why: 'unknown_admin', keyId: bert.admin.id }])
+  const given = anna.accepts(bert.id)
+  expect(await office(anna).promote(bert.id.slice(0, 6), 3, 'owner.key', given)).toMatchObject({
     awaiting: true,
     view: { peer: { trust: 2, ourLevel: 3, theirLevel: 0 } },
   })
-  expect(trustOf(bert, anna)).toBe(1)
-  expect(await office(bert).promote(anna.id, 3, 'key:7')).toMatchObject({
-    awaiting: false,
-    view: { peer: { trust: 3 } },
-  })
+  expect(await ask(bert, anna)).toMatchObject({ code: 'refused', status: 403 })
+  await anna.knowsAdminOf(bert)
+  await bert.federation.heartbeats.beat()
   expect(trustOf(anna, bert)).toBe(3)
+  expect([await trouble(anna, bert), await trouble(bert, anna)]).toEqual([[], []])
   expect(await ask(bert, anna)).toMatchObject({ ok: true, signed: true, body: { load: 'free', size: 'small' } })
+  const { ours, theirs } = await office(anna).show(bert.id)
+  expect(ours).toEqual(given)
+  expect(await office(bert).show(anna.id)).toMatchObject({ theirs: { key_id: anna.admin.id }, ours: theirs })
   const acts = await anna.db.sql`select actor, action from acts where subject = ${`pool:${bert.id}`} order by seq`
   expect(acts).toEqual([
+    { actor: 'owner.key', action: 'peer.promote' },
     { actor: 'owner.key', action: 'peer.promote' },
     { actor: 'self', action: 'peer.bonded' },
   ])
 })
 
 test('who was demoted is not raised by an old word of either side', async () => {
+  const before = await office(anna).show(bert.id)
   await office(anna).demote(bert.id, 2, 'owner.key')
   expect(await ask(bert, anna)).toMatchObject({ status: 403 })
-  await office(bert).promote(anna.id, 4, 'owner.key')
+  await expect(office(anna).promote(bert.id, 3, 'owner.key', before.ours)).rejects.toThrow('used before')
+  await bert.bond(anna.id, 4)
   expect(trustOf(anna, bert)).toBe(2)
   expect(trustOf(bert, anna)).toBe(3)
-  await office(anna).promote(bert.id, 4, 'owner.key')
+  await anna.bond(bert.id, 4)
   expect([trustOf(anna, bert), trustOf(bert, anna)]).toEqual([4, 4])
 })
 

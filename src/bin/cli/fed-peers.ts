@@ -4,6 +4,8 @@ import { positive, settingsOf, withExamples, withSettings } from './options.ts'
 import { clean, counted, print, table } from './output.ts'
 import { PoolClient } from './pool-client.ts'
 import { CommandProblem } from './problem.ts'
+import { signBond } from './sign-acceptance.ts'
+import { type SigningOptions, withKey } from './signing-key.ts'
 
 interface Counts {
   readonly successes: number
@@ -29,6 +31,23 @@ interface PeerRow {
   readonly problem: string | null
   readonly models: readonly string[]
   readonly record: Counts & { readonly lately: Counts; readonly last_why: string }
+}
+
+interface Acceptance {
+  readonly level: number
+  readonly key_id: string
+  /** Unix seconds. */
+  readonly signed_at: number
+  readonly signature: string
+}
+
+/** One pool in full. */
+interface PeerDetails extends PeerRow {
+  readonly bond: {
+    readonly ours: Acceptance | null
+    readonly theirs: Acceptance | null
+    readonly problems: readonly { by: 'us' | 'them'; why: string; key_id: string }[]
+  }
 }
 
 interface Info {
@@ -162,15 +181,14 @@ function showCommand(): Command {
     .description('everything known about one pool')
     .argument('<id>', idText)
     .action(async (id: string, options: Options, self: Command) => {
-      const peer = await new PoolClient(await settingsOf(self)).json<PeerRow>('GET', routeOf(id))
+      const peer = await new PoolClient(await settingsOf(self)).json<PeerDetails>('GET', routeOf(id))
       print(options.json === true, peer, () => detailsOf(peer))
     })
   return withExamples(withSettings(command, ['client']), [['lichen fed show 3fa9c1', 'one pool']])
 }
 
-function detailsOf(peer: PeerRow): string {
-  const { id, name, url, public_key, trust, version, our_level, their_level, met_at, seen_at, took_ms, problem } = peer
-  const accepted = their_level === null ? 'version 1 cannot say' : levelText(their_level)
+function detailsOf(peer: PeerDetails): string {
+  const { id, name, url, public_key, trust, version, their_level, met_at, seen_at, took_ms, problem, bond } = peer
   const took = took_ms === null ? '' : `, ${took_ms.toFixed(0)} ms`
   return table(
     ['POOL', id],
@@ -179,7 +197,9 @@ function detailsOf(peer: PeerRow): string {
       ['url', url],
       ['key', public_key],
       ['trust', trustText(peer, trust)],
-      ['bond', `ours ${our_level}, theirs ${accepted}`],
+      ['our word', acceptanceText(bond.ours)],
+      ['their word', their_level === null ? 'version 1 cannot say' : acceptanceText(bond.theirs)],
+      ...bond.problems.map((one) => ['the bond waits', bondProblemText(peer, one)]),
       ['envelope', `version ${version}`],
       ['met', met_at],
       ['seen', `${seen_at ?? 'never'}${took}`],
@@ -191,6 +211,25 @@ function detailsOf(peer: PeerRow): string {
   )
 }
 
+const acceptanceText = (one: Acceptance | null) =>
+  one === null
+    ? 'none'
+    : `${levelText(one.level)}: signed by admin key ${one.key_id.slice(0, 12)}, ${new Date(one.signed_at * 1_000).toISOString()}`
+
+type BondProblem = PeerDetails['bond']['problems'][number]
+
+/** What stands between a bond that was accepted and one that counts, and what to do about it. */
+function bondProblemText({ id }: Pick<PeerRow, 'id'>, { by, why, key_id }: BondProblem): string {
+  const key = key_id.slice(0, 12)
+  if (why === 'from_the_future')
+    return by === 'them' ? 'its clock is behind ours, or ours ahead' : 'our clock is behind that of its admin'
+  if (why === 'signature')
+    return by === 'them' ? `it says that the signature by ${key} does not hold` : `what ${key} has signed does not hold`
+  return by === 'them'
+    ? `its human does not know our admin key ${key} yet. Tell them its public half (lichen admin-key ls); there: lichen fed admin-keys add, with this pool's id`
+    : `its admin signed with key ${key}, which nobody registered here. Ask that admin for it in person, then: lichen fed admin-keys add ${id.slice(0, 12)} NAME PUBLIC_KEY`
+}
+
 function level(least: number, most: number) {
   return (text: string): number => {
     const number = /^\d$/.test(text) ? Number(text) : -1
@@ -199,25 +238,39 @@ function level(least: number, most: number) {
   }
 }
 
+type PromoteOptions = Options & SigningOptions
+
 function promoteCommand(): Command {
-  const command = new Command('promote')
-    .description('trust a pool more: 2 jobs, 3 bonded (requests of its admins, replication), 4 settlement')
-    .argument('<id>', idText)
-    .argument('<level>', '2, 3 or 4', level(2, 4))
-    .action(async (id: string, to: number, options: Options, self: Command) => {
-      const client = new PoolClient(await settingsOf(self))
-      const peer = await client.json<PeerRow & { awaiting: boolean }>('POST', routeOf(id, '/promote'), { level: to })
-      const waits = peer.awaiting
-        ? ` Level ${to} begins when its admin has accepted too: lichen fed promote there.`
-        : ''
-      print(options.json === true, peer, () =>
-        clean(`${peer.id}  ${peer.name}: ${trustText(peer, peer.trust)}.${waits}`),
-      )
-    })
+  const command = withKey(
+    new Command('promote')
+      .description('trust a pool more: 2 jobs, 3 bonded (requests of its admins, replication), 4 settlement')
+      .argument('<id>', idText)
+      .argument('<level>', '2, 3 or 4; from 3 on it is signed with an admin key of this machine', level(2, 4)),
+    'a bond',
+  ).action(async (id: string, to: number, options: PromoteOptions, self: Command) => {
+    const client = new PoolClient(await settingsOf(self))
+    const signature = to >= 3 ? await bondSignature(client, options, id, to as 3 | 4) : undefined
+    const body = { level: to, ...(signature ? { signature } : {}) }
+    const peer = await client.json<PeerDetails & { awaiting: boolean }>('POST', routeOf(id, '/promote'), body)
+    print(options.json === true, peer, () => promotedText(peer, to))
+  })
   return withExamples(withSettings(command, ['client']), [
     ['lichen fed promote 3fa9c1 2', 'it may send jobs here, and jobs may go there'],
-    ['lichen fed promote 3fa9c1 3', 'bonded, once its admin has said the same'],
+    ['lichen fed promote 3fa9c1 3', 'bonded, once an admin of that pool has signed the same'],
+    ['lichen fed promote 3fa9c1 3 --key ada', 'signed with that admin key of this machine'],
   ])
+}
+
+/** A pool that speaks version 1 cannot take one: its level is this side's alone. */
+async function bondSignature(client: PoolClient, options: SigningOptions, asked: string, to: 3 | 4) {
+  const peer = await client.json<PeerRow>('GET', routeOf(asked))
+  return peer.version === 2 ? signBond(client, options, { asked, receiver: peer.id, level: to }) : undefined
+}
+
+function promotedText(peer: PeerDetails & { awaiting: boolean }, to: number): string {
+  const waits = peer.awaiting ? [`Level ${to} begins when its admin has signed too: lichen fed promote there.`] : []
+  const problems = peer.bond.problems.map((one) => `The bond waits: ${bondProblemText(peer, one)}`)
+  return [`${peer.id}  ${peer.name}: ${trustText(peer, peer.trust)}.`, ...waits, ...problems].map(clean).join('\n')
 }
 
 function demoteCommand(): Command {
@@ -234,20 +287,43 @@ function demoteCommand(): Command {
 }
 
 function confirmCommand(): Command {
-  const command = new Command('confirm')
-    .description('let another key stand in the place of a pool’s, which that has named; ask its admin in person first')
-    .argument('<old>', idText)
-    .argument('<new>', 'the whole id of the new key, as its admin told you')
-    .action(async (id: string, successor: string, options: Options, self: Command) => {
-      const client = new PoolClient(await settingsOf(self))
-      const peer = await client.json<PeerRow>('POST', routeOf(id, '/confirm'), { successor })
-      print(options.json === true, peer, () =>
-        clean(`${peer.id}  ${peer.name}: ${trustText(peer, peer.trust)}. The old key counts no more.`),
+  const command = withKey(
+    new Command('confirm')
+      .description(
+        'let another key stand in the place of a pool’s, which that has named; ask its admin in person first',
       )
-    })
+      .argument('<old>', idText)
+      .argument('<new>', 'the whole id of the new key, as its admin told you'),
+    'the bond anew',
+  ).action(async (id: string, successor: string, options: PromoteOptions, self: Command) => {
+    const client = new PoolClient(await settingsOf(self))
+    const { version, our_level } = await client.json<PeerRow>('GET', routeOf(id))
+    const bonded = version === 2 && (our_level === 3 || our_level === 4) ? our_level : undefined
+    const signature = bonded && (await signatureIfAny(client, options, successor, bonded))
+    const body = { successor, ...(signature ? { signature } : {}) }
+    const peer = await client.json<PeerRow>('POST', routeOf(id, '/confirm'), body)
+    const again =
+      bonded && !signature
+        ? ` No admin key here: where one lies, lichen fed promote ${peer.id.slice(0, 12)} ${bonded}.`
+        : ''
+    print(options.json === true, peer, () =>
+      clean(`${peer.id}  ${peer.name}: ${trustText(peer, peer.trust)}. The old key counts no more.${again}`),
+    )
+  })
   return withExamples(withSettings(command, ['client']), [
     ['lichen fed confirm 3fa9c1 77b0e2…', 'Anna has rotated her pool’s key, and told you so'],
   ])
+}
+
+/** The bond goes on at once where an admin key lies on this machine; else later. */
+async function signatureIfAny(client: PoolClient, options: SigningOptions, receiver: string, to: 3 | 4) {
+  try {
+    return await signBond(client, options, { asked: receiver, receiver, level: to })
+  } catch (error) {
+    const none = error instanceof CommandProblem && error.code === 'not_found'
+    if (none && options.key === undefined && options.file === undefined) return undefined
+    throw error
+  }
 }
 
 interface StatementReply {

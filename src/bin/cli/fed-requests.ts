@@ -3,7 +3,7 @@ import { durationMs, positive, settingsOf, withExamples, withSettings } from './
 import { clean, counted, print, table } from './output.ts'
 import { PoolClient } from './pool-client.ts'
 import { CommandProblem } from './problem.ts'
-import { type SigningOptions, signingKey } from './signing-key.ts'
+import { type SigningOptions, signingKey, withKey } from './signing-key.ts'
 
 const base = '/v1/admin/federation'
 /** Random bytes of a request's id. */
@@ -116,11 +116,6 @@ interface RequestOptions extends SigningOptions {
   readonly json?: boolean
 }
 
-const withKey = (command: Command) =>
-  command
-    .option('--key <name>', 'admin key that signs a WRITE (default: the only one on this machine)')
-    .option('--file <path>', 'the same as a file, as `lichen admin-key new --file` made it')
-
 function requestCommand(): Command {
   const command = withKey(
     new Command('request')
@@ -135,6 +130,7 @@ function requestCommand(): Command {
       .option('--type <types>', 'query_events: only these, with commas')
       .option('--since <time>', 'query_events: how far back, up to 7d', durationMs)
       .option('--email <address>', 'shown there; nobody believes it'),
+    'a WRITE',
   ).action(async (pool: string, action: Action, options: RequestOptions, self: Command) => {
     const client = new PoolClient(await settingsOf(self))
     const { systemRuntime } = await import('#runtime')
@@ -218,6 +214,7 @@ function decideCommand(): Command {
           'reciprocal',
         ]),
       ),
+    'a WRITE',
   ).action(async (id: string, options: DecideOptions, self: Command) => {
     if ((options.approve === true) === (options.reject === true))
       throw new CommandProblem('config_invalid', 'Say what you decide.', 'Give --approve or --reject.', 2)

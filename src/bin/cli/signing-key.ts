@@ -1,5 +1,6 @@
 import { readdirSync } from 'node:fs'
 import path from 'node:path'
+import type { Command } from 'commander'
 import { adminKeyFolder } from '#config'
 import { adminKeyFile, loadAdminKey } from '../admin-key-file.ts'
 import { CommandProblem } from './problem.ts'
@@ -8,6 +9,12 @@ export interface SigningOptions {
   readonly key?: string
   readonly file?: string
 }
+
+/** Which admin key signs; `what`: as the help says it. */
+export const withKey = (command: Command, what: string) =>
+  command
+    .option('--key <name>', `admin key that signs ${what} (default: the only one on this machine)`)
+    .option('--file <path>', 'the same as a file, as `lichen admin-key new --file` made it')
 
 /** The admin key on this machine that signs: the one that is named, or the only one. @throws PoolError not_found, key_file_unsafe. */
 export const signingKey = ({ key, file }: SigningOptions) => loadAdminKey(file ?? adminKeyFile(key ?? onlyKey()))

@@ -108,8 +108,10 @@ test('a worker that edits what it signed for is caught, frozen, judged by three 
 test('a bonded pool is told of the slash, verifies the receipt in it anew, and leaves the rest to its human', async () => {
   const { office, peers } = neighbour.pool.federation
   const { peer } = (await office.add(town.url)).view
-  await town.admin('POST', `/federation/peers/${neighbour.pool.id}/promote`, { level: 3 })
-  await office.promote(peer.id, 3, 'owner.key')
+  await town.bond(neighbour.pool.id, neighbour.pool.admin.publicKey.toString('base64url'))
+  const publicKey = Buffer.from((await town.adminKey()).public_key, 'base64url')
+  await neighbour.pool.knowsAdmin(peer.id, publicKey)
+  await neighbour.pool.bond(peer.id)
   const [notice] = await eventually('the slash to be told', async () => {
     await neighbour.exchange.exchange(peer.id)
     const found = (await neighbour.exchange.notices.list(false)).filter(({ kind }) => kind === 'slash')

@@ -253,8 +253,8 @@ test('where one pool fails, another one answers at once', async () => {
 })
 
 test('cut apart, both go on and write, and afterwards they hold the same facts without help', async () => {
-  await anna.promote(carl.id, 3)
-  await carl.promote(anna.id, 3)
+  await anna.bond(carl.id, (await carl.adminKey()).public_key)
+  await carl.bond(anna.id, (await anna.adminKey()).public_key)
   await eventually('both to be bonded', async () =>
     (await anna.peers()).some(({ id, trust }) => id === carl.id && trust === 3),
   )

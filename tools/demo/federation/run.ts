@@ -103,12 +103,10 @@ async function meetAndLend(): Promise<void> {
     return (await birch.knows(alder)) && (await alder.knows(birch)) && 'trust 1 on both sides'
   })
   await step('both humans say: jobs, and a bond', async () => {
-    for (const level of [2, 3]) {
-      await alder.promote(birch, level)
-      await birch.promote(alder, level)
-    }
+    await alder.trust(birch)
+    await birch.trust(alder)
     const seen = await Promise.all([alder.knows(birch), birch.knows(alder)])
-    return seen.every((peer) => peer?.trust === 3 && peer.their_level === 3) && 'trust 3, signed by both'
+    return seen.every((peer) => peer?.trust === 3 && peer.their_level === 3) && 'trust 3, signed by an admin of each'
   })
   await step("a user of alder asks for birch's model", async () => {
     const { text, pieces, receipt } = await alder.ask(birch.model, 'capital of Japan?')

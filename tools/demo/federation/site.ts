@@ -69,9 +69,10 @@ export class Site implements AsyncDisposable {
     this.id = ((await info.json()) as { atom_id: string }).atom_id
   }
 
-  /** As its human: what an admin of the pool does. */
-  promote(other: Site, level: number): Promise<object> {
-    return this.town.admin('POST', `/federation/peers/${other.id}/promote`, { level })
+  /** As its human: jobs may go both ways, and an admin signs the bond on their own machine. */
+  async trust(other: Site): Promise<void> {
+    await this.town.admin('POST', `/federation/peers/${other.id}/promote`, { level: 2 })
+    await this.town.bond(other.id, (await other.town.adminKey()).public_key)
   }
 
   async knows(other: Site): Promise<{ trust: number; their_level: number | null } | undefined> {
