@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { generateIdentity, type Identity } from '#crypto'
+import { acceptAgain } from '#federation'
 import { type PoolId, signSuccession } from '#protocol'
 import { systemRuntime } from '#runtime'
 import { FederatedPool } from '../../testkit/federated-pool.ts'
@@ -124,4 +125,19 @@ test('statements of strangers are nothing, and a pool that changed twice is foll
   await replacedBy(anna, now, [note(between, now, anna.admin), note(anna.identity, between, anna.admin)])
   expect((await look(anna.id)).problem).toContain(now.id)
   expect((await confirm(anna, now)).peer.trust).toBe(3)
+})
+
+test('a pool whose key changes has its bonds accepted anew by the admin who signed for that; without one they wait', async () => {
+  const anna = await bonded('anna')
+  const next = key().id as PoolId
+  const rotated = (admin: Identity | undefined) =>
+    anna.db.database.transaction(async (tx) => {
+      await acceptAgain(tx, { giver: next, admin, now: systemRuntime.now() })
+      const standing = await tx`select level, admin_key_id as admin from peer_acceptances
+        where peer_id = ${bela.id} and not by_peer and withdrawn_at is null`
+      const [peer] = await tx<{ trust: number }[]>`select trust from peers where id = ${bela.id}`
+      return { standing: [...standing], trust: peer?.trust }
+    })
+  expect(await rotated(anna.admin)).toEqual({ standing: [{ level: 3, admin: anna.admin.id }], trust: 3 })
+  expect(await rotated(undefined)).toEqual({ standing: [], trust: 2 })
 })
