@@ -45,7 +45,6 @@ export async function runAuditAgainst(settings: Settings, from: string, save?: s
     seen,
     {
       keys: await readPoolKeys(sql, identity.publicKey),
-      poolId: identity.id,
       generation: latest.generation,
       size: head?.size ?? 0,
       rootAt: (size) => readRootAt(sql, size),

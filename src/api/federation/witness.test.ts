@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { CompactTree, leafHash } from '#crypto'
+import { CompactTree, generateIdentity, leafHash } from '#crypto'
 import { headOf, PoolKeys, readGenerationStatement, readRootAt, signGeneration } from '#log'
-import { openCheckpoint, signCheckpoint } from '#protocol'
+import { openCheckpoint, signCheckpoint, signSuccession } from '#protocol'
 import { systemRuntime } from '#runtime'
 import { bytes } from '#storage'
 import { askSeen } from '../../federation/facts/ask-seen.ts'
@@ -101,7 +101,6 @@ async function against(more: Partial<Parameters<typeof compareSeen>[1]> = {}) {
   const { sql } = anna.pool.db
   const own = {
     keys: new PoolKeys(anna.pool.identity.publicKey),
-    poolId: anna.pool.id,
     generation: 1,
     size: (await headOf(sql))?.size ?? 0,
     rootAt: (size: number) => readRootAt(sql, size),
@@ -130,6 +129,18 @@ test('an audit tells a restore an admin has signed for from a shorter log nobody
     lost: 1,
   })
   expect(await against(restored)).toMatchObject({ says: 'fork', generation: 1, size: 300 })
+  // and the key was rotated since: the loss was signed for under the key of its time
+  const [{ identity: old }, next] = [anna.pool, generateIdentity(systemRuntime)]
+  const handedOn = { generation: 3, last: { generation: 2, size: 320, root: last.root }, at: 1_800_000_000 }
+  const earlier = {
+    publicKey: old.publicKey,
+    lastGeneration: 2,
+    note: signSuccession(handedOn, { old, next, admin: undefined }),
+  }
+  const rotated = { generation: 3, size: 330, keys: new PoolKeys(next.publicKey, [earlier]) }
+  const statement2 = async (generation: number) => (generation === 2 ? signed : undefined)
+  expect(await against({ ...rotated, statement: statement2 })).toMatchObject({ says: 'holds', lost: 1 })
+  expect(await against(rotated)).toMatchObject({ says: 'fork', generation: 1, size: 300 })
   const foreign = { ...signed, key: anna.pool.identity.publicKey.toString('hex') }
   expect(await against({ ...restored, statement: async () => foreign })).toMatchObject({ says: 'fork' })
   expect(await against({ size: 310 })).toMatchObject({ says: 'rollback', size: 350 })

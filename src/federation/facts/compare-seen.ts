@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { type PublicKeyHandle, verifySignature } from '#crypto'
+import { type PublicKeyHandle, sha256, verifySignature } from '#crypto'
 import { isGenerationSigned, type PoolKeys, parseGenerationStatement } from '#log'
 import { openCheckpoint, openSuccession } from '#protocol'
 import { cosignatureBytes } from './witness.ts'
@@ -18,7 +18,6 @@ export type SeenCheckpoint = z.infer<typeof seenSchema>
 export interface OwnLog {
   /** Its keys, those of before as well. */
   readonly keys: PoolKeys
-  readonly poolId: string
   readonly generation: number
   /** Leaves. */
   readonly size: number
@@ -103,7 +102,9 @@ async function leavesLeft(own: OwnLog, oldest: number): Promise<Map<number, numb
       continue
     }
     const signed = found && parseGenerationStatement(found.note)
-    if (!signed || signed.poolId !== own.poolId || signed.generation !== next) break
+    // under the key of its time: a loss stays signed for after the key was rotated
+    const poolId = sha256(own.keys.ofGeneration(next)).toString('hex')
+    if (!signed || signed.poolId !== poolId || signed.generation !== next) break
     if (!isGenerationSigned(found.note, signed, Buffer.from(found.key, 'hex'))) break
     kept = Math.min(kept, signed.size)
     left.set(next - 1, kept)

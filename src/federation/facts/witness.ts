@@ -154,7 +154,7 @@ export class Witness {
     const known = await this.#known(place)
     const judged = judgeCheckpoint(known, shown)
     if (judged.says === 'show') return answerYes({ from: judged.from })
-    if (judged.says === 'fork' || judged.says === 'rollback') return this.#accuse(peer.id, note, judged)
+    if (judged.says === 'fork' || judged.says === 'rollback') return this.#accuse(peer.id, note, judged, place)
     if (judged.says === 'loss' && judged.lost > 0)
       await this.#o.notices.open({
         kind: 'loss',
@@ -185,9 +185,16 @@ export class Witness {
   }
 
   /** What was last seen of a pool, and this pool's signature under it; undefined: nothing. For anybody. */
-  async seen(pool: string): Promise<{ checkpoint: string; time: number; cosignature: string } | undefined> {
+  seen(pool: string): Promise<{ checkpoint: string; time: number; cosignature: string } | undefined> {
+    return this.#seenOf([pool])
+  }
+
+  async #seenOf(
+    place: readonly string[],
+  ): Promise<{ checkpoint: string; time: number; cosignature: string } | undefined> {
     const [row] = await this.#o.database.sql<{ note: string; time: bigint; cosignature: Buffer }[]>`
-      select note, time, cosignature from witnessed where pool_id = ${pool} order by generation desc, size desc limit 1`
+      select note, time, cosignature from witnessed where pool_id = any(${texts(place)}::text[])
+       order by generation desc, size desc limit 1`
     return row && { checkpoint: row.note, time: Number(row.time), cosignature: row.cosignature.toString('base64') }
   }
 
@@ -225,8 +232,14 @@ export class Witness {
   }
 
   /** The proof is kept, told to the humans here and to all other pools; this pool vouches for neither history. */
-  async #accuse(pool: PoolId, note: string, judged: Judged & { says: 'fork' | 'rollback' }): Promise<Answer> {
-    const before = await this.seen(pool)
+  async #accuse(
+    pool: PoolId,
+    note: string,
+    judged: Judged & { says: 'fork' | 'rollback' },
+    place: readonly string[],
+  ): Promise<Answer> {
+    // of a pool that has changed its key what it had signed before counts, too
+    const before = await this.#seenOf(place)
     const proof = { first: before?.checkpoint ?? '', second: note }
     const text =
       judged.says === 'fork'
