@@ -1,7 +1,7 @@
 /**
  * Verification: which work is checked, what a check says, and what follows from it.
  *
- * Owns    tables standings, standing_acts, epochs, rate_tables, checks, looks, mutual_looks, transcripts, tribunals, fresh_starts, verdicts, appeals, calibrations; sampling by epoch keys, the judges of margins and quorums, the standing of
+ * Owns    tables standings, standing_acts, epochs, rate_tables, checks, looks, kernel_classes, mutual_looks, transcripts, tribunals, fresh_starts, verdicts, appeals, calibrations; sampling by epoch keys, the judges of margins and quorums, the standing of
  *         a worker, deterrence; who computes to the same last bit as whom.
  * Imports crypto, ledger (the lab's money), protocol, reputation, runtime, storage. The judges are pure: no clock, no dice, no table.
  * Always  the decision to check falls after the worker has signed; no single verifier convicts anybody; each decision can be made
