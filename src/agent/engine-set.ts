@@ -35,6 +35,12 @@ export class EngineSet {
     this.#changed()
   }
 
+  /** One engine less: what it has is offered no more. What it computes goes on until it is disposed of. */
+  remove(engine: Engine): void {
+    this.#engines.splice(this.#engines.indexOf(engine), 1)
+    this.#changed()
+  }
+
   #watch(engine: Engine): void {
     this.#engines.push(engine)
     engine.onOffersChanged = () => this.#changed()

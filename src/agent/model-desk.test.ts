@@ -57,7 +57,14 @@ async function openWorker(
     folder,
     spaceBytes,
     memoryBytes: () => 2 ** 33,
-    load: load ?? (async (name) => new PacedEngine({ runtime, pieces: [], offers: [{ ...demoOffer, name, digest }] })),
+    load:
+      load ??
+      (async (name, file) =>
+        new PacedEngine({
+          runtime,
+          pieces: [],
+          offers: [{ ...demoOffer, name, digest: path.basename(file, '.gguf') }],
+        })),
     engines,
     runtime,
     log,
@@ -76,6 +83,7 @@ const offer = (): ModelOffered => ({
   name: 'moss',
   digest,
   bytes: content.length,
+  drop: [],
   ticket: library.tickets.issue('w', digest, content.length) ?? '',
   expiresMs: 60_000,
 })
@@ -141,6 +149,33 @@ test('a model above what the owner gives is refused before a byte is fetched', a
   desk.take(offer())
   await expect.poll(() => said).toContain('disk_full')
   expect(asked).toEqual([])
+  await desk[Symbol.asyncDispose]()
+})
+
+test('what the pool has given makes room where the pool says so, and nothing else does', async () => {
+  const { desk, engines, folder, said, begin } = await openWorker({ spaceBytes: content.length + 10 })
+  begin()
+  desk.take(offer())
+  await expect.poll(() => said).toContain('held')
+  const fern = path.join(town.path, 'fern.gguf')
+  const bytes = Buffer.from(content).fill(7, 0, 9)
+  writeFileSync(fern, bytes)
+  const other = sha256(bytes).toString('hex')
+  const before = library
+  library = new ModelLibrary([{ name: 'fern', path: fern, digest: other, bytes: bytes.length }], {
+    runtime,
+    bytesPerSecond: 2 ** 40,
+  })
+  const ticket = library.tickets.issue('w', other, bytes.length) ?? ''
+  const wish = { ...offer(), name: 'fern', digest: other, ticket }
+  desk.take({ ...wish, drop: ['ab'.repeat(32)] })
+  await expect.poll(() => said).toContain('disk_full')
+  desk.take({ ...wish, drop: [digest] })
+  await expect.poll(() => said.filter((word) => word === 'held')).toHaveLength(2)
+  expect(said).toContain('lends ')
+  expect([engines.choose('moss', null), engines.choose('fern', other) !== undefined]).toEqual([undefined, true])
+  expect(readdirSync(folder).sort()).toEqual([`${other}.gguf`, 'held.json'])
+  library = before
   await desk[Symbol.asyncDispose]()
 })
 

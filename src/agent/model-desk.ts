@@ -103,7 +103,7 @@ export class ModelDesk {
   }
 
   /** Never rejects. */
-  async #take({ offer, name, digest, bytes, ticket }: ModelOffered, line: Line, taking: Taking): Promise<void> {
+  async #take({ offer, name, digest, bytes, drop, ticket }: ModelOffered, line: Line, taking: Taking): Promise<void> {
     const { runtime, log, urlOf } = this.#o
     const { signal } = taking.abort
     const fields = { model: name, digest, bytes }
@@ -111,6 +111,7 @@ export class ModelDesk {
       signal.throwIfAborted()
       log.info(fields, 'the pool offers a model: fetching it')
       if (this.#o.engines.choose(name, null) === undefined) {
+        for (const old of drop) await this.#drop(old)
         await this.#refuseTooLarge(bytes, digest)
         const { folder } = this.#held
         const onProgress = (has: number) => line.say(messageType.fetching, encodeFetching(offer, has))
@@ -134,6 +135,17 @@ export class ModelDesk {
     const { code, message, fix } = error instanceof PoolError ? error.refusal : brokeDown(error)
     this.#o.log.warn({ ...fields, code, fix }, message)
     line.say(messageType.fetched, encodeFetched({ offer, code, message, fix }))
+  }
+
+  /** Gives up a model that came from the pool: lent no more, its engine ended, its file deleted. Others are not the pool's to drop. */
+  async #drop(digest: string): Promise<void> {
+    if (!(await this.#held.list()).some((model) => model.digest === digest)) return
+    const engine = this.#lent.get(digest)
+    this.#lent.delete(digest)
+    if (engine) this.#o.engines.remove(engine)
+    await engine?.[Symbol.asyncDispose]()
+    await this.#held.remove(digest)
+    this.#o.log.info({ digest }, 'a model that the pool had chosen makes room for another')
   }
 
   async #refuseTooLarge(bytes: number, digest: string): Promise<void> {
@@ -164,7 +176,8 @@ export class ModelDesk {
   /** Nothing where the folder cannot be looked at: then there is no room. */
   async #tellRoom(): Promise<void> {
     const diskBytes = await this.#held.roomBytes().catch(() => 0)
-    const room: Room = { diskBytes, memoryBytes: this.#o.memoryBytes() }
+    const held = (await this.#held.list()).map(({ digest, bytes }) => ({ digest, bytes }))
+    const room: Room = { diskBytes, memoryBytes: this.#o.memoryBytes(), held }
     this.#line?.say(messageType.room, encodeRoom(room))
   }
 }

@@ -52,7 +52,9 @@ export class HeldModels {
   }
 
   async add(model: HeldModel): Promise<void> {
-    const others = (await this.list()).filter(({ digest, name }) => digest !== model.digest && name !== model.name)
+    const known = (await this.list()).filter(({ digest }) => digest !== model.digest)
+    for (const { name, digest } of known) if (name === model.name) await this.remove(digest)
+    const others = known.filter(({ name }) => name !== model.name)
     const rows = [...others.map(({ name, digest, bytes }) => ({ name, digest, bytes })), model]
     await this.#write(rows.slice(-artifactsLimits.heldMax))
   }

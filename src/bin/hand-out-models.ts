@@ -2,7 +2,7 @@ import path from 'node:path'
 import { artifactsLimits, type LibraryModel, ModelLibrary } from '#artifacts'
 import type { Settings } from '#config'
 import type { EventJournal, Metrics, PoolEvents } from '#observability'
-import { acceptModelsFeature, type RefusalCode, type WorkerId } from '#protocol'
+import type { RefusalCode, WorkerId } from '#protocol'
 import type { Runtime, Timer } from '#runtime'
 import {
   decideOffers,
@@ -97,7 +97,7 @@ export class HandOutModels implements Disposable {
   }
 
   #seen(worker: ConnectedWorker, trusted: boolean, now: number): OfferableWorker {
-    const { id, active, slots, draining, features, room, offers, fetching } = worker
+    const { id, active, slots, draining, room, offers, fetching } = worker
     if (active > 0) this.#idleSince.delete(id)
     else if (!this.#idleSince.has(id)) this.#idleSince.set(id, now)
     return {
@@ -105,13 +105,14 @@ export class HandOutModels implements Disposable {
       models: draining ? [] : offers.map(({ name }) => name),
       full: active >= slots,
       trusted,
-      room: draining || !features.includes(acceptModelsFeature) ? undefined : room,
+      room: draining ? undefined : room,
+      held: heldBy(worker),
       idleSince: this.#idleSince.get(id),
       fetching: fetching !== undefined,
     }
   }
 
-  #send({ worker, model, again }: OpenOffer & { readonly again: boolean }): void {
+  #send({ worker, model, drop, again }: OpenOffer & { readonly again: boolean }): void {
     const { runtime, workers } = this.#o
     const { name, digest, bytes } = model
     this.library.tickets.revoke(worker)
@@ -120,7 +121,15 @@ export class HandOutModels implements Disposable {
     const offer = runtime.uuid()
     if (
       ticket === undefined ||
-      !workers.offerModel(worker as WorkerId, { offer, name, digest, bytes, ticket, expiresMs })
+      !workers.offerModel(worker as WorkerId, {
+        offer,
+        name,
+        digest,
+        bytes,
+        drop: drop.map((old) => old.digest),
+        ticket,
+        expiresMs,
+      })
     )
       return
     this.#tell('offered', worker, name, digest, again ? 'again' : undefined)
@@ -139,6 +148,13 @@ export class HandOutModels implements Disposable {
     this.library.forget(digest)
     events.modelChanged({ digest })
   }
+}
+
+/** What it has from the pool. What it does not lend has no name here, and no tier that would miss it. */
+function heldBy({ room, offers }: ConnectedWorker): OfferableWorker['held'] {
+  return (room?.held ?? []).map(({ digest, bytes }) => {
+    return { digest, bytes, name: offers.find((offer) => offer.digest === digest)?.name ?? '' }
+  })
 }
 
 function ruleOf({ tierWorkers, hotSpare, offerPatience }: Options['settings']): OfferRule {

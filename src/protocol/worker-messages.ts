@@ -236,6 +236,8 @@ export const roomSchema = z.strictObject({
   diskBytes: fileBytes,
   /** Bytes of memory that are free now. */
   memoryBytes: fileBytes,
+  /** Digests and bytes of the models it has from the pool: it drops them when an offer says so. */
+  held: z.array(z.strictObject({ digest: hex32, bytes: fileBytes })).max(protocolLimits.modelsPerWorkerMax),
 })
 export type Room = z.infer<typeof roomSchema>
 
@@ -247,6 +249,8 @@ export const modelOfferedSchema = z.strictObject({
   /** Lowercase hex sha256 that the file must have. */
   digest: hex32,
   bytes: fileBytes.min(1),
+  /** Digests of models from the pool that make room for it. */
+  drop: z.array(hex32).max(protocolLimits.modelsPerWorkerMax),
   /** Lets fetch this file, until then, over HTTP; base64url. */
   ticket: z.string().regex(/^[\w-]{43}$/),
   expiresMs: z.int().min(1).max(86_400_000),

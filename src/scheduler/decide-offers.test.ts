@@ -8,6 +8,7 @@ import {
   type OfferableWorker,
   type OfferRule,
   type OfferState,
+  type OpenOffer,
   offerEnded,
 } from './decide-offers.ts'
 
@@ -36,6 +37,7 @@ const worker = (id: string, more: Partial<OfferableWorker> = {}): OfferableWorke
   full: false,
   trusted: true,
   room: plenty,
+  held: [],
   idleSince: 0,
   fetching: false,
   ...more,
@@ -158,6 +160,33 @@ test('a worker that is watched while it fetches does not learn of it; the tier g
   expect(pool.at(62, bob, worker('carla'))).toEqual(['moss to carla'])
 })
 
+test('a worker without room gives up a model whose tier has one too many, once that has lasted', () => {
+  const library = [file('moss'), file('oak', 100_000)]
+  const world = { tiers, library, rule: { ...rule, hotSpare: 0, tierWorkers: 1 } }
+  const room = { diskBytes: 99_500, memoryBytes: plenty.memoryBytes }
+  const bob = worker('bob', { models: ['moss'], room, held: [file('moss')] })
+  const at = (state: OfferState, seconds: number, ...others: OfferableWorker[]) =>
+    decideOffers(state, { ...world, workers: [bob, ...others] }, seconds * second)
+  let { state, send } = at(noOffers, 0)
+  for (let now = 0; now < 300; now += 10) ({ state, send } = at(state, now))
+  expect(send, 'the small tier would lack one').toEqual([])
+  const ada = lender('ada', 'moss')
+  for (let now = 300; now < 330; now += 10) {
+    ;({ state, send } = at(state, now, ada))
+    expect(send).toEqual([])
+  }
+  ;({ state, send } = at(state, 330, ada))
+  expect(send).toMatchObject([{ worker: 'bob', model: { name: 'oak' }, drop: [{ name: 'moss' }] }])
+})
+
+test('two workers never give up the model of which there is one too many', () => {
+  const library = [file('oak', 100_000)]
+  const world = { tiers, library, rule: { ...rule, hotSpare: 1, tierWorkers: 1, settleMs: 0, lackMs: 0 } }
+  const room = { diskBytes: 99_500, memoryBytes: plenty.memoryBytes }
+  const workers = ['bob', 'carla', 'dora'].map((id) => worker(id, { models: ['moss'], room, held: [file('moss')] }))
+  expect(decideOffers(noOffers, { ...world, workers }, 60 * second).send).toHaveLength(1)
+})
+
 // --- whatever happens ---
 
 type Step = {
@@ -171,16 +200,25 @@ const step: fc.Arbitrary<Step> = fc.record({
   what: fc.constantFrom('go', 'come', 'busy', 'idle', 'refuse', 'done'),
 })
 
-/** Six workers that come, go, work, refuse and finish as they like; two of them lend from the start. */
+const holders = fc.array(fc.boolean(), { minLength: 6, maxLength: 6 })
+
+/** Six workers with little room that come, go, work, refuse and finish as they like; one of them lends its own from the start. */
 class Town {
   now = 0
   state: OfferState = noOffers
-  readonly workers = Array.from({ length: 6 }, (_, n) => ({
-    ...worker(`w${n}`, n === 0 ? { models: ['moss'] } : {}),
-    here: true,
-  }))
+  readonly workers
   readonly sent: { worker: string; at: number; again: boolean }[] = []
   withdrawn = 0
+  dropped = 0
+
+  /** `holders`: who has one of the small models from the pool already. */
+  constructor(holders: readonly boolean[]) {
+    this.workers = holders.map((holds, n) => ({
+      ...worker(`w${n}`, { models: n === 0 ? ['moss'] : holds ? ['fern'] : [] }),
+      ...withHeld(n > 0 && holds ? [file('fern')] : []),
+      here: true,
+    }))
+  }
 
   do({ seconds, who, what }: Step): void {
     this.now += seconds * second
@@ -193,17 +231,31 @@ class Town {
       busy: { idleSince: undefined },
       idle: { idleSince: one.idleSince ?? this.now },
       refuse: { fetching: false },
-      done: one.fetching && offer ? { fetching: false, models: [...one.models, offer.model.name] } : {},
+      done: one.fetching && offer ? this.#take(one, offer) : {},
     }[what]
     if (what === 'refuse' && one.fetching) this.state = offerEnded(this.state, one.id)
     this.workers[who] = { ...one, ...change }
     this.decide()
   }
 
+  #take({ models, held }: OfferableWorker, { model, drop }: OpenOffer) {
+    this.dropped += drop.length
+    const gone = (name: string) => drop.some((old) => old.name === name)
+    const kept = withHeld([...held.filter(({ name }) => !gone(name)), model])
+    expect(kept.room.diskBytes, 'more than it has room for').toBeGreaterThanOrEqual(0)
+    return { fetching: false, models: [...models.filter((name) => !gone(name)), model.name], ...kept }
+  }
+
   decide(): void {
     const workers = this.workers.filter(({ here }) => here)
+    const before = tiers.map((tier) => spared(tier.models, workers, []))
     const { state, send, withdraw } = decideOffers(this.state, { tiers, library, workers, rule }, this.now)
     this.state = state
+    const drops = [...state.open.values()].filter(({ since }) => since === this.now)
+    for (const [n, tier] of tiers.entries()) {
+      const after = spared(tier.models, workers, drops)
+      if (after < (before[n] ?? 0)) expect(after, `${tier.name} would lack one`).toBeGreaterThanOrEqual(0)
+    }
     for (const { worker: id } of withdraw) this.#set(id, false)
     for (const { worker: id, again } of send) {
       this.sent.push({ worker: id, at: this.now, again })
@@ -222,10 +274,23 @@ class Town {
   }
 }
 
+/** Room for 9,500 bytes of models from the pool: one large one, or some small ones. */
+function withHeld(held: readonly OfferableModel[]) {
+  const taken = held.reduce((sum, { bytes }) => sum + bytes, 0)
+  return { held, room: { diskBytes: 9_500 - taken, memoryBytes: plenty.memoryBytes } }
+}
+
+/** Workers a tier has beyond those it wishes for, once these offers have taken theirs away. */
+function spared(models: readonly string[], workers: readonly OfferableWorker[], offers: readonly OpenOffer[]): number {
+  const lending = workers.filter((one) => one.models.some((name) => models.includes(name))).length
+  const leaving = offers.filter(({ drop }) => drop.some(({ name }) => models.includes(name))).length
+  return lending - leaving - rule.tierWorkers - rule.hotSpare
+}
+
 test('no worker has two offers, or a new one within ten minutes, whatever workers do', () => {
   fc.assert(
-    fc.property(fc.array(step, { maxLength: 120 }), (steps) => {
-      const town = new Town()
+    fc.property(holders, fc.array(step, { maxLength: 120 }), (held, steps) => {
+      const town = new Town(held)
       for (const one of steps) town.do(one)
       for (const { id } of town.workers) {
         const fresh = town.sent.filter((offer) => offer.worker === id && !offer.again).map(({ at }) => at)
@@ -237,16 +302,21 @@ test('no worker has two offers, or a new one within ten minutes, whatever worker
 })
 
 test('when workers stop coming and going the pool comes to rest, and offers and withdraws nothing more', () => {
+  let dropped = 0
   fc.assert(
-    fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
-      const town = new Town()
+    fc.property(holders, fc.array(step, { maxLength: 60 }), (held, steps) => {
+      const town = new Town(held)
       for (const one of steps) town.do(one)
+      for (let n = 0; n < 6; n++) town.do({ seconds: 1, who: n, what: 'come' })
+      for (let n = 0; n < 6; n++) town.do({ seconds: 1, who: n, what: 'idle' })
       // an hour in which everybody takes what he is offered
       for (let n = 0; n < 120; n++) town.do({ seconds: 30, who: n % 6, what: 'done' })
       const [sent, withdrawn] = [town.sent.length, town.withdrawn]
       for (let n = 0; n < 120; n++) town.do({ seconds: 30, who: n % 6, what: 'done' })
       expect([town.sent.length, town.withdrawn]).toEqual([sent, withdrawn])
+      dropped += town.dropped
     }),
-    { numRuns: 40 },
+    { numRuns: 40, seed: 5 },
   )
+  expect(dropped, 'models that made room for others').toBeGreaterThan(0)
 })

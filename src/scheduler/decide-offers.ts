@@ -22,6 +22,8 @@ export interface OfferableWorker {
   readonly trusted: boolean
   /** What it would take, in bytes; undefined: its owner lets nobody choose models for it, or it drains. */
   readonly room: { readonly diskBytes: number; readonly memoryBytes: number } | undefined
+  /** What it has from the pool and could drop for another model. */
+  readonly held: readonly OfferableModel[]
   /** It has had nothing to do since then; undefined: it has something to do. */
   readonly idleSince: number | undefined
   /** It was offered a model in this session and has not said its last word. */
@@ -54,6 +56,8 @@ export interface OpenOffer {
   readonly worker: string
   readonly tier: string
   readonly model: OfferableModel
+  /** What it gives up for it. */
+  readonly drop: readonly OfferableModel[]
   readonly since: number
   /** Its worker is not connected. */
   readonly awaySince: number | undefined
@@ -62,6 +66,8 @@ export interface OpenOffer {
 /** What is remembered from one decision to the next. Times are milliseconds on one clock that only grows. */
 export interface OfferState {
   readonly lackSince: ReadonlyMap<string, number>
+  /** Since when a tier has had more workers than it wishes for. */
+  readonly surplusSince: ReadonlyMap<string, number>
   readonly settledSince: ReadonlyMap<string, number>
   /** By worker: never two for one. */
   readonly open: ReadonlyMap<string, OpenOffer>
@@ -71,6 +77,7 @@ export interface OfferState {
 
 export const noOffers: OfferState = {
   lackSince: new Map(),
+  surplusSince: new Map(),
   settledSince: new Map(),
   open: new Map(),
   offeredAt: new Map(),
@@ -105,7 +112,8 @@ export const memoryFor = (fileBytes: number): number => Math.ceil(fileBytes * 1.
  * Which idle worker is offered which model, and which offer is taken back. A tier wishes for as many workers as it needs (those that
  * are full count as needed) and the hot spare beside them. Nothing is decided on a moment: a lack must last, an offer stays until
  * the lack has been gone for a while, a worker that came back goes on with what it was offered, and nobody is asked twice within
- * `coolMs`. Giving a worker a model takes none away, so no offer makes another tier lack one: that is why this cannot oscillate.
+ * `coolMs`. A worker without room drops what it has from the pool only where each tier of that model has had one worker more than it wishes
+ * for, and goes on having what it wishes for: no offer makes another tier lack one, and that is why this cannot oscillate.
  */
 export function decideOffers(state: OfferState, world: World, now: number): OfferDecision {
   const { tiers, rule } = world
@@ -122,8 +130,22 @@ export function decideOffers(state: OfferState, world: World, now: number): Offe
   const settledSince = new Map<string, number>()
   const offeredAt = new Map([...state.offeredAt].filter(([, at]) => now - at < rule.coolMs))
   const fresh: OpenOffer[] = []
+  const surplusSince = new Map<string, number>()
+  const lacks = new Map(tiers.map((tier) => [tier.name, wishedFor(tier, world) - lending(tier, world).length]))
+  for (const [name, lack] of lacks) if (lack < 0) surplusSince.set(name, state.surplusSince.get(name) ?? now)
+  /** Whether every tier of this model can spare the worker, what was dropped or is being dropped counted. */
+  const canSpare = (model: OfferableModel) =>
+    tiers
+      .filter((tier) => tier.models.includes(model.name))
+      .every((tier) => {
+        const leaving = [...open.values()].filter(({ drop }) =>
+          drop.some(({ name }) => tier.models.includes(name)),
+        ).length
+        const since = surplusSince.get(tier.name)
+        return since !== undefined && now - since >= rule.settleMs && (lacks.get(tier.name) ?? 0) + leaving < 0
+      })
   for (const tier of tiers) {
-    const lack = wishedFor(tier, world) - lending(tier, world).length
+    const lack = lacks.get(tier.name) ?? 0
     const waiting = [...open.values()].filter((offer) => offer.tier === tier.name)
     if (lack > 0) lackSince.set(tier.name, state.lackSince.get(tier.name) ?? now)
     if (waiting.length > Math.max(0, lack)) {
@@ -136,7 +158,7 @@ export function decideOffers(state: OfferState, world: World, now: number): Offe
       }
     } else if (lack > waiting.length && now - (lackSince.get(tier.name) ?? now) >= rule.lackMs) {
       for (let n = waiting.length; n < lack && open.size < rule.offersMax; n++) {
-        const found = chooseOffer(tier, world, open, offeredAt, now)
+        const found = chooseOffer(tier, world, canSpare, open, offeredAt, now)
         if (!found) break
         const offer = { ...found, tier: tier.name, since: now, awaySince: undefined }
         open.set(offer.worker, offer)
@@ -149,7 +171,7 @@ export function decideOffers(state: OfferState, world: World, now: number): Offe
     (offer) => offer.awaySince === undefined && !fresh.includes(offer) && here.get(offer.worker)?.fetching === false,
   )
   return {
-    state: { lackSince, settledSince, open, offeredAt },
+    state: { lackSince, surplusSince, settledSince, open, offeredAt },
     send: [...fresh.map((offer) => ({ ...offer, again: false })), ...again.map((offer) => ({ ...offer, again: true }))],
     withdraw,
   }
@@ -186,25 +208,57 @@ function wishedFor(tier: TierWish, world: World): number {
 function chooseOffer(
   { models }: TierWish,
   { library, workers, rule }: World,
+  canSpare: (model: OfferableModel) => boolean,
   open: ReadonlyMap<string, OpenOffer>,
   offeredAt: ReadonlyMap<string, number>,
   now: number,
-): Pick<OpenOffer, 'worker' | 'model'> | undefined {
-  const held = models.flatMap((name) => library.filter((model) => model.name === name).slice(0, 1))
-  let best: { worker: OfferableWorker; model: OfferableModel } | undefined
+): Pick<OpenOffer, 'worker' | 'model' | 'drop'> | undefined {
+  const files = models.flatMap((name) => library.filter((model) => model.name === name).slice(0, 1))
+  let best: { worker: OfferableWorker; fit: Fit } | undefined
   for (const worker of workers) {
-    const { room, idleSince } = worker
-    if (!room || !worker.trusted || worker.fetching || open.has(worker.id) || offeredAt.has(worker.id)) continue
+    const { idleSince } = worker
+    if (!worker.trusted || worker.fetching || open.has(worker.id) || offeredAt.has(worker.id)) continue
     if (idleSince === undefined || now - idleSince < rule.idleMs) continue
     if (worker.models.some((name) => models.includes(name))) continue
-    const model = held.find(({ bytes }) => bytes <= room.diskBytes && memoryFor(bytes) <= room.memoryBytes)
-    if (model && (!best || comesBefore(worker, best.worker))) best = { worker, model }
+    const fit = fitFor(worker, files, canSpare)
+    if (fit && (!best || comesBefore({ worker, fit }, best))) best = { worker, fit }
   }
-  return best && { worker: best.worker.id, model: best.model }
+  return best && { worker: best.worker.id, ...best.fit }
 }
 
-function comesBefore(a: OfferableWorker, b: OfferableWorker): boolean {
-  if (a.models.length !== b.models.length) return a.models.length < b.models.length
-  if (a.idleSince !== b.idleSince) return (a.idleSince ?? 0) < (b.idleSince ?? 0)
-  return a.id < b.id
+interface Fit {
+  readonly model: OfferableModel
+  readonly drop: readonly OfferableModel[]
+}
+
+/** The first of the files there is room for; else the first there is room for once something is dropped. */
+function fitFor(
+  { room, held }: OfferableWorker,
+  files: readonly OfferableModel[],
+  canSpare: (model: OfferableModel) => boolean,
+): Fit | undefined {
+  if (!room) return undefined
+  const fits = (bytes: number, dropped: readonly OfferableModel[]) => {
+    const disk = dropped.reduce((sum, model) => sum + model.bytes, room.diskBytes)
+    const memory = dropped.reduce((sum, model) => sum + memoryFor(model.bytes), room.memoryBytes)
+    return bytes <= disk && memoryFor(bytes) <= memory
+  }
+  const model = files.find(({ bytes }) => fits(bytes, []))
+  if (model) return { model, drop: [] }
+  // one at a time: two that are spared alone may be two of the same tier
+  for (const model of files) {
+    const drop = held.filter((old) => old.digest !== model.digest && fits(model.bytes, [old]))
+    const least = drop.filter(canSpare).sort((a, b) => a.bytes - b.bytes)[0]
+    if (least) return { model, drop: [least] }
+  }
+  return undefined
+}
+
+/** Who drops nothing comes before who does. */
+function comesBefore(a: { worker: OfferableWorker; fit: Fit }, b: { worker: OfferableWorker; fit: Fit }): boolean {
+  if (a.fit.drop.length !== b.fit.drop.length) return a.fit.drop.length < b.fit.drop.length
+  const [one, other] = [a.worker, b.worker]
+  if (one.models.length !== other.models.length) return one.models.length < other.models.length
+  if (one.idleSince !== other.idleSince) return (one.idleSince ?? 0) < (other.idleSince ?? 0)
+  return one.id < other.id
 }

@@ -185,7 +185,7 @@ export class WorkerSession implements ConnectedWorker {
     return this.#meter.tokensPerSecond
   }
   get room(): Room | undefined {
-    return this.#room
+    return this.features.includes(acceptModelsFeature) ? this.#room : undefined
   }
   get fetching(): OfferedFetch | undefined {
     return this.#fetching
@@ -280,7 +280,7 @@ export class WorkerSession implements ConnectedWorker {
 
   /** Offers it a model file of the pool's. False when it has another, or takes none. */
   offerModel(model: ModelOffered): boolean {
-    if (!this.serving || !this.#room || this.#fetching) return false
+    if (!this.serving || !this.room || this.#fetching) return false
     const { offer, name, digest, bytes } = model
     this.#fetching = { offer, name, digest, bytes: 0, bytesOf: bytes }
     this.#session.send(messageType.offerModel, encodeOfferModel(model))
