@@ -115,7 +115,8 @@ end $$;
 create trigger named before insert on accounts for each row
   when (new.name !~ '^[a-z_]+(:[0-9a-f-]+)?$' or length(new.name) > 100) execute function refuse_account_name();
 
--- Balances change inside ledger_write only; a key may be learned once (learn_key); the rest of an account never changes.
+-- Balances change inside ledger_write only; a key may be learned once (learn_account); the rest of an account never changes. The word is said with
+-- set_config, and taken back at the end: in the head of a function only a superuser may set a parameter that PostgreSQL does not know.
 create function refuse_account_change() returns trigger language plpgsql as $$
 begin
   if current_setting('lichen.ledger', true) is distinct from tg_argv[0] then
@@ -136,13 +137,15 @@ $$;
 
 -- The account of this name, made when it is missing; it learns a key when it has none. False: it has another key.
 create function learn_account(wanted text, wanted_kind text, wanted_key bytea) returns boolean
-  language plpgsql set lichen.ledger = 'learning'
+  language plpgsql
 as $$
 begin
   insert into accounts (name, kind, floor, key) values (wanted, wanted_kind, floor_of(wanted_kind), wanted_key)
     on conflict (name) do nothing;
   if wanted_key is null then return true; end if;
+  perform set_config('lichen.ledger', 'learning', true);
   update accounts a set key = wanted_key where a.name = wanted and a.key is null;
+  perform set_config('lichen.ledger', '', true);
   return (select a.key = wanted_key from accounts a where a.name = wanted);
 end $$;
 
@@ -231,7 +234,6 @@ create function ledger_write(
   budget_requests int[], budget_tokens bigint[], new_keys text[]
 ) returns void language plpgsql
   set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_bitmapscan = off set jit = off
-  set lichen.ledger = 'writing'
 as $$
 declare
   written bigint;
@@ -262,11 +264,13 @@ begin
         from unnest(open_ids, open_accounts, open_amounts, open_expires, open_keys, open_tokens, open_days, open_minutes)
           as h (id, account, amount, expires, key, tokens, day, minute);
   end if;
+  perform set_config('lichen.ledger', 'writing', true);
   update accounts a
      set posted = n.posted, held = n.held, seq = n.seq, last_at = to_timestamp(n.at / 1000.0)
     from unnest(account_ids, posteds, helds, seqs, last_ats) as n (id, posted, held, seq, at)
    where a.id = n.id;
   get diagnostics written = row_count;
+  perform set_config('lichen.ledger', '', true);
   if written <> cardinality(account_ids) then raise exception 'a balance has no account'; end if;
   if cardinality(budget_keys) > 0 then
     insert into budgets (key) select k from unnest(new_keys) k;

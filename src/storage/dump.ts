@@ -1,7 +1,7 @@
 import { PoolError } from '#protocol'
 import type { Sql, Tx } from './client.ts'
 import { storageLimits } from './limits.ts'
-import { applyMigrations, type Migration } from './migrate.ts'
+import { applyMigrations, isText, type Migration } from './migrate.ts'
 
 /** Table of migrations: its rows are not dumped, they say which schema the dump is of. */
 const schemaTable = 'schema_migrations'
@@ -126,7 +126,10 @@ function refuseOtherSchema(schema: readonly AppliedMigration[], migrations: read
       'Restore it with that version.',
     )
   }
-  const other = schema.find(({ checksum }, n) => migrations[n]?.checksum !== checksum)
+  const other = schema.find(({ checksum }, n) => {
+    const ours = migrations[n]
+    return ours === undefined || !isText(checksum, ours)
+  })
   if (other) throw unusable(`its migration ${other.number} (${other.name}) has another text than ours`)
 }
 

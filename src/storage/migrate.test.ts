@@ -4,7 +4,7 @@ import { expect, test } from 'vitest'
 import { systemRuntime as runtime } from '#runtime'
 import { temporaryFolder, testDatabase } from '#testkit'
 import { openDatabase } from './database.ts'
-import { migrate, readMigrations } from './migrate.ts'
+import { applyMigrations, migrate, readMigrations } from './migrate.ts'
 
 const released = path.join(import.meta.dirname, '../../migrations')
 
@@ -51,6 +51,40 @@ test('a database used by a newer Lichen is refused', async () => {
   await expect(migrate(db.database, await readMigrations(released))).rejects.toMatchObject({
     refusal: { code: 'schema_too_new' },
   })
+})
+
+test('the owner of a database who is no superuser sets everything up', async () => {
+  await using db = await testDatabase()
+  const [user] = await db.sql<{ rolsuper: boolean }[]>`select rolsuper from pg_roles where rolname = current_user`
+  // a server of yours was set up by an owner who is none
+  if (!user?.rolsuper) return
+  const owner = `owner_${runtime.uuid().replaceAll('-', '_')}`
+  await using connection = await openDatabase({ target: db.target, runtime, connectionsMax: 1 })
+  await connection.sql.unsafe(`create role ${owner}; create schema ${owner} authorization ${owner}`)
+  try {
+    const migrations = await readMigrations(released)
+    const done = connection.transaction(async (tx) => {
+      await tx.unsafe(`set local role ${owner}; set local search_path to ${owner}`)
+      await applyMigrations(tx, migrations)
+      const [learnt] = await tx`select learn_account('user:1', 'user', ${Buffer.alloc(32, 1)}) as learnt`
+      expect(learnt).toEqual({ learnt: true })
+      const forged = tx.unsafe(`update accounts set key = '' where name = 'user:1'`)
+      await expect(forged).rejects.toThrow('through the functions of the ledger only')
+    })
+    await done
+  } finally {
+    await db.sql.unsafe(`drop schema ${owner} cascade; drop role ${owner}`)
+  }
+})
+
+test('what a migration did under its former text counts, another text does not', async () => {
+  await using db = await testDatabase()
+  const migrations = await readMigrations(released)
+  const rename = (checksum: string) => db.sql`update schema_migrations set checksum = ${checksum} where number = 5`
+  await rename('307186a462b8c4497f87539085c1a0e1b75418a94a15c0def5e9667ea7a21c8c')
+  expect(await migrate(db.database, migrations)).toEqual([])
+  await rename('00'.repeat(32))
+  await expect(migrate(db.database, migrations)).rejects.toMatchObject({ refusal: { code: 'config_invalid' } })
 })
 
 test('an applied migration whose text was changed is refused', async () => {

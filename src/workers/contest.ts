@@ -20,17 +20,29 @@ export class Contest {
   admission: Admission
   readonly #second: SecureSession
   readonly #outcome: ContestOutcome
-  readonly #timer: Timer
+  readonly #runtime: Runtime
+  #timer: Timer
+  #repeats = 0
   #over = false
 
   constructor(second: SecureSession, admission: Admission, runtime: Runtime, outcome: ContestOutcome) {
     this.admission = admission
     this.#second = second
     this.#outcome = outcome
-    this.#timer = runtime.after(workersLimits.contestMsMax, () => {
-      if (!this.#over) outcome.firstSilent()
-    })
+    this.#runtime = runtime
+    this.#timer = this.#wait()
     second.onClose = () => this.#end()
+  }
+
+  /** A pool that was itself asleep has not read the answer yet, and waits once more. */
+  #wait(): Timer {
+    const dueAt = this.#runtime.monotonic() + workersLimits.contestMsMax
+    return this.#runtime.after(workersLimits.contestMsMax, () => {
+      if (this.#over) return
+      const asleep = this.#runtime.monotonic() - dueAt > 2 * workersLimits.sweepMs
+      if (asleep && this.#repeats++ < workersLimits.contestRepeatsMax) this.#timer = this.#wait()
+      else this.#outcome.firstSilent()
+    })
   }
 
   /** Tells a session why it cannot be, and closes it. */

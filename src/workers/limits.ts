@@ -10,6 +10,8 @@ export const workersLimits = {
   helloMsMax: 5_000,
   /** The first session of a key answers within this time, or the second takes its place. */
   contestMsMax: 1_000,
+  /** A pool that was asleep meanwhile gives the first session that time anew, so often: its answer lies unread. */
+  contestRepeatsMax: 4,
   /** A decision on a worker is remembered so long: twice the time a handshake may take. */
   standingMemoryMs: 10_000,
   /** Bytes of stream messages one run may send ahead of its reader; 100 ms of distance at 650 KB/s of text. */

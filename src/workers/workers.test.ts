@@ -252,6 +252,19 @@ describe('a second session of one key', () => {
     expect(news).toEqual(['available a1', 'second session of a1 replaced', 'gone a1: session_replaced', 'available a1'])
   })
 
+  test('does not take the place of a first whose answer a sleeping pool has not read', async () => {
+    const { worker: first } = await join()
+    first.awake = false
+    const { worker: second } = await join()
+    const clock = runtime.monotonic
+    runtime.monotonic = () => clock() + 3_000
+    await runtime.pass(workersLimits.contestMsMax)
+    expect([first.refusedWith, second.refusedWith]).toEqual([undefined, undefined])
+    first.beat()
+    await runtime.pass(0)
+    expect([first.refusedWith, second.refusedWith]).toEqual([undefined, 'session_exists'])
+  })
+
   test('enters at once when the first ends while it is asked', async () => {
     const { worker: first, pair } = await join()
     first.awake = false

@@ -5,6 +5,7 @@ import os from 'node:os'
 import path from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { packageRoot, packageVersion } from '#config'
+import { testDatabase } from '#testkit'
 import type { Finding } from './doctor-checks.ts'
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'lichen-cli-'))
@@ -182,6 +183,13 @@ describe('the doctor finds', () => {
       expect.stringContaining('cannot be read (ENOENT)'),
     ])
     expect(wrong.problems.map((problem) => problem.message)).toEqual([expect.stringContaining('is not a GGUF file')])
+  })
+
+  test('nothing wrong with a database that answers', async () => {
+    await using db = await testDatabase()
+    const { out } = await lichen(['doctor', '--json', '--port', '0'], { env: { DATABASE_URL: db.url } })
+    const found = JSON.parse(out).findings.find((finding: Finding) => finding.check === 'database')
+    expect(found).toMatchObject({ state: 'ok', message: 'Your PostgreSQL answers.' })
   })
 
   test('a database and an upstream that do not answer', async () => {

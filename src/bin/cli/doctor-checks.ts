@@ -142,8 +142,8 @@ const database: Check = async ({ databaseUrl }) => {
   const { openDatabase } = await import('#storage')
   const opened = await openDatabase({ target: { url: databaseUrl }, runtime: systemRuntime, waitMs: 3_000 })
   try {
-    const [row] = await opened.sql<{ now: Date }[]>`select now() as now`
-    const skewMs = Math.abs((row?.now.getTime() ?? 0) - systemRuntime.now())
+    const [row] = await opened.sql<{ now: number }[]>`select now() as now`
+    const skewMs = Math.abs((row?.now ?? 0) - systemRuntime.now())
     return skewMs <= skewMsMax
       ? ok('database', 'Your PostgreSQL answers.')
       : note(
