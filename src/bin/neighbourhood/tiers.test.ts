@@ -33,13 +33,13 @@ afterAll(async () => {
   await db?.[Symbol.asyncDispose]()
 }, 60_000)
 
-/** What the owner is warned of about tiers. */
-const warnings = async () => {
-  const { json } = await town.cli('status', '--json')
-  return (json as { warnings: string[] }).warnings.filter((warning) => warning.startsWith('Tier'))
-}
+/** Waits until the owner is warned of this about tiers, and of nothing else. */
 const warned = (what: string, ...expected: readonly string[]) =>
-  eventually(what, async () => JSON.stringify(await warnings()) === JSON.stringify(expected))
+  eventually(what, async () => {
+    const { warnings } = await town.admin<{ warnings: string[] }>('GET', '/status')
+    const found = warnings.filter((warning) => warning.startsWith('Tier'))
+    return JSON.stringify(found) === JSON.stringify(expected)
+  })
 
 const question = (model: string) => ({
   model,
@@ -97,6 +97,9 @@ test('the owner is warned of a tier that hangs on one worker until a second come
   await standsIn('big', 'little', '100')
   await town.join('cid', ['--model', little, '--model', big])
   await warned('the small tier to stand on two', hangs('large', 'big'))
+  const status = (await town.cli('status')).out
+  expect(status).toContain(hangs('large', 'big'))
+  expect(status).not.toContain('Tier small')
   const { data, response } = await ask('little')
   expect([data.model, response.headers.get('x-lichen-served-model')]).toEqual(['little', null])
 }, 240_000)
