@@ -146,7 +146,7 @@ export class Checker implements AsyncDisposable {
     try {
       while (this.#again && !this.#stop.signal.aborted) {
         this.#again = false
-        await this.#acts.carryOut()
+        if (await this.#acts.carryOut()) this.#again = true
         await this.#tribunals.hold(this.#stop.signal)
         await this.#begin()
         await this.#sweep()

@@ -39,17 +39,23 @@ export class DueActs {
     this.#o = options
   }
 
-  /** Everything that is due now; stops at the first that cannot be done, which comes again. */
-  async carryOut(): Promise<void> {
+  /**
+   * What is due now; stops at the first that cannot be done, which comes again. Last looks at one worker take their time: nobody else's
+   * freeze or slash waits for them, and after one it is looked anew what is due. Returns whether there is more.
+   */
+  async carryOut(): Promise<boolean> {
     const due = await this.#o.database.sql<DueAct[]>`
       select id, worker_id as "workerId", model, duty, act, verifier, because from standing_acts
-       where done_at is null order by decided_at, step limit ${atOnceMax}`
+       where done_at is null
+       order by act in ('recheck_window', 'refund_users'), decided_at, step limit ${atOnceMax}`
     for (const act of due) {
       // An admin's reset or grant may have come meanwhile: then it is not to be done any more.
       if (!(await this.#isDue(act))) continue
       await this.#do(act)
       await this.#o.database.transaction((tx) => this.#done(tx, act))
+      if (act.act === 'recheck_window') return true
     }
+    return due.length === atOnceMax
   }
 
   async #do(due: DueAct): Promise<void> {
