@@ -1,13 +1,16 @@
 /**
  * Bytes and time to find out how two sets of facts differ: the rateless sketch of src/federation/facts against the bound of 32 bytes a
  * difference and against range-based reconciliation (16-way splits, 16-byte fingerprints, short ids) of scattered differences.
- * In memory, one process, no network. Writes bench/results/federation.json; asserts nothing.
+ * In memory, one process, no network.
+ * Then what signed requests and garbage cost at the door of a pool, beside plain Fastify in the same process, and how long it takes until a
+ * revoked pool's stream has ended (bench/federation/). Writes bench/results/federation.json; asserts nothing.
  *
- *   npm run bench:federation            100,000 and 1,000,000 facts, 10, 1,000 and 100,000 differences
- *   npm run bench:federation -- light   100,000 facts, 10 and 1,000 differences
+ *   npm run bench:federation               100,000 and 1,000,000 facts, 10, 1,000 and 100,000 differences
+ *   npm run bench:federation -- light      100,000 facts, 10 and 1,000 differences; fewer requests
+ *   npm run bench:federation -- requests   the door alone; the rows about facts stay as they were
  */
 import { randomBytes } from 'node:crypto'
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import {
   Cells,
@@ -19,8 +22,11 @@ import {
   shortIds,
 } from '../src/federation/facts/sketch.ts'
 import { factLimits } from '../src/federation/limits.ts'
+import { measureRequests } from './federation/requests.ts'
 
 const light = process.argv.includes('light')
+const doorOnly = process.argv.includes('requests')
+const file = new URL('results/federation.json', import.meta.url)
 const sizes = light ? [100_000] : [100_000, 1_000_000]
 const differences = light ? [10, 1_000] : [10, 1_000, 100_000]
 const key = randomBytes(32)
@@ -99,7 +105,7 @@ function byRanges(a: readonly Buffer[], b: readonly Buffer[]) {
 }
 
 const rows: object[] = []
-for (const facts of sizes) {
+for (const facts of doorOnly ? [] : sizes) {
   const common = random(facts)
   for (const difference of differences) {
     const [a, b] = [random(Math.ceil(difference / 2)), random(Math.floor(difference / 2))]
@@ -120,5 +126,7 @@ for (const facts of sizes) {
   }
 }
 const [cpu] = cpus()
-const result = { at: new Date().toISOString(), cpu: cpu?.model, cores: cpus().length, light, rows }
-writeFileSync(new URL('results/federation.json', import.meta.url), `${JSON.stringify(result, null, 2)}\n`)
+const machine = { at: new Date().toISOString(), cpu: cpu?.model, cores: cpus().length, light }
+const before = doorOnly ? JSON.parse(readFileSync(file, 'utf8')) : { ...machine, rows }
+const result = { ...before, door: { ...machine, ...(await measureRequests(light)) } }
+writeFileSync(file, `${JSON.stringify(result, null, 2)}\n`)

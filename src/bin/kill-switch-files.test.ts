@@ -15,7 +15,7 @@ const [first, second] = [path.join(folder.path, 'one'), path.join(folder.path, '
 test('an operator switches federation off by a file and on by removing it, from one look to the next', async () => {
   expect(await killSwitchFilesThere([first, second], systemRuntime)).toEqual([])
   writeFileSync(second, '')
-  expect(await killSwitchFilesThere([first, second], systemRuntime)).toEqual([second])
+  expect(await killSwitchFilesThere([first, second], systemRuntime)).toEqual([{ path: second, isThere: true }])
   await rm(second)
   expect(await killSwitchFilesThere([first, second], systemRuntime)).toEqual([])
 })
@@ -23,7 +23,7 @@ test('an operator switches federation off by a file and on by removing it, from 
 test('a path that cannot be looked at counts as there', async () => {
   writeFileSync(first, '')
   const belowAFile = path.join(first, 'fed_disable')
-  expect(await killSwitchFilesThere([belowAFile], systemRuntime)).toEqual([belowAFile])
+  expect(await killSwitchFilesThere([belowAFile], systemRuntime)).toEqual([{ path: belowAFile, isThere: false }])
   await rm(first)
 })
 
@@ -31,7 +31,7 @@ test('a file system that does not answer in time counts as there, and leaves no 
   const runtime = simulatedRuntime()
   const answer = killSwitchFilesThere([first], runtime, () => new Promise(() => {}))
   runtime.advance(federationLimits.switchMsMax)
-  expect(await answer).toEqual([first])
+  expect(await answer).toEqual([{ path: first, isThere: false }])
   const gone = () => Promise.reject(Object.assign(new Error('gone'), { code: 'ENOENT' }))
   expect(await killSwitchFilesThere([first], runtime, gone)).toEqual([])
   expect(runtime.timers).toBe(0)

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises'
 import path from 'node:path'
 import type { Settings } from '#config'
-import { federationLimits } from '#federation'
+import { federationLimits, type SwitchFile } from '#federation'
 import type { Runtime } from '#runtime'
 
 /** Honoured on every pool, whatever its settings. */
@@ -25,15 +25,16 @@ export async function killSwitchFilesThere(
   files: readonly string[],
   runtime: Runtime,
   look: Look = stat,
-): Promise<readonly string[]> {
+): Promise<readonly SwitchFile[]> {
   const late = Promise.withResolvers<'late'>()
   const timer = runtime.after(federationLimits.switchMsMax, () => late.resolve('late'))
-  const there = files.map(async (file) => {
-    const looked = look(file).then(
-      () => true,
-      (error: NodeJS.ErrnoException) => error.code !== 'ENOENT',
+  const there = files.map(async (path) => {
+    const looked = look(path).then(
+      () => 'there' as const,
+      (error: NodeJS.ErrnoException) => (error.code === 'ENOENT' ? 'absent' : 'unknown'),
     )
-    return (await Promise.race([looked, late.promise])) ? [file] : []
+    const found = await Promise.race([looked, late.promise])
+    return found === 'absent' ? [] : [{ path, isThere: found === 'there' }]
   })
   try {
     return (await Promise.all(there)).flat()

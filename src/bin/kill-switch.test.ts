@@ -5,7 +5,9 @@ import net from 'node:net'
 import path from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { packageRoot } from '#config'
-import { Toggles } from '#federation'
+import { generateIdentity } from '#crypto'
+import { type KillSwitch, Toggles } from '#federation'
+import type { PoolId } from '#protocol'
 import { systemRuntime } from '#runtime'
 import { FederatedPool, loopbackHosts } from '../testkit/federated-pool.ts'
 import { temporaryFolder } from '../testkit/temporary-folder.ts'
@@ -23,7 +25,7 @@ const reached: string[] = []
 let found: ((addresses: readonly string[]) => void) | undefined
 
 beforeAll(async () => {
-  const later = { on: () => toggles.on(), register: (abort: () => void) => toggles.register(abort) }
+  const later: KillSwitch = { whyOff: () => toggles.whyOff(), register: (abort) => toggles.register(abort) }
   const resolve = () => new Promise<readonly string[]>((resolved) => (found = resolved))
   pool = await FederatedPool.open('anna', { killSwitch: later, resolve })
   toggles = await Toggles.open({
@@ -226,6 +228,7 @@ const opening =
 /** Each file that can open a connection or a door, or start a program, and to whom. A new one is looked at by a person: if it calls other pools, it must go through the first. */
 const openers: Readonly<Record<string, string>> = {
   'src/federation/outbound-socket.ts': 'other pools',
+  'src/artifacts/fetch-model.ts': 'workers: a model file of their pool',
   'src/bin/cli/doctor-checks.ts': 'the command line: an engine, and whether a port is free',
   'src/bin/cli/pool-client.ts': 'the command line: its own pool',
   'src/bin/listen.ts': 'listens',
@@ -256,12 +259,41 @@ test('one file of the whole program opens connections to other pools, and one pl
   expect(outbound.match(/#sockets\b(?!\[Symbol\.dispose\])/g)).toEqual(['#sockets', '#sockets'])
   const [opened = '', asked, sent] = [
     /async open\([\s\S]*?\n {2}\}\n/.exec(outbound)?.[0],
-    /if \(await killSwitch\.on\(\)\) throw/,
+    /const off = await killSwitch\.whyOff\(\)\n +if \(off\) throw/,
     /this\.#sockets\.send\(/,
   ]
   expect(opened.search(sent)).toBeGreaterThan(opened.search(asked))
   expect(opened.search(asked)).toBeGreaterThan(opened.search(/killSwitch\.register\(/))
   expect(opened.search(/killSwitch\.register\(/)).toBeGreaterThan(0)
+})
+
+test('while the database is slow nobody is called and nobody is answered, and everybody is told that, not that somebody switched it off', async () => {
+  const { heartbeats, office, peers } = pool.federation
+  const neighbour = await office.add(pool.url).catch((error: Error) => error.message)
+  expect(neighbour).toBe('This is the pool itself.')
+  const key = generateIdentity(systemRuntime)
+  const said = { name: 'bert', url: `http://${host()}`, moleculeId: '', capabilities: [] }
+  await peers.introduce(key.id as PoolId, key.publicKey, said)
+  const done = Promise.withResolvers<void>()
+  const slow = pool.db.database.transaction(async (tx) => {
+    await tx`lock table federation_toggles in access exclusive mode`
+    await done.promise
+  })
+  await expect.poll(() => callOut('/slow-database'), { timeout: 20_000 }).toBe('switch_unknown')
+  const answer = await fetch(`${pool.url}/v1/federation/info`)
+  expect([answer.status, answer.headers.get('retry-after')]).toEqual([503, '1'])
+  expect(await answer.json()).toEqual({ error: expect.stringMatching(/^switch_unknown: /) })
+  const peer = peers.get(key.id as PoolId)
+  if (!peer) throw new Error('not known')
+  expect((await heartbeats.look(peer)).problem).toContain('cannot read its own federation switch')
+  await expect(office.add(`http://${host()}`)).rejects.toMatchObject({ refusal: { code: 'federation_unknown' } })
+  done.resolve()
+  await slow
+  await expect.poll(() => callOut('/again'), { timeout: 20_000 }).toBe('ok')
+  await toggles.set('kill', true, { actor: 'owner.key', reason: '' })
+  await expect(office.add(`http://${host()}`)).rejects.toMatchObject({ refusal: { code: 'federation_off' } })
+  expect((await heartbeats.look(peer)).problem).toBe('Federation is switched off here.')
+  await toggles.set('kill', false, { actor: 'owner.key', reason: '' })
 })
 
 test('whatever calls another pool does so through the one way out, and the switch of each is the real one', () => {

@@ -252,7 +252,9 @@ export class Federation implements Disposable {
   }
 
   async #closed(): Promise<Answer | undefined> {
-    if (await this.#options.killSwitch.on()) return answerNo(503, 'federation is switched off')
+    const off = await this.#options.killSwitch.whyOff()
+    if (off === 'killed') return answerNo(503, 'federation is switched off')
+    if (off) return answerNo(503, 'switch_unknown: this pool cannot read its switch just now', ['retry-after', '1'])
     return this.#options.mode === 'off' ? { status: 503, body: { mode: 'off' }, headers: [] } : undefined
   }
 

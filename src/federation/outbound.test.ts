@@ -12,7 +12,7 @@ let serve: http.RequestListener = () => {}
 let asked: http.IncomingMessage[] = []
 let resolved: string[] = []
 let on = false
-let aborts: (() => void)[] = []
+let aborts: ((why: 'killed') => void)[] = []
 const server = http.createServer((request, response) => {
   asked.push(request)
   serve(request, response)
@@ -27,7 +27,7 @@ beforeAll(async () => {
     identity: ours,
     runtime: systemRuntime,
     killSwitch: {
-      on: async () => on,
+      whyOff: async () => (on ? 'killed' : undefined),
       register(abort) {
         aborts.push(abort)
         return () => {
@@ -74,7 +74,7 @@ test('an answer that runs is cut when the kill switch flips', async () => {
   const opened = await outbound.open(to(1), info)
   if (!opened.ok) throw new Error(opened.message)
   expect((await opened.pieces.next()).value).toEqual(Buffer.from('{'))
-  for (const abort of [...aborts]) abort()
+  for (const abort of [...aborts]) abort('killed')
   expect(await opened.pieces.next().catch(notCalled)).toMatchObject({ code: 'killed' })
 })
 

@@ -4,7 +4,7 @@ import { type Identity, type PublicKeyHandle, sha256, verifySignature } from '#c
 import { type PoolId, parseJson } from '#protocol'
 import type { Runtime } from '#runtime'
 import { answerBytes, type EnvelopeVersion, envelopeHeaders, signEnvelope } from './envelope.ts'
-import type { KillSwitch } from './kill-switch.ts'
+import { type KillSwitch, type WhyOff, whyOffText } from './kill-switch.ts'
 import { federationLimits } from './limits.ts'
 import { Sockets } from './outbound-socket.ts'
 import { checkPeerUrl, type UrlPolicy } from './peer-url.ts'
@@ -33,7 +33,8 @@ export interface Ask {
 }
 
 export type NotCalledCode =
-  | 'killed'
+  /** This pool calls nobody: it was switched off, or cannot know whether it was. */
+  | WhyOff
   | 'revoked'
   | 'url_refused'
   | 'unreachable'
@@ -149,7 +150,7 @@ export class Outbound implements Disposable {
     const msMax = ask.msMax ?? callMsMax
     const timer = runtime.after(msMax, () => cut('timeout', `No whole answer within ${msMax} ms.`))
     // registered before the question, so that a flip in between is not missed
-    const forget = killSwitch.register(() => cut('killed', 'Federation was switched off.'))
+    const forget = killSwitch.register((why) => cut(why, whyOffText[why]))
     const trusted = to.known && whileTrusted?.(to.known.id, () => cut('revoked', 'The pool is revoked.'))
     ask.signal?.addEventListener('abort', cancel, { once: true })
     const close = () => {
@@ -161,7 +162,8 @@ export class Outbound implements Disposable {
     try {
       if (ask.signal?.aborted) cancel()
       ending.signal.throwIfAborted()
-      if (await killSwitch.on()) throw new CutShort('killed', 'Federation is switched off.')
+      const off = await killSwitch.whyOff()
+      if (off) throw new CutShort(off, whyOffText[off])
       const place = await beforeEnd(this.#place(to.url), ending.signal)
       const { headers, body, requestHash } = this.#sign(to, ask)
       const way = { ...place, method: ask.method, target: ask.target, headers, body }

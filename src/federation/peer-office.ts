@@ -229,6 +229,10 @@ const revoked = (id: string) =>
   new PoolError('conflict', `Pool ${id.slice(0, 12)} was revoked for good.`, 'It can come back with another key only.')
 
 function notReached({ code, message }: NotSeen): PoolError {
+  if (code === 'killed')
+    return new PoolError('federation_off', message, 'See `lichen status`; `lichen fed resume` lets it run.')
+  if (code === 'switch_unknown')
+    return new PoolError('federation_unknown', message, 'Try again; `lichen status` says whether the database answers.')
   if (code === 'url_refused')
     return new PoolError(
       'invalid_request',

@@ -5,7 +5,7 @@ import { type TestDatabase, testDatabase } from '#testkit'
 import { Toggles } from './toggles.ts'
 
 let db: TestDatabase
-let files: string[] = []
+let files: { path: string; isThere: boolean }[] = []
 const flips: object[] = []
 const options = () => ({
   database: db.database,
@@ -69,7 +69,7 @@ test('a file keeps federation off whatever the row says, ends what runs, and is 
   using toggles = await Toggles.open(options())
   const ended = Promise.withResolvers<void>()
   const forget = toggles.register(() => ended.resolve())
-  files = ['/etc/iamine/fed_disable']
+  files = [{ path: '/etc/iamine/fed_disable', isThere: true }]
   await ended.promise
   forget()
   expect(await toggles.on()).toBe(true)
@@ -87,6 +87,31 @@ test('a database that does not answer counts as on, from the start and in the mi
   expect(before.allows('read')).toBe(false)
   using after = await Toggles.open({ ...options(), database: gone })
   expect(await after.on()).toBe(true)
+})
+
+test('a slow database is called slow, not a switch that somebody has turned; federation is off all the same until it answers', async () => {
+  using toggles = await Toggles.open(options())
+  const ended = Promise.withResolvers<string>()
+  toggles.register(ended.resolve)
+  const done = Promise.withResolvers<void>()
+  const slow = db.database.transaction(async (tx) => {
+    await tx`lock table federation_toggles in access exclusive mode`
+    await done.promise
+  })
+  expect(await ended.promise).toBe('switch_unknown')
+  await expect.poll(() => toggles.because(), { timeout: 20_000 }).toEqual(['database slow'])
+  expect([await toggles.whyOff(), toggles.allows('read')]).toEqual(['switch_unknown', false])
+  expect(flips.at(-1)).toEqual({ off: true, because: ['database slow'] })
+  // a file that is there is a switch that somebody has turned, whatever else cannot be known
+  files = [{ path: '/data/fed_disable', isThere: true }]
+  expect(await toggles.whyOff()).toBe('killed')
+  files = [{ path: '/data/fed_disable', isThere: false }]
+  expect(await toggles.because()).toEqual(['/data/fed_disable cannot be looked at', 'database slow'])
+  await expect(toggles.set('kill', false, owner)).rejects.toThrow('cannot be known')
+  files = []
+  done.resolve()
+  await slow
+  await expect.poll(() => toggles.whyOff(), { timeout: 20_000 }).toBeUndefined()
 })
 
 test('a switch that was removed by hand could not be turned: the database keeps it', async () => {

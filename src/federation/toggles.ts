@@ -2,7 +2,7 @@ import { insertAct } from '#log'
 import { PoolError } from '#protocol'
 import { type Runtime, type Timer, withDeadline } from '#runtime'
 import type { Database, Sql } from '#storage'
-import type { KillSwitch } from './kill-switch.ts'
+import type { KillSwitch, SwitchFile, WhyOff } from './kill-switch.ts'
 import { federationLimits } from './limits.ts'
 
 export const toggleNames = ['kill', 'read', 'write', 'accept', 'forward'] as const
@@ -26,7 +26,7 @@ interface Options {
   readonly database: Database
   readonly runtime: Runtime
   /** Files that switch federation off and are there, or cannot be looked at; asked anew each time. */
-  readonly filesThere: () => Promise<readonly string[]>
+  readonly filesThere: () => Promise<readonly SwitchFile[]>
   /** Why `write` may not be switched on, one sentence: nobody could sign. */
   readonly whyNoWrite: () => Promise<string | undefined>
   /** Switches that a setting keeps off, by its name, whatever the rows say. */
@@ -38,7 +38,7 @@ interface Options {
 
 /**
  * The switches of federation. The kill switch is on while one of its files is there, while its row says so, and while nobody can know:
- * a database that does not answer counts as on. Files are looked at for every question, the rows are followed by NOTIFY and a poll.
+ * a database that does not answer counts as on, and is called that, not a switch that somebody has turned. Files are looked at for every question, the rows are followed by NOTIFY and a poll.
  *
  *   file there ──┐
  *   row is on ───┼──▶ on: requests get 503, calls are not made, what runs is aborted
@@ -46,11 +46,13 @@ interface Options {
  */
 export class Toggles implements KillSwitch, Disposable {
   readonly #o: Options
-  readonly #running = new Set<() => void>()
+  readonly #running = new Set<(why: WhyOff) => void>()
   readonly #timers: Timer[] = []
   #rows = new Map<ToggleName, ToggleRow>()
   /** Monotonic; undefined: the last reading failed, or there was none. */
   #readAt: number | undefined
+  /** Why it failed. */
+  #unread: 'database slow' | 'database unreachable' = 'database unreachable'
   #reading: Promise<void> | undefined
   #wasOff = false
   readonly #stop: () => void
@@ -76,25 +78,39 @@ export class Toggles implements KillSwitch, Disposable {
   }
 
   async on(): Promise<boolean> {
-    return (await this.because()).length > 0
+    return (await this.whyOff()) !== undefined
   }
 
-  /** Why federation is off, one word or path each; empty: it is not. Whoever asks while it flips ends what runs. */
+  async whyOff(): Promise<WhyOff | undefined> {
+    return (await this.#look()).why
+  }
+
+  /** Why federation is off, some words or a path each; empty: it is not. */
   async because(): Promise<readonly string[]> {
+    return (await this.#look()).because
+  }
+
+  /** Whoever looks while it flips ends what runs. */
+  async #look(): Promise<{ why: WhyOff | undefined; because: readonly string[] }> {
     const files = await this.#o.filesThere()
-    const row = this.#rows.get('kill')
-    const flag = this.#unknown ? ['database unreachable'] : row?.isOn === false ? [] : ['lichen fed kill']
-    const because = [...files, ...flag]
-    const off = because.length > 0
+    const unknown = this.#unknown
+    const isOn = !unknown && this.#rows.get('kill')?.isOn !== false
+    const because = [
+      ...files.map(({ path, isThere }) => (isThere ? path : `${path} cannot be looked at`)),
+      ...(unknown ? [unknown] : isOn ? ['lichen fed kill'] : []),
+    ]
+    const why =
+      because.length === 0 ? undefined : isOn || files.some(({ isThere }) => isThere) ? 'killed' : 'switch_unknown'
+    const off = why !== undefined
     if (off !== this.#wasOff) {
       this.#wasOff = off
       this.#o.onFlip({ off, because })
     }
-    if (off) for (const abort of [...this.#running]) abort()
-    return because
+    if (why) for (const abort of [...this.#running]) abort(why)
+    return { why, because }
   }
 
-  register(abort: () => void): () => void {
+  register(abort: (why: WhyOff) => void): () => void {
     this.#running.add(abort)
     return () => void this.#running.delete(abort)
   }
@@ -137,7 +153,14 @@ export class Toggles implements KillSwitch, Disposable {
   async #refuseResume(): Promise<void> {
     const [file] = await this.#o.filesThere()
     if (file === undefined) return
-    throw new PoolError('conflict', `The file ${file} keeps federation off.`, 'Remove it, then resume again.')
+    const { path, isThere } = file
+    throw isThere
+      ? new PoolError('conflict', `The file ${path} keeps federation off.`, 'Remove it, then resume again.')
+      : new PoolError(
+          'conflict',
+          `Whether ${path} is there cannot be known.`,
+          'Let the pool read that folder, then resume again.',
+        )
   }
 
   async #refuseWrite(): Promise<void> {
@@ -152,9 +175,12 @@ export class Toggles implements KillSwitch, Disposable {
     throw new PoolError('conflict', `The setting ${setting} keeps it off.`, 'Change the setting, and start again.')
   }
 
-  get #unknown(): boolean {
+  /** Why it cannot be known what the rows say now; undefined: it can. */
+  get #unknown(): string | undefined {
     const { runtime } = this.#o
-    return this.#readAt === undefined || runtime.monotonic() - this.#readAt > federationLimits.switchAgeMsMax
+    if (this.#readAt === undefined) return this.#unread
+    const { switchAgeMsMax } = federationLimits
+    return runtime.monotonic() - this.#readAt > switchAgeMsMax ? `not read for ${switchAgeMsMax / 1_000} s` : undefined
   }
 
   async #follow(): Promise<void> {
@@ -178,15 +204,21 @@ export class Toggles implements KillSwitch, Disposable {
   async #load(): Promise<void> {
     const { database, runtime } = this.#o
     const askedAt = runtime.monotonic()
-    const late = () =>
-      new PoolError('database_unavailable', 'The switches of federation could not be read.', 'Try again.')
+    const { switchReadMsMax } = federationLimits
+    let isLate = false
+    const late = () => {
+      isLate = true
+      const message = `The switches of federation could not be read within ${switchReadMsMax} ms.`
+      return new PoolError('database_unavailable', message, 'Try again.')
+    }
     try {
       const asked = database.sql<ToggleRow[]>`select ${toggleColumns(database.sql)} from federation_toggles`
-      const rows = await withDeadline(runtime, federationLimits.switchReadMsMax, late, asked)
+      const rows = await withDeadline(runtime, switchReadMsMax, late, asked)
       this.#rows = new Map(rows.map((row) => [row.name, row]))
       this.#readAt = askedAt
     } catch (error) {
       this.#readAt = undefined
+      this.#unread = isLate ? 'database slow' : 'database unreachable'
       throw error
     }
   }

@@ -62,6 +62,8 @@ export const refusalCodes = {
   shutting_down: { status: 503, type: 'service_unavailable_error' },
   database_unavailable: { status: 503, type: 'service_unavailable_error' },
   worker_lost: { status: 503, type: 'server_error' },
+  federation_off: { status: 503, type: 'service_unavailable_error' },
+  federation_unknown: { status: 503, type: 'service_unavailable_error' },
   peer_unreachable: { status: 502, type: 'server_error' },
   upstream_error: { status: 502, type: 'server_error' },
   deadline_exceeded: { status: 504, type: 'timeout_error' },

@@ -129,16 +129,16 @@ export class FederatedPool implements AsyncDisposable {
 
 class TestSwitch {
   #on = false
-  readonly #running = new Set<() => void>()
-  on = async () => this.#on
+  readonly #running = new Set<(why: 'killed') => void>()
+  whyOff = async () => (this.#on ? ('killed' as const) : undefined)
 
-  register(abort: () => void): () => void {
+  register(abort: (why: 'killed') => void): () => void {
     this.#running.add(abort)
     return () => void this.#running.delete(abort)
   }
 
   flip(on: boolean): void {
     this.#on = on
-    if (on) for (const abort of [...this.#running]) abort()
+    if (on) for (const abort of [...this.#running]) abort('killed')
   }
 }

@@ -37,7 +37,7 @@ export function federationSwitchRoutes({ toggles }: Pick<ApiDeps, 'toggles'>): R
       summary: 'What is switched on and off between pools, and what keeps federation off now.',
       reply: z.strictObject({
         object: z.literal('switches'),
-        /** Files, or `lichen fed kill`, or `database unreachable`; empty: federation runs. */
+        /** Files, or `lichen fed kill`, or what cannot be known, as `database slow`; empty: federation runs. */
         off_because: z.array(z.string()),
         data: z.array(toggleSchema),
       }),

@@ -34,7 +34,7 @@ async function openPool(mode: 'off' | 'observe' | 'active' = 'active', source = 
         prices: { prompt: 1n, completion: 4n },
       },
     ],
-    killSwitch: { on: async () => killed, register: () => () => {} },
+    killSwitch: { whyOff: async () => (killed ? 'killed' : undefined), register: () => () => {} },
     policy: { httpHosts: [], privateRanges: [] },
     onCalledBack: () => {},
     onTrust: () => {},

@@ -65,7 +65,7 @@ function pageOf(url: string, status: Status): string {
 }
 
 function federationLine({ mode, off_because: because }: Status['federation']): string {
-  return because.length === 0 ? mode : `switched off: ${because.join(', ')}`
+  return because.length === 0 ? mode : `off: ${because.join(', ')}`
 }
 
 function uptime(seconds: number): string {

@@ -5,6 +5,7 @@ import {
   federationLimits,
   jobPath,
   type LentFrame,
+  type NotCalledCode,
   notCalled,
   type Outbound,
   readLentAnswer,
@@ -121,8 +122,8 @@ class BorrowedRun implements RunHandle {
     })
     if (this.#cancelled) return
     if (!opened.ok) {
-      if (opened.code !== 'killed' && opened.code !== 'url_refused') this.#sink.sent?.()
-      this.#fail(refusalOf(opened.message), false)
+      if (!notSent.includes(opened.code)) this.#sink.sent?.()
+      this.#fail(refusalOf(opened.message, opened.code), false)
       return
     }
     this.#sink.sent?.()
@@ -177,8 +178,8 @@ class BorrowedRun implements RunHandle {
       signal: this.#ending.signal,
     })
     if (this.#cancelled) return
-    if (called.ok || !['killed', 'url_refused'].includes(called.code)) this.#sink.sent?.()
-    if (!called.ok) return this.#fail(refusalOf(called.message), called.status === 429)
+    if (called.ok || !notSent.includes(called.code)) this.#sink.sent?.()
+    if (!called.ok) return this.#fail(refusalOf(called.message, called.code), called.status === 429)
     const answer = v1AnswerSchema.safeParse(called.body)
     if (!answer.success || answer.data.origin_request_id !== lease || answer.data.exec_pool_id !== this.#lender.id)
       throw new ForgedStream('Its answer belongs to no request of this pool.')
@@ -229,11 +230,14 @@ class BorrowedRun implements RunHandle {
 /** In base64 it must fit into a signed request. */
 const bodyBytesMax = 700_000
 
-const refusalOf = (message: string): Refusal => ({
-  code: 'upstream_error',
-  message: `Another pool did not answer: ${message}`,
-  fix: 'Try again.',
-})
+/** Nothing has left this pool. */
+const notSent: readonly NotCalledCode[] = ['killed', 'switch_unknown', 'url_refused']
+
+function refusalOf(message: string, code?: NotCalledCode): Refusal {
+  if (code === 'killed') return { code: 'federation_off', message, fix: 'Ask for a model that is here.' }
+  if (code === 'switch_unknown') return { code: 'federation_unknown', message, fix: 'Try again.' }
+  return { code: 'upstream_error', message: `Another pool did not answer: ${message}`, fix: 'Try again.' }
+}
 
 const notForOthers = refusalOf('this request cannot be sent to it.')
 

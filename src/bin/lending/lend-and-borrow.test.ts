@@ -197,7 +197,7 @@ test('whoever leaves, switches federation off or revokes ends the job over there
   const ours = borrow()
   await expect.poll(() => ours.sink.text).toBe('The ')
   anna.kill()
-  expect(await ours.sink.over).toBe('lost: Federation was switched off.')
+  expect(await ours.sink.over).toBe('lost: Federation is switched off here.')
   anna.kill(false)
 })
 
