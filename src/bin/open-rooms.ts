@@ -57,7 +57,7 @@ export interface Rooms {
 export interface Elsewhere {
   /** Whether a bonded pool has shown something against this worker. */
   isSuspected?: (workerId: string) => boolean
-  borrowing?: Pick<Borrowing, 'peerOf' | 'shareOf' | 'dispatch' | 'models'>
+  borrowing?: Pick<Borrowing, 'peerOf' | 'shareOf' | 'dispatch' | 'models' | 'whyAway'>
   /** What came of a run at another pool. */
   ended?(peer: PoolId, outcome: 'success' | 'failure' | 'mismatch', why: string): void
   /** The trust in a pool has changed. */
@@ -214,6 +214,7 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
     runtime,
     sql: database.sql,
     commit,
+    whyAway: (model) => elsewhere.borrowing?.whyAway(model),
     workers: {
       dispatch(id, order, sink) {
         const { borrowing } = elsewhere

@@ -70,6 +70,8 @@ export interface JobsOptions {
   readonly pool: Identity
   /** Of the transparency log; among the stages of `commit`, as the last. */
   readonly logStage: Stage<Leaf>
+  /** Why a model that only other pools have had cannot be asked for now; undefined: that is not so. */
+  readonly whyAway?: (model: string) => Refusal | undefined
   /** Micro-credits a token of this model costs. */
   readonly pricesFor: (model: string) => Promise<Prices>
   /** For the whole pool; `optional` unless given. */
@@ -306,6 +308,8 @@ export class Jobs implements AsyncDisposable {
 
   /** Why it is not worth waiting for a worker that can, or `undefined`: the model was served lately. */
   async #whyNotServed(request: AcceptedRequest): Promise<Refusal | undefined> {
+    const away = mayLeave(request) ? this.#o.whyAway?.(request.model) : undefined
+    if (away) return away
     const known = await this.#models.featuresOf(request.model)
     if (!known) return modelNotFound(request.model)
     const missing = request.needs.filter((feature) => !known.has(feature))

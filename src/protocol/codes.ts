@@ -64,6 +64,7 @@ export const refusalCodes = {
   worker_lost: { status: 503, type: 'server_error' },
   federation_off: { status: 503, type: 'service_unavailable_error' },
   federation_unknown: { status: 503, type: 'service_unavailable_error' },
+  model_away: { status: 503, type: 'service_unavailable_error' },
   peer_unreachable: { status: 502, type: 'server_error' },
   upstream_error: { status: 502, type: 'server_error' },
   deadline_exceeded: { status: 504, type: 'timeout_error' },

@@ -1,9 +1,9 @@
 import { OfferedModels } from '#api'
 import { type Identity, identityFromSeed, sha256 } from '#crypto'
-import { type Federation, type Peer, successShare } from '#federation'
+import { type Federation, federationLimits, type Peer, successShare } from '#federation'
 import type { Jobs } from '#jobs'
 import type { Ledger } from '#ledger'
-import type { PoolId, WorkerId } from '#protocol'
+import type { PoolId, Refusal, WorkerId } from '#protocol'
 import type { Runtime } from '#runtime'
 import type { RunHandle, RunOrder, RunSink } from '#workers'
 import { borrowRun } from './borrow-run.ts'
@@ -34,6 +34,21 @@ interface Borrowed {
 
 /** How often it is looked who is there and how long the queue is. */
 const lookMs = 250
+/** A worker here that has gone is waited for so long before its model counts as one that only other pools have. */
+const backMsMax = 60_000
+
+/** `seenAt`: milliseconds since 1970; 0: never since this pool began. */
+function modelAway(model: string, { id, name, url }: Peer, seenAt: number): Refusal {
+  const since =
+    seenAt === 0 ? 'not reached since this pool began' : `unreachable since ${new Date(seenAt).toISOString()}`
+  return {
+    code: 'model_away',
+    message: `The model ${JSON.stringify(model)} is at pool ${name || url} (${id.slice(0, 12)}), ${since}.`,
+    fix: 'Try again later, or ask GET /v1/models for what is there now; who runs this pool sees why with `lichen fed show`.',
+    retryAfterMs: federationLimits.heartbeatMs,
+    param: 'model',
+  }
+}
 
 /**
  * Other pools as workers of this one: those that are trusted with jobs, were seen lately, offer what is missing here (or anything, while the
@@ -48,6 +63,8 @@ export class Borrowing implements Disposable {
   readonly models: OfferedModels
   readonly #bridges = new Map<PoolId, Identity>()
   readonly #stops: (() => void)[] = []
+  /** When a worker here was last seen with a model that other pools have, too (monotonic). */
+  readonly #hereAt = new Map<string, number>()
   #looking = false
   #shares: ReadonlyMap<PoolId, number> = new Map()
   #sharesAt = Number.NEGATIVE_INFINITY
@@ -97,6 +114,25 @@ export class Borrowing implements Disposable {
     )
   }
 
+  /**
+   * Why a model that is at other pools alone cannot be asked for: none of them has been there lately. Undefined where a worker here had it a
+   * moment ago (it may come back), where somebody can be asked, or nobody has it.
+   */
+  whyAway(model: string): Refusal | undefined {
+    const { federation, forwards, isHere, runtime } = this.#o
+    const hereAt = this.#hereAt.get(model) ?? Number.NEGATIVE_INFINITY
+    if (!forwards() || isHere(model) || runtime.monotonic() - hereAt < backMsMax) return undefined
+    const having = federation.peers
+      .list()
+      .filter(({ trust, revoked, capabilities, version }) => {
+        return trust >= 2 && !revoked && offersOf(capabilities, version).some(({ offer }) => offer.name === model)
+      })
+      .map((peer) => ({ peer, seenAt: federation.heartbeats.of(peer.id).seenAt ?? 0 }))
+    if (having.some(({ peer }) => federation.heartbeats.isReachable(peer.id))) return undefined
+    const [last] = having.sort((a, b) => b.seenAt - a.seenAt)
+    return last && modelAway(model, last.peer, last.seenAt)
+  }
+
   /** Tells the roster who may be asked now, and for what. */
   async look(): Promise<void> {
     if (this.#looking) return
@@ -107,9 +143,9 @@ export class Borrowing implements Disposable {
       const isLong = jobs.load.queued > queueMax
       const there = new Set<WorkerId>()
       for (const peer of forwards() ? federation.peers.list() : []) {
-        if (peer.trust < 2 || peer.revoked || !federation.heartbeats.isReachable(peer.id)) continue
+        if (peer.trust < 2 || peer.revoked) continue
         const offers = await this.#wanted(peer, isLong)
-        if (offers.length === 0) continue
+        if (offers.length === 0 || !federation.heartbeats.isReachable(peer.id)) continue
         // A pool stands in the roster as a worker whose key is the pool's or its bridge's: both ids are the hash of a key.
         const id = (peer.version === 2 ? peer.id : this.#bridgeTo(peer.id).id) as unknown as WorkerId
         there.add(id)
@@ -124,6 +160,7 @@ export class Borrowing implements Disposable {
   async #wanted(peer: Peer, isLong: boolean): Promise<PeerOffer[]> {
     const wanted: PeerOffer[] = []
     for (const one of offersOf(peer.capabilities, peer.version)) {
+      if (this.#o.isHere(one.offer.name)) this.#hereAt.set(one.offer.name, this.#o.runtime.monotonic())
       if (this.#o.isHere(one.offer.name) && !isLong) continue
       const { prompt, completion } = await this.#o.prices.for(one.offer.name)
       const dear = one.prices && (one.prices.prompt > prompt || one.prices.completion > completion)
