@@ -13,16 +13,15 @@ import {
 import type { Runtime } from '#runtime'
 import { encodeEnd, encodeFailed } from '#workers'
 import type { AgentLog } from './engine-set.ts'
-import type { Flusher } from './flusher.ts'
 import { agentLimits } from './limits.ts'
-import { Outbox } from './outbox.ts'
+import { type Flushers, Outbox } from './outbox.ts'
 import type { PaperDesk } from './papers.ts'
 
 /** What a run needs of its session. */
 export interface AgentRunLink {
   readonly runtime: Runtime
   readonly log: AgentLog
-  readonly flusher: Flusher
+  readonly flushers: Flushers
   readonly desk: PaperDesk
   /** Kernel class that the pool has measured of this worker with the model; null when none was. */
   readonly kernel: string | null
@@ -60,7 +59,7 @@ export class AgentRun {
     this.#assignment = assignment
     this.#link = link
     this.#deadlineAt = link.runtime.monotonic() + header.deadlineMs
-    this.#outbox = new Outbox(header.stream, header.credit, link.flusher, (type, body) => link.send(type, body))
+    this.#outbox = new Outbox(header.stream, header.credit, link.flushers, (type, body) => link.send(type, body))
   }
 
   start(engine: Engine | undefined, body: Buffer): void {
@@ -99,6 +98,7 @@ export class AgentRun {
       const task = this.#task(body)
       if (task.isolated && engine.kind !== 'llama') throw notAlone
       this.#sampler = samplerOf(engine, task)
+      this.#outbox.whole = task.kind !== 'embedding' && task.request.stream !== true
       const work = engine.run(task, this.#sink(), this.#abort.signal)
       const { finish, usage } = await Promise.race([work, this.#stuck.promise])
       await this.#outbox.drained()

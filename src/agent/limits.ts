@@ -13,6 +13,8 @@ export const agentLimits = {
   sweepMs: 200,
   /** Under load the tokens of all runs leave together, at most so late. The first of a run leaves at once. */
   coalesceMs: 15,
+  /** The same of answers that nobody reads before they are whole: what a takeover computes again at most. */
+  coalesceWholeMs: 200,
   /** One tokens message; several fit into one frame. */
   messageBytesMax: 16 * 2 ** 10,
   /** Longer pieces of an upstream's text are split: base64 of one must fit 16,384 characters. */

@@ -10,6 +10,12 @@ interface Message {
   readonly note: (tree: TokenTree) => void
 }
 
+/** When tokens leave that need not leave at once: soon, or late where nobody waits for them. One pair for all runs of a session. */
+export interface Flushers {
+  readonly soon: Flusher
+  readonly late: Flusher
+}
+
 /**
  * What one run has to say, in order, as fast as the pool gives credit. A message is charged its length; one may be sent
  * while any credit is left, so that no message is too long for the window.
@@ -17,7 +23,7 @@ interface Message {
 export class Outbox {
   readonly #stream: number
   readonly #send: (type: number, body: Buffer) => void
-  readonly #flusher: Flusher
+  readonly #flushers: Flushers
   #credit: number
   #tokens: Token[] = []
   #tokenBytes = 0
@@ -27,13 +33,15 @@ export class Outbox {
   #stopped = false
   #empty: PromiseWithResolvers<void> | undefined
   #sentTokens = 0
+  /** Nobody reads the answer before it is whole: its tokens may be late. */
+  whole = false
   /** Over everything handed to the session: what the worker will sign. */
   readonly tree = new TokenTree()
 
-  constructor(stream: number, credit: number, flusher: Flusher, send: (type: number, body: Buffer) => void) {
+  constructor(stream: number, credit: number, flushers: Flushers, send: (type: number, body: Buffer) => void) {
     this.#stream = stream
     this.#credit = credit
-    this.#flusher = flusher
+    this.#flushers = flushers
     this.#send = send
   }
 
@@ -42,11 +50,13 @@ export class Outbox {
     return this.#sentTokens
   }
 
-  /** The first tokens leave at once. A promise when the reader is behind: wait for it before computing more. */
+  /** The first tokens of a stream leave at once. A promise when the reader is behind: wait for it before computing more. */
   tokens(tokens: readonly Token[]): void | Promise<void> {
     if (this.#stopped) return
     for (const token of tokens) this.#add(token)
-    if (this.#spoke && this.#tokenBytes < agentLimits.messageBytesMax) this.#flusher.mark(this)
+    if (this.#tokenBytes >= agentLimits.messageBytesMax) this.flush()
+    else if (this.whole) this.#flushers[this.#spoke ? 'late' : 'soon'].mark(this)
+    else if (this.#spoke) this.#flushers.soon.mark(this)
     else this.flush()
     this.#spoke = true
     return this.#credit > 0 ? undefined : this.drained()

@@ -162,9 +162,11 @@ describe('a dispatched request', () => {
 })
 
 describe('tokens on their way', () => {
+  const stream = { body: chat({ stream: true }) }
+
   test('the first leaves at once, the others together', async () => {
     await connect({ pieces: Array(30).fill('x'), everyMs: 1 })
-    const { sink } = dispatch()
+    const { sink } = dispatch(stream)
     await runtime.pass(1)
     expect(sink.text).toBe('x')
     await runtime.pass(10)
@@ -176,10 +178,20 @@ describe('tokens on their way', () => {
 
   test('a slow engine waits for nobody', async () => {
     await connect({ pieces: Array(5).fill('x'), everyMs: 50 })
-    const { sink } = dispatch()
+    const { sink } = dispatch(stream)
     await runtime.pass(151)
     expect(sink.text).toBe('xxx')
     expect(tokenMessages()).toBe(3)
+  })
+
+  test('of an answer that nobody reads before it is whole wait for company', async () => {
+    await connect({ pieces: Array(50).fill('x'), everyMs: 10 })
+    const whole = dispatch()
+    await runtime.pass(350)
+    expect(whole.sink.text.length).toBeGreaterThan(10) // what another worker would continue from
+    await runtime.pass(200)
+    expect([whole.sink.text.length, whole.sink.last]).toEqual([50, ['end stop']])
+    expect(tokenMessages()).toBeLessThanOrEqual(5)
   })
 
   test('an engine stands still while nobody reads, and goes on when somebody does', async () => {

@@ -24,6 +24,7 @@ import type { AgentLog, EngineSet } from './engine-set.ts'
 import { Flusher } from './flusher.ts'
 import { agentLimits } from './limits.ts'
 import type { ModelDesk } from './model-desk.ts'
+import type { Flushers } from './outbox.ts'
 import type { PaperDesk } from './papers.ts'
 
 export interface PoolLinkOptions {
@@ -54,7 +55,7 @@ export class PoolLink {
   readonly #checks: CheckDesk
   /** Kernel class by model, as this pool has measured it. */
   readonly #kernels = new Map<string, string>()
-  readonly #flusher: Flusher
+  readonly #flushers: Flushers
   readonly #sweeper: Timer
   readonly #end = Promise.withResolvers<LinkEnd>()
   readonly #idle: (() => void)[] = []
@@ -75,7 +76,10 @@ export class PoolLink {
     this.#desk = desk
     this.#models = models
     this.#onWelcome = onWelcome
-    this.#flusher = new Flusher(runtime)
+    this.#flushers = {
+      soon: new Flusher(runtime, agentLimits.coalesceMs),
+      late: new Flusher(runtime, agentLimits.coalesceWholeMs),
+    }
     this.#checks = new CheckDesk({ runtime, log, engines, desk, send: (type, body) => this.#say(type, body) })
     this.#openedAt = this.#heardAt = this.#saidAt = this.#sweptAt = runtime.monotonic()
     this.#sweeper = runtime.every(agentLimits.sweepMs, () => this.#sweep())
@@ -201,7 +205,7 @@ export class PoolLink {
     const run = new AgentRun(header, verdict.assignment, {
       runtime: this.#runtime,
       log: this.#log,
-      flusher: this.#flusher,
+      flushers: this.#flushers,
       desk: this.#desk,
       kernel: this.#kernels.get(header.model) ?? null,
       send: (type, bytes) => this.#say(type, bytes),

@@ -27,7 +27,7 @@ const order: Omit<RunOrder, 'papers'> = {
   maxTokens: 1_000,
   resume: [],
   deadlineMs: 60_000,
-  body: Buffer.from('{"model":"demo","messages":[{"role":"user","content":"hi"}]}'),
+  body: Buffer.from('{"model":"demo","messages":[{"role":"user","content":"hi"}],"stream":true}'),
 }
 const invited: Refusal = { code: 'worker_unknown', message: 'Unknown worker.', fix: 'Ask for an invite.' }
 const revoked: Refusal = { code: 'worker_revoked', message: 'Revoked.', fix: 'Ask an operator.' }
