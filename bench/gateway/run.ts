@@ -6,13 +6,23 @@
  * Contenders take turns inside every round; medians over the rounds. Before anything is measured each contender must
  * return status 200, 64 tokens and the same text; answers are checked again throughout.
  */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import net from 'node:net'
+import { execFileSync } from 'node:child_process'
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
-import readline from 'node:readline'
 import { parseArgs } from 'node:util'
+import {
+  assertEqualWork,
+  type Contender,
+  cpuOf,
+  endAll,
+  freePort,
+  listening,
+  node,
+  start,
+  startLichen,
+  startLoad,
+} from './stage.ts'
 
 const here = import.meta.dirname
 const root = path.resolve(here, '../..')
@@ -27,120 +37,6 @@ const { values: options } = parseArgs({
 const rounds = Number(options.rounds)
 const seconds = Number(options.seconds)
 const concurrencies = options.concurrency.split(',').map(Number)
-
-const children: ChildProcess[] = []
-const scratch = mkdtempSync(path.join(os.tmpdir(), 'lichen-bench-'))
-
-function start(core: string, command: string, args: string[], stdio: 'ignore' | 'pipe' = 'ignore'): ChildProcess {
-  const child = spawn('taskset', ['-c', core, command, ...args], {
-    cwd: here,
-    stdio: [stdio, stdio, process.env.BENCH_VERBOSE ? 'inherit' : 'ignore'],
-    env: { ...process.env, NODE_ENV: 'production' },
-  })
-  children.push(child)
-  return child
-}
-
-async function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = net.createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as net.AddressInfo
-      server.close(() => resolve(port))
-    })
-  })
-}
-
-async function listening(port: number): Promise<void> {
-  for (let tries = 0; tries < 300; tries++) {
-    const open = await new Promise<boolean>((resolve) => {
-      const socket = net.connect(port, '127.0.0.1', () => resolve(true))
-      socket.on('error', () => resolve(false))
-      socket.on('connect', () => socket.destroy())
-    })
-    if (open) return
-    await new Promise((resolve) => setTimeout(resolve, 100))
-  }
-  throw new Error(`nothing listens on port ${port}`)
-}
-
-/** CPU seconds a process has used, all its threads. */
-function cpuOf(pid: number): number {
-  if (!existsSync(`/proc/${pid}/task`) || pid === 0) return 0
-  let ns = 0
-  for (const task of readdirSync(`/proc/${pid}/task`)) {
-    ns += Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0])
-  }
-  return ns / 1e9
-}
-
-function postgresPids(parent: number): number[] {
-  const all = readdirSync('/proc').filter((name) => /^\d+$/.test(name))
-  const parents = new Map<number, number>()
-  const postgres = new Set<number>()
-  for (const name of all) {
-    try {
-      const stat = readFileSync(`/proc/${name}/stat`, 'utf8')
-      parents.set(Number(name), Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]))
-      if (stat.includes('(postgres)')) postgres.add(Number(name))
-    } catch {
-      // The process ended while we looked.
-    }
-  }
-  const under = (pid: number): boolean => pid === parent || (pid > 1 && under(parents.get(pid) ?? 0))
-  return [...postgres].filter(under)
-}
-
-interface Contender {
-  name: string
-  port: number
-  pid: number
-  headers: Record<string, string>
-  beside?: () => number[]
-}
-
-interface LoadResult {
-  requests: number
-  bad: number
-  unequal: number
-  backlog: number
-  /** Events with text in one streamed answer, mean. */
-  events: number
-  p50: number
-  p99: number
-}
-
-const node = process.execPath
-const source = ['-C', 'lichen-source']
-
-async function startLichen(): Promise<Contender> {
-  const data = path.join(scratch, 'pool')
-  const lichen = path.join(root, 'bin/lichen')
-  const pool = start('0', lichen, ['pool', '--json', '--port', '0', '--data', data], 'pipe')
-  const line = await new Promise<string>((resolve, reject) => {
-    if (pool.stdout) readline.createInterface({ input: pool.stdout }).once('line', resolve)
-    pool.once('exit', (code) => reject(new Error(`the pool ended with ${code}`)))
-  })
-  const { url, api_key, pid } = JSON.parse(line)
-  const cli = (...args: string[]) =>
-    JSON.parse(execFileSync(lichen, [...args, '--json', '--data', data], { encoding: 'utf8' }))
-  const { invite } = cli('invite', '--operator', 'self')
-  start('1', node, [...source, path.join(here, 'worker.ts'), invite, path.join(scratch, 'worker')])
-  let approved = false
-  for (let tries = 0; tries < 200; tries++) {
-    const worker = cli('workers', 'ls').data?.[0]
-    if (worker && !approved) {
-      cli('workers', 'approve', worker.id)
-      approved = true
-    }
-    const ready = await fetch(`${url}/readyz`).catch(() => undefined)
-    if (ready?.ok) break
-    await new Promise((resolve) => setTimeout(resolve, 100))
-  }
-  const port = Number(new URL(url).port)
-  const beside = () => postgresPids(pid)
-  for (const child of beside()) execFileSync('taskset', ['-a', '-pc', '1', String(child)], { stdio: 'ignore' })
-  return { name: 'lichen', port, pid, headers: { authorization: `Bearer ${api_key}` }, beside }
-}
 
 /** Portkey is installed on first use from its own lockfile; nothing of it is in the product. */
 function installPortkey(): void {
@@ -166,7 +62,7 @@ async function startContenders(): Promise<Contender[]> {
   const key = { authorization: 'Bearer sk-bench-0123456789abcdef' }
   return [
     { name: 'direct', port: upstream, pid: 0, headers: key },
-    await startLichen(),
+    await startLichen(root, 'lichen'),
     { name: 'plain', port: plain, pid: plainProcess.pid ?? 0, headers: key },
     {
       name: 'portkey',
@@ -177,15 +73,7 @@ async function startContenders(): Promise<Contender[]> {
   ]
 }
 
-const load = start('1', node, [path.join(here, 'load.ts')], 'pipe')
-const results = load.stdout && readline.createInterface({ input: load.stdout })
-
-function apply(contender: Contender, job: object): Promise<LoadResult> {
-  return new Promise((resolve) => {
-    results?.once('line', (line) => resolve(JSON.parse(line)))
-    load.stdin?.write(`${JSON.stringify({ port: contender.port, headers: contender.headers, ...job })}\n`)
-  })
-}
+const apply = startLoad()
 
 /** Until the code is compiled for what it does: by requests, not by time, or a slow machine would measure the compiler. */
 async function warmUp(contender: Contender, stream: boolean): Promise<void> {
@@ -204,9 +92,7 @@ async function measure(contender: Contender, mode: 'json' | 'sse', connections: 
   const pids = [contender.pid, ...(contender.beside?.() ?? [])]
   const before = pids.map(cpuOf)
   const result = await apply(contender, { stream: mode === 'sse', connections, seconds })
-  if (result.bad || result.unequal) {
-    throw new Error(`${contender.name} ${mode} c=${connections}: ${result.bad} bad, ${result.unequal} unequal answers`)
-  }
+  assertEqualWork(contender, result)
   const name = `${mode} ${connections} ${contender.name}`
   const cell = cells[name] ?? { cpuUs: [], besideUs: [], rps: [], p50: [], p99: [], events: [] }
   cells[name] = cell
@@ -283,9 +169,5 @@ try {
   console.error(error)
   process.exitCode = 1
 } finally {
-  for (const child of children) child.kill('SIGTERM')
-  await new Promise((resolve) => setTimeout(resolve, 3_000))
-  for (const child of children) child.kill('SIGKILL')
-  rmSync(scratch, { recursive: true, force: true })
-  process.exit()
+  await endAll()
 }
