@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { encodeInvite } from '#identity'
@@ -231,6 +231,8 @@ test('a worker that dies in the middle of an answer is lost at once, and another
 
 test('a second program with the same keys waits until the first is gone', async () => {
   const { agent, id } = await join()
+  // it is written down after the welcome
+  await expect.poll(() => existsSync(path.join(dataDir(), 'membership.json')), { timeout: 10_000 }).toBe(true)
   const second = new Agent({ dataDir: dataDir() })
   expect((await second.until('waiting')).why.code).toBe('session_exists')
   agent.stop.abort()
