@@ -301,3 +301,31 @@ test('every move is signed by the pool and says why; nobody else’s signature c
     expect(judgeAuthorisation(row, stranger, checker)).toBeDefined()
   }
 })
+
+test('a conviction that races with settlements and releases takes what is there; what comes in later is held, and no micro-credit is lost', async () => {
+  const [user, worker] = [await aUser(), stranger()]
+  for (let n = 0; n < 8; n++) await aJob(user, worker)
+  runtime.jumpWallClock(25 * hour)
+  const about = conviction(worker)
+  const settle = async () => {
+    for (let n = 0; n < 6; n++) await aJob(user, worker)
+  }
+  const convict = async () => {
+    doubted.add(worker)
+    await Promise.all(processes.map((one) => one.slash(about)))
+  }
+  await Promise.all([settle(), settle(), ...processes.map((one) => one.release()), convict(), settle()])
+  const released = await posted(`worker:${worker}`)
+  const slashed = (await scanTaken(db.database.sql, Buffer.from(worker, 'hex')))
+    .filter(({ kind, from }) => kind === 'slash' && from === `held:${worker}`)
+    .map(({ amount }) => amount)
+  expect(slashed).toHaveLength(1)
+  const held = await posted(`held:${worker}`)
+  expect(released + held + slashed.reduce((sum, one) => sum + one, 0n)).toBe(26n * 60n)
+  // What was settled behind the slash stays where it is.
+  runtime.jumpWallClock(48 * hour)
+  await earnings.release()
+  await earnings.slash(about)
+  expect([await posted(`worker:${worker}`), await posted(`held:${worker}`)]).toEqual([released, held])
+  doubted.delete(worker)
+})

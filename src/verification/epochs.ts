@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { Leaf } from '#log'
-import { epochCommitment, epochOf, PoolError } from '#protocol'
+import { epochCommitment, epochMs, epochOf, PoolError } from '#protocol'
 import type { Runtime, Timer } from '#runtime'
 import { bigints, bytes, type Database, type GroupCommit, part, type Stage } from '#storage'
 import { discloseEpoch, disclosureText } from './disclosure.ts'
@@ -154,12 +154,21 @@ export class Epochs implements AsyncDisposable {
     await this.#tellDue()
   }
 
-  /** Tells every epoch whose time has come, the oldest first. */
+  /**
+   * Tells every epoch whose time has come, the oldest first. What is told stays as it is: where a pool was down, checks of the epoch may be
+   * open and jobs without their receipt, and it is told once they are not.
+   */
   async #tellDue(): Promise<void> {
     const { database, runtime } = this.#o
     const last = epochOf(runtime.now() - verificationLimits.disclosureMs) - 1
     const due = await database.sql<{ epoch: bigint }[]>`
-      select epoch from epochs where key is null and epoch <= ${last} order by epoch limit 24`
+      select epoch from epochs e
+       where key is null and epoch <= ${last}
+         and not exists (select from checks c where c.epoch = e.epoch and c.ended_at is null)
+         and not exists (
+           select from holds h join jobs j on j.id = h.id
+            where j.accepted_at < to_timestamp((e.epoch + 1) * ${epochMs / 1_000}::float8))
+       order by epoch limit 24`
     for (const { epoch } of due) await this.tell(Number(epoch))
   }
 

@@ -206,13 +206,16 @@ export class Standings implements Disposable {
    */
   async reset(tx: Tx, workerId: string): Promise<void> {
     const now = this.#o.runtime.now()
-    await tx`
+    const endTribunals = () => tx`
       update tribunals set outcome = 'void', ended_at = ${now}::timestamptz
        where worker_id = ${workerId} and ended_at is null`
+    await endTribunals()
     await tx`delete from standings where worker_id = ${workerId}`
     await tx`
       update standing_acts set done_at = ${now}::timestamptz
        where worker_id = ${workerId} and done_at is null and act <> 'pay_back'`
+    // One that was being called meanwhile: from here on none is.
+    await endTribunals()
     await tx`insert into fresh_starts (worker_id, at) values (${workerId}, ${now}::timestamptz)`
   }
 

@@ -56,10 +56,12 @@ export class Tribunals {
     this.#sql = options.database.sql
   }
 
+  /** Unless an admin's reset comes first: who has begun anew stands before no tribunal. */
   async call({ id, workerId, model, duty }: Accused): Promise<void> {
     await this.#sql`
+      with due as (select from standing_acts where id = ${id} and done_at is null for share)
       insert into tribunals (id, worker_id, model, duty, called_at)
-      values (${id}, ${workerId}, ${model}, ${duty}, ${this.#o.runtime.now()}::timestamptz) on conflict do nothing`
+      select ${id}::uuid, ${workerId}, ${model}, ${duty}, ${this.#o.runtime.now()}::timestamptz from due on conflict do nothing`
   }
 
   /** Holds those that can be held now, one after the other. */
