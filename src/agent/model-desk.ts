@@ -1,6 +1,6 @@
-import { fetchModel, HeldModels } from '#artifacts'
+import { artifactsLimits, fetchModel, HeldModels } from '#artifacts'
 import type { Engine } from '#engines'
-import { type ModelOffered, messageType, PoolError, type Room } from '#protocol'
+import { type ModelOffered, memoryFor, messageType, PoolError, type Room } from '#protocol'
 import type { Runtime, Timer } from '#runtime'
 import { encodeFetched, encodeFetching, encodeRoom } from '#workers'
 import type { AgentLog, EngineSet } from './engine-set.ts'
@@ -47,9 +47,11 @@ export class ModelDesk {
   readonly #o: Options
   readonly #held: HeldModels
   readonly #retell: Timer
-  readonly #lent = new Map<string, Engine>()
+  #lent: readonly { readonly digest: string; readonly engine: Engine }[] = []
   #line: Line | undefined
   #taking: Taking | undefined
+  /** The newest offer, until its turn comes: those before it are forgotten. */
+  #next: (() => Promise<void>) | undefined
   #work: Promise<void> = Promise.resolve()
 
   private constructor(options: Options, held: HeldModels) {
@@ -87,7 +89,14 @@ export class ModelDesk {
     this.#taking?.abort.abort()
     const taking: Taking = { offer: model.offer, abort: new AbortController() }
     this.#taking = taking
-    this.#work = this.#work.then(() => this.#take(model, line, taking))
+    if (!this.#next) this.#work = this.#work.then(() => this.#takeNext())
+    this.#next = () => this.#take(model, line, taking)
+  }
+
+  #takeNext(): Promise<void> | undefined {
+    const next = this.#next
+    this.#next = undefined
+    return next?.()
   }
 
   withdraw(offer: string): void {
@@ -99,24 +108,22 @@ export class ModelDesk {
     this.#retell.cancel()
     this.ended()
     await this.#work
-    await Promise.all([...this.#lent.values()].map((engine) => engine[Symbol.asyncDispose]()))
+    await Promise.all(this.#lent.map(({ engine }) => engine[Symbol.asyncDispose]()))
   }
 
   /** Never rejects. */
-  async #take({ offer, name, digest, bytes, drop, ticket }: ModelOffered, line: Line, taking: Taking): Promise<void> {
-    const { runtime, log, urlOf } = this.#o
+  async #take(model: ModelOffered, line: Line, taking: Taking): Promise<void> {
+    const { log } = this.#o
+    const { offer, name, digest, bytes } = model
     const { signal } = taking.abort
     const fields = { model: name, digest, bytes }
     try {
       signal.throwIfAborted()
       log.info(fields, 'the pool offers a model: fetching it')
       if (this.#o.engines.choose(name, null) === undefined) {
-        for (const old of drop) await this.#drop(old)
-        await this.#refuseTooLarge(bytes, digest)
-        const { folder } = this.#held
-        const onProgress = (has: number) => line.say(messageType.fetching, encodeFetching(offer, has))
-        const order = { url: urlOf(digest), ticket, digest, bytes, folder, runtime, signal, onProgress }
-        const path = await fetchModel(order)
+        await this.#refuseMore(model)
+        for (const old of model.drop) await this.#drop(old)
+        const path = await this.#obtain(model, line, signal)
         await this.#held.add({ name, digest, bytes })
         await this.#lend(name, digest, path)
       }
@@ -131,6 +138,29 @@ export class ModelDesk {
     await this.#tellRoom()
   }
 
+  /** The file: one that it has by another name is not fetched again. */
+  async #obtain(model: ModelOffered, line: Line, signal: AbortSignal): Promise<string> {
+    const { offer, digest, bytes, ticket, expiresMs: msMax } = model
+    const held = (await this.#held.list()).find((one) => one.digest === digest && one.bytes === bytes)
+    if (held) return held.path
+    await this.#refuseTooLarge(bytes, digest)
+    const onProgress = (has: number) => line.say(messageType.fetching, encodeFetching(offer, has))
+    const at = { url: this.#o.urlOf(digest), ticket, digest, bytes, folder: this.#held.folder }
+    return fetchModel({ ...at, msMax, runtime: this.#o.runtime, signal, onProgress })
+  }
+
+  /** What the pool was told may be old, and a pool may offer what it likes: memory and processes are this machine's. Before anything is dropped. */
+  async #refuseMore({ bytes, drop }: ModelOffered): Promise<void> {
+    const dropped = (await this.#held.list()).filter(({ digest }) => drop.includes(digest))
+    const stay = this.#lent.filter(({ digest }) => !dropped.some((one) => one.digest === digest))
+    if (stay.length >= artifactsLimits.heldMax) {
+      throw new PoolError('overloaded', 'This worker lends as many fetched models as it can.', 'Restart it without some.')
+    }
+    const memory = dropped.reduce((sum, old) => sum + memoryFor(old.bytes), this.#o.memoryBytes())
+    if (memoryFor(bytes) <= memory) return
+    throw new PoolError('overloaded', 'The model needs more memory than is free at this worker.', 'Make some free.')
+  }
+
   #refuse(offer: string, line: Line, fields: object, error: unknown): void {
     const { code, message, fix } = error instanceof PoolError ? error.refusal : brokeDown(error)
     this.#o.log.warn({ ...fields, code, fix }, message)
@@ -140,10 +170,12 @@ export class ModelDesk {
   /** Gives up a model that came from the pool: lent no more, its engine ended, its file deleted. Others are not the pool's to drop. */
   async #drop(digest: string): Promise<void> {
     if (!(await this.#held.list()).some((model) => model.digest === digest)) return
-    const engine = this.#lent.get(digest)
-    this.#lent.delete(digest)
-    if (engine) this.#o.engines.remove(engine)
-    await engine?.[Symbol.asyncDispose]()
+    const theirs = this.#lent.filter((one) => one.digest === digest)
+    this.#lent = this.#lent.filter((one) => one.digest !== digest)
+    for (const { engine } of theirs) {
+      this.#o.engines.remove(engine)
+      await engine[Symbol.asyncDispose]()
+    }
     await this.#held.remove(digest)
     this.#o.log.info({ digest }, 'a model that the pool had chosen makes room for another')
   }
@@ -161,7 +193,7 @@ export class ModelDesk {
   async #lend(name: string, digest: string, path: string): Promise<void> {
     try {
       const engine = await this.#o.load(name, path)
-      this.#lent.set(digest, engine)
+      this.#lent = [...this.#lent, { digest, engine }]
       this.#o.engines.add(engine)
     } catch (error) {
       this.#o.log.warn(

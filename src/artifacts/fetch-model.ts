@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs'
 import { type FileHandle, mkdir, open, rename, rm, stat, statfs } from 'node:fs/promises'
 import path from 'node:path'
 import { PoolError } from '#protocol'
-import type { Runtime } from '#runtime'
+import { deadlineSignal, type Runtime } from '#runtime'
 import { artifactsLimits } from './limits.ts'
 
 export interface FetchOrder {
@@ -15,6 +15,8 @@ export interface FetchOrder {
   readonly bytes: number
   /** It becomes `<folder>/<digest>.gguf`; until then `<digest>.part` beside it. */
   readonly folder: string
+  /** All of it may take so long, milliseconds: no ticket is good for longer. */
+  readonly msMax: number
   readonly runtime: Runtime
   readonly signal: AbortSignal
   /** Bytes it has, at most once a second. */
@@ -28,9 +30,14 @@ const partPath = (folder: string, digest: string) => path.join(folder, `${digest
 /**
  * Fetches a model file by digest, going on where it was cut, and gives its path once the bytes are what the digest says. What was
  * fetched of it stays for the next try, also when the signal aborts; bytes that are wrong, and those a full disk had no room
- * for, are deleted. @throws PoolError digest_mismatch, disk_full, and what the pool said; the signal's reason.
+ * for, are deleted. @throws PoolError digest_mismatch, disk_full, pool_unreachable, and what the pool said; the signal's reason.
  */
 export async function fetchModel(order: FetchOrder): Promise<string> {
+  using deadline = deadlineSignal(order.runtime, order.msMax, unreachable(), order.signal)
+  return await fetchInTime({ ...order, signal: deadline.signal })
+}
+
+async function fetchInTime(order: FetchOrder): Promise<string> {
   const { folder, digest, bytes, signal } = order
   await mkdir(folder, { recursive: true, mode: 0o700 })
   const part = partPath(folder, digest)
@@ -49,6 +56,7 @@ export async function fetchModel(order: FetchOrder): Promise<string> {
       throw diskFull()
     }
     if (error instanceof PoolError && error.refusal.code === 'digest_mismatch') await rm(part, { force: true })
+    else signal.throwIfAborted()
     throw error
   }
   signal.throwIfAborted()
@@ -108,9 +116,10 @@ class PartFile implements AsyncDisposable {
     this.#order.onProgress(this.#size)
   }
 
-  /** On the disk for good; its sha256. */
+  /** On the disk for good; its sha256. @throws PoolError digest_mismatch where somebody else has written to it, too. */
   async finish(): Promise<string> {
     await this.#handle.sync()
+    if ((await this.#handle.stat()).size !== this.#size) throw wrongBytes()
     this.#order.onProgress(this.#size)
     return this.#hash.digest('hex')
   }

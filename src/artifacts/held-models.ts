@@ -51,12 +51,12 @@ export class HeldModels {
     return found.flat()
   }
 
+  /** Takes the place of one with its name, and of the oldest where they are too many: what is not named any more is deleted. */
   async add(model: HeldModel): Promise<void> {
-    const known = (await this.list()).filter(({ digest }) => digest !== model.digest)
-    for (const { name, digest } of known) if (name === model.name) await this.remove(digest)
-    const others = known.filter(({ name }) => name !== model.name)
+    const others = (await this.list()).filter(({ digest, name }) => digest !== model.digest && name !== model.name)
     const rows = [...others.map(({ name, digest, bytes }) => ({ name, digest, bytes })), model]
     await this.#write(rows.slice(-artifactsLimits.heldMax))
+    await this.#clearNameless()
   }
 
   /** A file that no engine can load is of no use. */
@@ -66,24 +66,35 @@ export class HeldModels {
     await rm(modelPath(this.folder, digest), { force: true })
   }
 
-  /** Bytes it would still take: of what the owner gives, and of what the disk has. What a broken fetch left counts as free. */
+  /**
+   * Bytes it would still take: of what the owner gives, and of what the disk has. Every model file that lies there counts as taken,
+   * named or not; what a broken fetch left counts as free.
+   */
   async roomBytes(): Promise<number> {
-    const taken = (await this.list()).reduce((sum, { bytes }) => sum + bytes, 0)
-    const parts = await Promise.all((await this.#parts()).map((part) => stat(part).then(({ size }) => size)))
+    const [taken, begun] = await Promise.all([this.#files('gguf').then(sizeOf), this.#files('part').then(sizeOf)])
     const { bavail, bsize } = await statfs(this.folder)
-    const free = bavail * bsize - artifactsLimits.diskSpareBytes + parts.reduce((sum, size) => sum + size, 0)
+    const free = bavail * bsize - artifactsLimits.diskSpareBytes + begun
     return Math.max(0, Math.min(this.#spaceBytes - taken, free))
   }
 
-  /** Before this file is fetched: what broken fetches of others left goes. */
+  /** Before this file is fetched: what broken fetches of others left goes, and what lies there without a name. */
   async clearOthers(digest: string): Promise<void> {
-    const others = (await this.#parts()).filter((part) => !path.basename(part).startsWith(digest))
+    const others = (await this.#files('part')).filter((part) => !path.basename(part).startsWith(digest))
     await Promise.all(others.map((part) => rm(part, { force: true })))
+    await this.#clearNameless()
   }
 
-  async #parts(): Promise<string[]> {
+  /** Files that an end between their last byte and their name has left, and those that lost it. */
+  async #clearNameless(): Promise<void> {
+    const named = new Set((await this.#read()).map(({ digest }) => modelPath(this.folder, digest)))
+    const nameless = (await this.#files('gguf')).filter((file) => !named.has(file))
+    await Promise.all(nameless.map((file) => rm(file, { force: true })))
+  }
+
+  async #files(kind: 'gguf' | 'part'): Promise<string[]> {
     const names = await readdir(this.folder)
-    return names.filter((name) => /^[0-9a-f]{64}\.part$/.test(name)).map((name) => path.join(this.folder, name))
+    const ours = names.filter((name) => /^[0-9a-f]{64}$/.test(path.basename(name, `.${kind}`)) && name.endsWith(kind))
+    return ours.map((name) => path.join(this.folder, name))
   }
 
   async #read(): Promise<HeldModel[]> {
@@ -102,4 +113,9 @@ export class HeldModels {
     await handle.sync()
     await rename(fresh, file)
   }
+}
+
+async function sizeOf(files: readonly string[]): Promise<number> {
+  const sizes = await Promise.all(files.map((file) => stat(file).then(({ size }) => size)))
+  return sizes.reduce((sum, size) => sum + size, 0)
 }

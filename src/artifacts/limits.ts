@@ -23,8 +23,8 @@ export const artifactsLimits = {
   fruitlessMax: 10,
   /** Disk that a fetched file leaves free. */
   diskSpareBytes: 256 * 2 ** 20,
-  /** Fetched models one worker remembers. */
-  heldMax: 256,
+  /** Fetched models one worker keeps, each lent by a process of its own; one more takes the place of the oldest at the next start. */
+  heldMax: 32,
   /** The file that names them. */
   heldFileBytesMax: 262_144,
 } as const

@@ -241,6 +241,9 @@ export const roomSchema = z.strictObject({
 })
 export type Room = z.infer<typeof roomSchema>
 
+/** Memory a model takes when it is loaded: its file, a quarter more for context and buffers, and the process around it. */
+export const memoryFor = (fileBytes: number): number => Math.ceil(fileBytes * 1.25) + 256 * 2 ** 20
+
 export const modelOfferedSchema = z.strictObject({
   /** Names this offer. */
   offer: offerId,

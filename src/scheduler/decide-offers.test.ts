@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { memoryFor } from '#protocol'
 import {
   decideOffers,
-  memoryFor,
   noOffers,
   type OfferableModel,
   type OfferableWorker,

@@ -1,3 +1,5 @@
+import { memoryFor } from '#protocol'
+
 /** A tier as far as offers care: any of these models will do, preferred ones first. */
 export interface TierWish {
   readonly name: string
@@ -104,9 +106,6 @@ interface World {
   readonly workers: readonly OfferableWorker[]
   readonly rule: OfferRule
 }
-
-/** Memory a model takes when it is loaded: its file, a quarter more for context and buffers, and the process around it. */
-export const memoryFor = (fileBytes: number): number => Math.ceil(fileBytes * 1.25) + 256 * 2 ** 20
 
 /**
  * Which idle worker is offered which model, and which offer is taken back. A tier wishes for as many workers as it needs (those that

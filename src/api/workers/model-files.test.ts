@@ -49,7 +49,7 @@ const emptyFolder = () => {
 
 function order(into: string, more: Partial<Parameters<typeof fetchModel>[0]> = {}): Parameters<typeof fetchModel>[0] {
   const url = `${api.url}/v1/workers/models/${digest}`
-  const rest = { runtime, signal: new AbortController().signal, onProgress: () => {} }
+  const rest = { msMax: 60_000, runtime, signal: new AbortController().signal, onProgress: () => {} }
   return { url, ticket: ticketFor(into), digest, bytes: content.length, folder: into, ...rest, ...more }
 }
 
