@@ -138,13 +138,21 @@ test('while the database is away classes have names of their process; who cannot
   expect(small.asked).toBe(2)
 })
 
-test('names that nobody carried for a month are forgotten, and of one file only so many are kept', async () => {
+test('names that nobody carried for a month are forgotten, and of one file only those are kept that were carried last', async () => {
   const { sql } = home.database
   let now = Date.now()
   const kept = new KernelNames(sql, { now: () => now })
   const named = (n: number) => ({ kernel: `k${n}`, text: 'a text', hash: 'ab'.repeat(32) })
-  for (let n = 0; n < verificationLimits.kernelNamesMax + 3; n++) await kept.keep(file(7), named(n))
-  expect(await kept.of(file(7))).toHaveLength(verificationLimits.kernelNamesMax)
+  for (let n = 0; n < 3 * verificationLimits.kernelNamesMax; n++) {
+    now++
+    await kept.keep(file(7), named(n))
+    await kept.seen(file(7), ['k0', 'k5'])
+  }
+  const left = (await kept.of(file(7))).map(({ kernel }) => kernel)
+  expect(left).toHaveLength(verificationLimits.kernelNamesMax)
+  expect(left.slice(0, 2), 'who makes names up drives out none that is carried').toEqual(['k0', 'k5'])
+  await kept.keep(file(7), named(5))
+  expect((await kept.of(file(7))).map(({ kernel }) => kernel)).toEqual(left)
   now += calibrationKeptMs - 1_000
   await kept.seen(file(7), ['k5'])
   now += 2_000

@@ -13,7 +13,8 @@ export interface NamedClass {
 /**
  * Names of kernel classes, shared by all processes of a pool and kept across its restarts: calibrations, answers and replays name classes, and a
  * class that came back under another name would be a stranger. A name is bound to one text and one hash for good, so that whoever
- * carries it has computed the same as those who carried it first. Forgotten once nobody has carried it for 30 days.
+ * carries it has computed the same as those who carried it first. Forgotten once nobody has carried it for 30 days, and sooner where a
+ * model file has too many: those that were carried last stay, so that one that makes up a class a day drives out its own inventions.
  */
 export class KernelNames {
   readonly #sql: Sql
@@ -35,6 +36,10 @@ export class KernelNames {
     const now = this.#runtime.now()
     await this
       .#sql`delete from kernel_classes where seen_at < ${now - verificationLimits.calibrationKeptMs}::timestamptz`
+    await this.#sql`
+      delete from kernel_classes where digest = ${digest} and kernel <> ${kernel} and kernel in (
+        select kernel from kernel_classes where digest = ${digest} and kernel <> ${kernel}
+         order by seen_at desc, found_at, kernel offset ${verificationLimits.kernelNamesMax - 1})`
     await this.#sql`
       insert into kernel_classes (digest, kernel, text, hash, found_at, seen_at)
       select ${digest}, ${kernel}, ${text}, ${hash}, ${now}::timestamptz, ${now}::timestamptz

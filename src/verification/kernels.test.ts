@@ -123,3 +123,21 @@ test('who leaves is forgotten; a text fits the smallest context', async () => {
   come('bob', 'avx', {}, { name: 'renamed' })
   expect(told.at(-1)).toBe(`bob renamed ${kernels.of('bob', file)}`)
 })
+
+test('a worker that leaves and comes again and again makes the others compute a few times, and later each time', async () => {
+  for (const id of ['ann', 'bob']) come(id, 'avx')
+  await settled()
+  const before = asked.length
+  for (let n = 0; n < 60; n++) {
+    come('fickle', `build ${n}`)
+    await settled()
+    kernels.remove('fickle')
+  }
+  expect(asked.slice(before).filter(({ worker }) => worker !== 'fickle')).toHaveLength(
+    verificationLimits.kernelComingsMax,
+  )
+  await runtime.pass(2 * kernelAgainMsMean)
+  come('fickle', 'avx')
+  await settled()
+  expect(kernels.of('fickle', file), 'after some hours it is measured at once').toBe(kernels.of('ann', file))
+})

@@ -50,6 +50,7 @@ interface Entry {
 }
 
 const { kernelClassesMax, kernelGatherMs, kernelMeasureMsMax, kernelRoundMax, kernelSweepMs } = verificationLimits
+const { kernelComersMax, kernelComingsMax } = verificationLimits
 const { kernelAgainMsMean, kernelNamesMax, kernelProofsMax, kernelRetryMsMin, kernelTextChars } = verificationLimits
 
 /**
@@ -69,6 +70,8 @@ export class Kernels implements Disposable {
   readonly #busy = new Set<string>()
   /** Names on record that a class was found not to be, by its own name. */
   readonly #refuted = new Map<string, Set<string>>()
+  /** How often a worker came with a file, since when: the others compute each time. */
+  readonly #comings = new Map<string, { readonly count: number; readonly since: number }>()
   readonly #sweeper: Timer
   readonly #closing = new AbortController()
 
@@ -88,8 +91,11 @@ export class Kernels implements Disposable {
     for (const [digest, { name, contextTokens }] of offers) {
       const entries = this.#files.get(digest) ?? new Map<string, Entry>()
       const known = entries.get(worker.id)
-      const soon = this.#options.runtime.monotonic() + kernelGatherMs
-      const { kernel, dueAt, failures } = known ?? { kernel: undefined, dueAt: soon, failures: 0 }
+      const { kernel, dueAt, failures } = known ?? {
+        kernel: undefined,
+        dueAt: this.#firstDue(worker.id, digest),
+        failures: 0,
+      }
       if (known?.kernel !== undefined && known.name !== name) this.#options.tell(worker.id, name, known.kernel)
       entries.set(worker.id, { worker: worker.id, name, contextTokens, kernel, dueAt, failures })
       this.#files.set(digest, entries)
@@ -108,6 +114,18 @@ export class Kernels implements Disposable {
   [Symbol.dispose](): void {
     this.#sweeper.cancel()
     this.#closing.abort(new Error('the pool is shutting down'))
+  }
+
+  /** Soon, unless it comes again and again: each time others would have to compute beside it. */
+  #firstDue(worker: string, digest: string): number {
+    const now = this.#options.runtime.monotonic()
+    const key = `${worker} ${digest}`
+    const before = this.#comings.get(key)
+    const { count, since } = before && now - before.since < kernelAgainMsMean ? before : { count: 0, since: now }
+    if (!before && this.#comings.size >= kernelComersMax) this.#comings.clear()
+    this.#comings.set(key, { count: count + 1, since })
+    const tooOften = count - kernelComingsMax
+    return now + (tooOften < 0 ? kernelGatherMs : Math.min(kernelAgainMsMean, kernelRetryMsMin * 2 ** tooOften))
   }
 
   #forget(digest: string, entries: Map<string, Entry>, worker: string): void {

@@ -106,6 +106,10 @@ export const verificationLimits = {
   /** Workers in one round beside one of each class, and classes in it: the largest. */
   kernelRoundMax: 32,
   kernelClassesMax: 8,
+  /** A worker that comes with the same file more often than this within the time above is measured later each time, from the first pause on. */
+  kernelComingsMax: 8,
+  /** Pairs of worker and file of which that is remembered. */
+  kernelComersMax: 100_000,
   /** Names of classes that are kept of one model file, and how many of them one class is compared with in a round. */
   kernelNamesMax: 32,
   kernelProofsMax: 4,
