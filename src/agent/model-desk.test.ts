@@ -93,7 +93,7 @@ test('a model is lent before the pool hears that it is held, and lent again afte
   begin()
   desk.take(offer())
   await expect.poll(() => said.at(-1)).toMatch(/^room/)
-  await expect.poll(() => said.length).toBe(4)
+  await expect.poll(() => said.length, { timeout: 10_000 }).toBe(4)
   expect(said).toEqual(['room plenty', 'lends moss', 'held', 'room plenty'])
   expect(engines.choose('moss', digest)).toBeDefined()
   await desk[Symbol.asyncDispose]()

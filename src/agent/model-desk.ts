@@ -154,7 +154,11 @@ export class ModelDesk {
     const dropped = (await this.#held.list()).filter(({ digest }) => drop.includes(digest))
     const stay = this.#lent.filter(({ digest }) => !dropped.some((one) => one.digest === digest))
     if (stay.length >= artifactsLimits.heldMax) {
-      throw new PoolError('overloaded', 'This worker lends as many fetched models as it can.', 'Restart it without some.')
+      throw new PoolError(
+        'overloaded',
+        'This worker lends as many fetched models as it can.',
+        'Restart it without some.',
+      )
     }
     const memory = dropped.reduce((sum, old) => sum + memoryFor(old.bytes), this.#o.memoryBytes())
     if (memoryFor(bytes) <= memory) return
