@@ -100,14 +100,20 @@ function lentRows(sql: Sql, peer: PoolId, [since, until]: Between): Promise<read
      order by l.at desc limit ${federationLimits.statementJobsMax}`
 }
 
-/** What the peer was paid for each job of this pool that it computed. */
+/**
+ * What the peer was paid for each job of this pool that it computed: for the last run it was asked for, under whose id it has it. Before,
+ * it may have been too busy; a job that it had begun goes on nowhere but here.
+ */
 function borrowedRows(sql: Sql, peer: PoolId, [since, until]: Between): Promise<readonly Row[]> {
   return sql<Row[]>`
-    select distinct on (b.at, b.job_id) b.id::text as id, e.amount
+    select b.id::text as id, e.amount
       from borrowed_runs b
       join transfers r on r.hold = b.job_id and r.phase = 'posted'
       join accounts a on a.name = ${`peer:${peer}`}
       join entries e on e.account = a.id and e.transfer = r.id
      where b.peer_id = ${peer} and b.at >= ${since} and b.at < ${until}
+       and not exists (
+         select from borrowed_runs later
+          where later.job_id = b.job_id and later.peer_id = b.peer_id and (later.at, later.id) > (b.at, b.id))
      order by b.at desc, b.job_id limit ${federationLimits.statementJobsMax}`
 }

@@ -75,11 +75,8 @@ beforeAll(async () => {
   await bert.settle('bert', ports[1], hosts)
   await anna.lichen('fed', 'add', bert.url)
   await anna.lichen('fed', 'add', foreign.url, '--id', foreign.id)
-  for (const [one, other] of [
-    [anna, bert],
-    [bert, anna],
-  ] as const)
-    await one.admin('POST', `/federation/peers/${other.id}/promote`, { level: 3 })
+  await anna.bond(bert.id, (await bert.adminKey()).public_key)
+  await bert.bond(anna.id, (await anna.adminKey()).public_key)
 }, 120_000)
 afterAll(() => Promise.all([anna, bert, foreign].map((pool) => pool[Symbol.asyncDispose]())))
 
@@ -152,8 +149,8 @@ test('a loss that an admin has signed for is told from a fork, and the witness s
     code: 1,
     err: expect.stringContaining('leaves of the log would be lost'),
   })
-  await anna.lichen('admin-key', 'new', 'ada', '--no-register')
-  const accepted = await anna.lichen('restore', backup, '--accept-loss', '--signed-by', 'ada')
+  const { file } = await anna.adminKey()
+  const accepted = await anna.lichen('restore', backup, '--accept-loss', '--signed-by', file)
   expect(accepted).toMatchObject({ code: 0, out: expect.stringContaining('The log goes on as generation 2') })
   await anna.begin()
   await eventually('bert to sign', async () => (await signed())?.generation === 2)
@@ -164,7 +161,7 @@ test('a loss that an admin has signed for is told from a fork, and the witness s
 test('a witness goes on under a rotated key, once its human has confirmed it', async () => {
   await anna.pool?.stop()
   const old = anna.id
-  const rotated = await anna.lichen('rotate', 'pool', '--json')
+  const rotated = await anna.lichen('rotate', 'pool', '--signed-by', (await anna.adminKey()).file, '--json')
   expect(rotated).toMatchObject({ code: 0 })
   await anna.begin()
   expect(anna.id).not.toBe(old)
@@ -172,7 +169,8 @@ test('a witness goes on under a rotated key, once its human has confirmed it', a
   await bert.admin('POST', `/federation/peers/${old}/ping`)
   const { data } = await bert.admin<{ data: { id: string; problem: string }[] }>('GET', '/federation/peers')
   expect(data.find(({ id }) => id === old)?.problem).toContain(`lichen fed confirm ${old.slice(0, 12)} ${anna.id}`)
-  expect(await bert.lichen('fed', 'confirm', old, anna.id)).toMatchObject({ code: 0, err: '' })
+  const { file } = await bert.adminKey()
+  expect(await bert.lichen('fed', 'confirm', old, anna.id, '--file', file)).toMatchObject({ code: 0, err: '' })
   const { generation } = await actUntil('bert to sign under the new key', signed)
   expect(generation).toBe(3)
   expect(await told()).toEqual([])
