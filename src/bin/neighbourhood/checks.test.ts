@@ -202,6 +202,7 @@ test('the convicted worker appeals: refused, everything stays; granted, its mone
     return row
   })
   expect(checked).toMatchObject({ phase: 'probation' })
+  await eventually('every check to end', async () => (await open()).length === 0, 120_000)
 }, 240_000)
 
 /** A receipt of the pool as a file. */
