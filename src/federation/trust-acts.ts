@@ -105,7 +105,7 @@ export class TrustActs {
       signature
         ? 'The signature is not by an admin of this pool, of now, and for this bond.'
         : 'A bond is accepted with the signature of an admin of this pool.',
-      `\`lichen fed promote ${receiver.slice(0, 12)} ${level}\` where an admin key lies, or load it on the page; \`lichen admin-key ls\` shows whose count.`,
+      `\`lichen fed promote ${receiver.slice(0, 12)} ${level}\` where an admin key lies; \`lichen admin-key ls\` shows whose count.`,
     )
   }
 

@@ -192,7 +192,8 @@ export function federationRequestRoutes({ requestsAdmin }: Pick<ApiDeps, 'reques
       method: 'POST',
       path: `${base}/peers/:id/admin-keys`,
       caller: 'owner',
-      summary: 'Register the key of an admin of another pool; its WRITEs count with a signature by one of these only.',
+      summary:
+        'Register the key of an admin of another pool; bonds with it, and its WRITEs, count with a signature by one of these only.',
       body: z.strictObject({ name: ownerNameSchema, public_key: publicKeySchema }),
       reply: peerKeySchema,
       status: 201,

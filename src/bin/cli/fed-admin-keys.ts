@@ -61,7 +61,7 @@ function addCommand(): Command {
         public_key: key,
       })
       print(json === true, row, () =>
-        clean(`WRITEs of that pool count with a signature by ${row.name} (${row.id.slice(0, 12)}).`),
+        clean(`Bonds with that pool, and its WRITEs, count with a signature by ${row.name} (${row.id.slice(0, 12)}).`),
       )
     })
   return withExamples(withSettings(command, ['client']), [
