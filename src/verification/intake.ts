@@ -123,7 +123,7 @@ export class CheckIntake {
     const { workerId } = segment
     const statement = segment.statement === null ? null : sha256(segment.statement)
     const qPpm = rates.of(workerId, job.model)
-    const waived = job.unchecked ?? segment.unfit
+    const waived = this.#whyWaived(job, segment)
     const row = (reason: CheckRow['reason']): CheckRow => ({
       id: this.#o.runtime.uuid(),
       jobId: job.jobId,
@@ -148,6 +148,12 @@ export class CheckIntake {
     const { referencePpm } = verificationLimits
     const again = waived === null && pick({ ...sample, label: 'verifier', n: 1_000_000 }) < referencePpm
     return again && this.#o.verifiers.reference(job.model, segment.digest, workerId) ? row('reference') : undefined
+  }
+
+  /** Where only one operator is here no look is promised; what another pool, or a worker that cannot look itself, has computed gets one all the same. */
+  #whyWaived({ unchecked, model }: GivenAnswers, { workerId, digest, unfit }: GivenSegment): string | null {
+    const promised = unchecked !== 'no_verifier' || !this.#o.verifiers.hasOthers(workerId, model, digest)
+    return promised ? (unchecked ?? unfit) : unfit
   }
 
   #keep({ jobId, at }: GivenAnswers, segment: GivenSegment): TranscriptRow {

@@ -1,104 +1,14 @@
 import { randomBytes } from 'node:crypto'
 import type OpenAI from 'openai'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { systemRuntime } from '#runtime'
-import { type Database, openDatabase, runningPostgres } from '#storage'
-import { eventually, Neighbourhood } from '#testkit'
+import { eventually, type Neighbourhood } from '#testkit'
 import { ForeignPool } from '../../testkit/foreign-pool.ts'
-import { freePort } from '../../testkit/free-port.ts'
-import { Road } from '../../testkit/road.ts'
-
-interface Peer {
-  id: string
-  name: string
-  trust: number
-  reachable: boolean
-  problem: string | null
-}
-
-/** A pool as its people know it. */
-class Town extends Neighbourhood {
-  id = ''
-  /** How other pools reach this one. */
-  road!: Road
-  #port = 0
-
-  async makeRoad(): Promise<void> {
-    this.#port = await freePort()
-    this.road = await Road.open(() => this.#port)
-  }
-
-  async open(command: 'up' | 'pool', name: string, more: Record<string, string>): Promise<void> {
-    const args = ['--port', String(this.#port), '--public-url', this.road.url, '--federation-name', name]
-    await this.start(command, args, { LICHEN_FEDERATION_PRIVATE_RANGES: '127.0.0.0/8', ...more })
-    this.id = ((await (await fetch(`${this.url}/v1/federation/info`)).json()) as { atom_id: string }).atom_id
-  }
-
-  override async [Symbol.asyncDispose](): Promise<void> {
-    await this.road[Symbol.asyncDispose]()
-    await super[Symbol.asyncDispose]()
-  }
-
-  /** What stands here of what pools say, by hash. */
-  async facts(): Promise<Map<string, { author: string; kind: string; value: string }>> {
-    const { data } = await this.admin<{ data: { hash: string; author: string; kind: string; value: string }[] }>(
-      'GET',
-      '/federation/facts',
-    )
-    return new Map(data.map((fact) => [fact.hash, fact]))
-  }
-
-  peers(): Promise<Peer[]> {
-    return this.admin<{ data: Peer[] }>('GET', '/federation/peers').then(({ data }) => data)
-  }
-
-  promote(id: string, level: number): Promise<object> {
-    return this.admin('POST', `/federation/peers/${id}/promote`, { level })
-  }
-
-  toggle(name: 'accept' | 'forward', on: boolean): Promise<object> {
-    return this.admin('POST', '/federation/toggles', { name, on, reason: '' })
-  }
-
-  /** Something in the database of the running pool. */
-  async inBooks<T>(act: (books: Database) => Promise<T>): Promise<T> {
-    const target = await runningPostgres(this.dataDir)
-    if (!target) throw new Error('the database does not run')
-    await using books = await openDatabase({ target, runtime: systemRuntime })
-    return await act(books)
-  }
-
-  /** Looks now who another pool is and what it has, not at the next heartbeat. */
-  async look(other: Town): Promise<void> {
-    await this.admin('POST', `/federation/peers/${other.id}/ping`)
-  }
-
-  /** Who computed a job: the ids of workers, and of pools. */
-  async computedBy(job: string): Promise<string[]> {
-    const { segments } = await this.admin<{ segments: { worker: string }[] }>('GET', `/jobs/${job}`)
-    return segments.map(({ worker }) => worker)
-  }
-
-  /** What this pool owes another; below 0: what it is owed. */
-  async owes(id: string): Promise<number> {
-    const { data } = await this.admin<{ data: { account: string; posted: string }[] }>(
-      'GET',
-      '/ledger/accounts?limit=500',
-    )
-    return Number(data.find(({ account }) => account === `peer:${id}`)?.posted ?? 0)
-  }
-}
+import { answered, ask, befriend, Town } from '../../testkit/town.ts'
 
 const [anna, bert, carl] = [new Town(), new Town(), new Town()]
 const foreign = new ForeignPool(randomBytes(32))
 /** Of bert, by two operators. */
 const workers: Awaited<ReturnType<Neighbourhood['join']>>[] = []
-const ask = (content: string) => ({
-  model: 'lichen-demo',
-  messages: [{ role: 'user' as const, content }],
-  temperature: 0,
-})
-
 const long = { ...ask('tell me about lichen'), max_tokens: 400 }
 
 beforeAll(async () => {
@@ -117,23 +27,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await Promise.all([anna, bert, carl, foreign].map((pool) => pool[Symbol.asyncDispose]()))
 })
-
-async function befriend(one: Town, other: Town): Promise<void> {
-  await one.cli('fed', 'add', other.road.url)
-  await eventually('both to know each other', async () => (await other.peers()).some(({ id }) => id === one.id))
-  await one.promote(other.id, 2)
-  await other.promote(one.id, 2)
-}
-
-async function answered(town: Town, content: string): Promise<{ text: string; receipt: string }> {
-  const { data, response } = await town
-    .client()
-    .chat.completions.create({ ...ask(content), stream: true })
-    .withResponse()
-  let text = ''
-  for await (const chunk of data) text += chunk.choices[0]?.delta.content ?? ''
-  return { text, receipt: response.headers.get('x-lichen-receipt') ?? '' }
-}
 
 test('a pool without workers answers with those of another, and its receipt names all three', async () => {
   await befriend(anna, bert)
