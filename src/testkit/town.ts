@@ -71,10 +71,13 @@ export class Town extends Neighbourhood {
     await this.admin('POST', `/federation/peers/${other.id}/ping`)
   }
 
-  /** Who computed a job: the ids of workers, and of pools. */
+  /** Who computed a job: the ids of workers, and of pools. Written down once it is over and every worker has signed. */
   async computedBy(job: string): Promise<string[]> {
-    const { segments } = await this.admin<{ segments: { worker: string }[] }>('GET', `/jobs/${job}`)
-    return segments.map(({ worker }) => worker)
+    type Details = { ended_at: string | null; segments: { worker: string }[] }
+    return eventually('the job to be on record', async () => {
+      const { ended_at, segments } = await this.admin<Details>('GET', `/jobs/${job}`)
+      return ended_at !== null && segments.map(({ worker }) => worker)
+    })
   }
 
   /** What this pool owes another; below 0: what it is owed. */
