@@ -170,6 +170,15 @@ describe('a later start', () => {
     expect(JSON.parse(second.stderr).error.code).toBe('data_in_use')
     expect((await fetch(`${town.url}/readyz`)).status).toBe(200)
   })
+
+  test('on the folder and the port of one that runs is told of the folder, and who uses it', async () => {
+    const town = settled
+    const first = await town.start('up')
+    const second = town.run(['up', '--json', '--port', new URL(town.url).port, '--data', town.dataDir])
+    expect(await second.ended).toBe(1)
+    const { code, message } = JSON.parse(second.stderr).error
+    expect([code, message]).toEqual(['data_in_use', `Process ${first.pid} already runs a pool on ${town.dataDir}.`])
+  })
 })
 
 describe('the end', () => {
@@ -242,6 +251,26 @@ describe('the end', () => {
     expect(await program.ended).toBe(0)
     expect(program.stdout).toEqual([])
     await allGone(everyone)
+  })
+})
+
+describe('a worker’s folder', () => {
+  test('is used by one worker: a second is refused and told whose it is, and has it when the first is gone', async () => {
+    const town = settled
+    await town.start('up')
+    const { program, dataDir } = await town.join('ada')
+    const again = ['worker', 'join', '--json', '--data', dataDir]
+    const second = town.run(again)
+    expect(await second.ended).toBe(1)
+    expect(JSON.parse(second.stderr.trim().split('\n').at(-1) ?? '').error).toMatchObject({
+      code: 'data_in_use',
+      message: `Process ${program.pid} already runs a worker on ${path.join(dataDir, 'worker')}.`,
+      fix: expect.stringContaining('--data'),
+    })
+    program.signal('SIGTERM')
+    const third = town.run(again)
+    await program.ended
+    expect(await third.firstLine()).toMatchObject({ state: 'ready' })
   })
 })
 

@@ -1,10 +1,12 @@
-import { type AgentStatus, retireWorkerKeys } from '#agent'
+import type { AgentStatus } from '#agent'
 import { type Settings, surroundings } from '#config'
 import { createLog } from '#observability'
 import { PoolError } from '#protocol'
 import { systemRuntime } from '#runtime'
 import { clean, counted } from './cli/output.ts'
+import { Closers } from './closers.ts'
 import { watchLifetime } from './lifetime.ts'
+import { takeDataFolder } from './take-data-folder.ts'
 import { runWorker } from './worker-program.ts'
 
 interface ServeOptions {
@@ -13,12 +15,12 @@ interface ServeOptions {
   readonly settings: Settings
   readonly name: string
   readonly json: boolean
-  /** Puts the old key aside first. */
-  readonly newKey: boolean
+  /** Done first, when the folder is its own. */
+  readonly prepare: () => Promise<void>
 }
 
 /** `lichen worker join`: serves until stopped. Throws the refusal it could not go on with. */
-export async function serveAsWorker({ invite, dataDir, settings, name, json, newKey }: ServeOptions): Promise<void> {
+export async function serveAsWorker({ invite, dataDir, settings, name, json, prepare }: ServeOptions): Promise<void> {
   const color = process.stderr.isTTY === true && !surroundings().noColor
   const pretty = settings.logFormat === 'pretty' || (settings.logFormat === 'auto' && process.stderr.isTTY === true)
   // a person is told in sentences, and only once
@@ -31,13 +33,17 @@ export async function serveAsWorker({ invite, dataDir, settings, name, json, new
   const modelSpace = settings.acceptModels ? settings.modelSpace : undefined
   const engines = { models: model, upstreams: upstream, upstreamApiKey, slots, threads, modelSpace }
   const lent = { ...engines, payerSignature, upstreamInside }
-  if (newKey) await retireWorkerKeys(dataDir, systemRuntime)
   const order = { dataDir, invite, name, ...lent }
+  const closers = new Closers()
+  const launcher = watchLauncher ? process.ppid : undefined
   try {
+    await takeDataFolder({ data: dataDir, runs: 'worker', runtime: systemRuntime, life, launcher }, closers)
+    await prepare()
     const end = await runWorker({ ...order, drainMs: shutdownTimeout }, { runtime: systemRuntime, log, life, onStatus })
     if (end.reason === 'refused') throw new PoolError(end.why.code, end.why.message, end.why.fix)
     process.exitCode = life.exitCode
   } finally {
+    await closers.close((what, error) => log.warn({ err: error, what }, 'could not be closed'))
     flush()
   }
 }

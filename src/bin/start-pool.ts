@@ -1,9 +1,9 @@
+import { existsSync } from 'node:fs'
 import type { Settings } from '#config'
 import { claimDatabase, loadPoolIdentity } from '#identity'
 import type { Jobs } from '#jobs'
 import { type Log, Metrics, poolEvents, troubleLog } from '#observability'
 import type { Runtime } from '#runtime'
-import { lockDataDir } from '#storage'
 import type { ReadyPool } from './announce-ready.ts'
 import { Closers } from './closers.ts'
 import { finishSuccession } from './finish-succession.ts'
@@ -15,6 +15,7 @@ import { openPoolDatabase } from './open-database.ts'
 import { openDoors } from './open-doors.ts'
 import { openRooms } from './open-rooms.ts'
 import { startOwnWorker } from './own-worker.ts'
+import { takeDataFolder } from './take-data-folder.ts'
 
 export interface StartPoolOptions {
   readonly settings: Settings
@@ -49,9 +50,8 @@ async function compose(options: StartPoolOptions, closers: Closers): Promise<Rea
   const { settings, runtime, log, life, progress } = options
   const metrics = new Metrics()
   const events = poolEvents(log, metrics, (ms, run) => runtime.after(ms, run))
-  await refuseTakenPort(settings)
   if (options.localWorker) await refuseMissingModels(settings)
-  await takeDataFolder(options, closers)
+  await takePlace(options, closers)
   await loadPoolIdentity(settings.data, runtime)
   const database = await openPoolDatabase({ settings, runtime, events, closers, progress })
   life.stopping.throwIfAborted()
@@ -80,21 +80,24 @@ async function compose(options: StartPoolOptions, closers: Closers): Promise<Rea
   }
 }
 
+/**
+ * Folder and port. Of a folder that is there whoever runs on it is named, who holds the port as well; one that is missing is not made for a
+ * port that is taken. @throws PoolError data_in_use, port_in_use, config_invalid, key_file_unsafe.
+ */
+async function takePlace({ settings, runtime, life, launcher }: StartPoolOptions, closers: Closers): Promise<void> {
+  const { data } = settings
+  const take = () => takeDataFolder({ data, runs: 'pool', runtime, life, launcher }, closers)
+  const isThere = existsSync(data)
+  if (isThere) await take()
+  await refuseTakenPort(settings)
+  if (!isThere) await take()
+}
+
 /** Before anything is made: a path mistyped. @throws PoolError model_unreadable. */
 async function refuseMissingModels({ model }: Settings): Promise<void> {
   if (model.length === 0) return
   const { checkModels } = await import('#engines')
   await checkModels(model)
-}
-
-/** Ours until we end; whoever starts after us waits a moment when we are about to end. */
-async function takeDataFolder(
-  { settings, runtime, life, launcher }: StartPoolOptions,
-  closers: Closers,
-): Promise<void> {
-  const lock = await lockDataDir(settings.data, runtime, launcher)
-  closers.add('data folder', () => lock.release())
-  life.stopping.addEventListener('abort', () => void lock.stopping().catch(() => {}), { once: true })
 }
 
 /** Takes nothing new and lets what runs end, for a while; at once when told a second time. */

@@ -14,6 +14,13 @@ export interface DataDirLock {
   release(): Promise<void>
 }
 
+interface LockOptions {
+  /** The process whose end will end this one: npm. */
+  readonly launcher?: number | undefined
+  /** What runs on such a directory. */
+  readonly runs?: 'pool' | 'worker'
+}
+
 interface Holder extends ProcessIdentity {
   /** Names this holding; its successor's file carries it. */
   readonly id: string
@@ -31,10 +38,13 @@ const lockFile = 'lichen.lock'
  * the one that found holder `<id>` dead, and so on; the last one holds the directory. So of two starts that find the
  * same dead holder exactly one succeeds it, whenever each of them looked. A holder shortens the chain to itself.
  *
- * @param launcher the process whose end will end this one (npm), if any.
  * @throws PoolError data_in_use naming the process; config_invalid when the directory cannot be written.
  */
-export async function lockDataDir(directory: string, runtime: Runtime, launcher?: number): Promise<DataDirLock> {
+export async function lockDataDir(
+  directory: string,
+  runtime: Runtime,
+  { launcher, runs = 'pool' }: LockOptions = {},
+): Promise<DataDirLock> {
   await makeDirectory(directory)
   const us = ourselves(runtime, launcher)
   const until = runtime.monotonic() + storageLimits.leavingHolderMs
@@ -44,7 +54,7 @@ export async function lockDataDir(directory: string, runtime: Runtime, launcher?
     if (!isLeaving(holder) || runtime.monotonic() >= until) {
       throw new PoolError(
         'data_in_use',
-        `Process ${holder.pid} already runs a pool on ${directory}.`,
+        `Process ${holder.pid} already runs a ${runs} on ${directory}.`,
         `Stop it first (kill ${holder.pid}), or give this one another folder with --data.`,
       )
     }

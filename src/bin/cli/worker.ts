@@ -31,6 +31,11 @@ async function follow(dataDir: string, successor: string): Promise<void> {
   await followPool(dataDir, id, successionsAt, systemRuntime)
 }
 
+async function retireKeys(dataDir: string): Promise<void> {
+  const [{ retireWorkerKeys }, { systemRuntime }] = await Promise.all([import('#agent'), import('#runtime')])
+  await retireWorkerKeys(dataDir, systemRuntime)
+}
+
 function joinCommand(): Command {
   const command = new Command('join')
     .description('connect to a pool and serve until stopped; dials out only, no open port, no root')
@@ -41,14 +46,17 @@ function joinCommand(): Command {
       if (options.newKey === true && invite === undefined) throw noInvite
       const { serveAsWorker } = await import('../serve-as-worker.ts')
       const settings = await settingsOf(self)
-      if (options.successor !== undefined) await follow(path.join(settings.data, 'worker'), options.successor)
+      const dataDir = path.join(settings.data, 'worker')
       await serveAsWorker({
         invite: invite === '-' ? await inviteFromStdin() : invite,
-        dataDir: path.join(settings.data, 'worker'),
+        dataDir,
         settings: await withLocalUpstream(settings),
         name: settings.name ?? os.hostname(),
         json: options.json === true,
-        newKey: options.newKey === true,
+        prepare: async () => {
+          if (options.successor !== undefined) await follow(dataDir, options.successor)
+          if (options.newKey === true) await retireKeys(dataDir)
+        },
       })
     })
   withSettings(command, ['worker'])
