@@ -4,6 +4,7 @@ import type { Refusal, WorkerId } from '#protocol'
 import type { Runtime } from '#runtime'
 import { isWithin, parseTrustedProxies, WorkerDoor } from '#transport'
 import type { Admission, Workers } from '#workers'
+import type { HandOutModels } from './hand-out-models.ts'
 import { binLimits } from './limits.ts'
 
 interface Options {
@@ -74,27 +75,42 @@ class AcceptedKeys {
   }
 }
 
+/** Where a worker may be while it is told that it may be there no more. */
+interface Places {
+  readonly workers: Pick<Workers, 'disconnect' | 'disconnectFrom' | 'standingChanged'>
+  /** Its tickets for model files end with its session. */
+  readonly handOut: Pick<HandOutModels, 'barred'>
+}
+
 /** What was decided about a worker's key, here or by another replica, reaches its live session. */
-export function followWorkerKeys(identity: Identity, workers: Workers, events: PoolEvents): Disposable {
+export function followWorkerKeys(identity: Identity, places: Places, events: PoolEvents): Disposable {
   return identity.onWorkerKeyChange((record) => {
     if (record.standing !== 'pending') events.keyDecided(record)
-    tellSession(workers, record)
+    tellSession(places, record)
   })
 }
 
-function tellSession(workers: Workers, { id, standing, expiresAt, operator }: WorkerRecord): void {
-  if (standing === 'revoked') workers.disconnect(id, revoked(id))
-  else workers.standingChanged(id, { standing, expiresAt: new Date(expiresAt), operator } satisfies Admission)
+function tellSession(places: Places, { id, standing, expiresAt, operator }: WorkerRecord): void {
+  if (standing === 'revoked') bar(places, id, revoked(id))
+  else places.workers.standingChanged(id, { standing, expiresAt: new Date(expiresAt), operator } satisfies Admission)
+}
+
+function bar({ workers, handOut }: Places, id: WorkerId, refusal: Refusal): void {
+  workers.disconnect(id, refusal)
+  handOut.barred(id)
 }
 
 /** A block that was set here or by another replica ends the sessions it means, at once and once more for those that were on their way in. */
-export function followBlocks(identity: Identity, workers: Workers, runtime: Runtime): Disposable {
+export function followBlocks(identity: Identity, places: Places, runtime: Runtime): Disposable {
   return identity.onBlockChange(({ kind, subject, lifted }) => {
     if (lifted) return
-    if (kind === 'worker') workers.disconnect(subject as WorkerId, workerBlocked(subject as WorkerId, 'worker'))
+    if (kind === 'worker') bar(places, subject as WorkerId, workerBlocked(subject as WorkerId, 'worker'))
     else {
       const within = parseTrustedProxies([subject])
-      const end = () => workers.disconnectFrom((address) => isWithin(address, within), addressBlocked)
+      const end = () => {
+        const ended = places.workers.disconnectFrom((address) => isWithin(address, within), addressBlocked)
+        for (const id of ended) places.handOut.barred(id)
+      }
       end()
       runtime.after(binLimits.blockedAgainMs, end)
     }

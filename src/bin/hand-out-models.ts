@@ -68,6 +68,15 @@ export class HandOutModels implements Disposable {
     if (whyNot === 'digest_mismatch') void this.#suspect(digest)
   }
 
+  /** It may not lend any more: it fetches nothing more, from this moment, and is not awaited. */
+  barred(workerId: string): void {
+    this.library.tickets.revoke(workerId)
+    const offer = this.#state.open.get(workerId)
+    if (!offer) return
+    this.#state = offerEnded(this.#state, workerId)
+    this.#tell('withdrawn', workerId, offer.model.name, offer.model.digest, 'gone')
+  }
+
   [Symbol.dispose](): void {
     this.#timer.cancel()
   }
@@ -140,10 +149,12 @@ export class HandOutModels implements Disposable {
     this.#o.journal.add(`model_${outcome}`, workerId, { model, digest, ...(why === undefined ? {} : { why }) })
   }
 
-  /** A worker got other bytes than we named: our file may have changed under us. */
+  /** A worker got other bytes than we named: our file may have changed under us. What became of the other files does not matter. */
   async #suspect(digest: string): Promise<void> {
     const { settings, events } = this.#o
-    const now = await readLibrary(settings).catch(() => [])
+    const suspect = this.library.models.find((model) => model.digest === digest)
+    if (!suspect) return
+    const now = await readLibrary({ ...settings, modelLibrary: [suspect.path] }).catch(() => [])
     if (now.some((model) => model.digest === digest)) return
     this.library.forget(digest)
     events.modelChanged({ digest })

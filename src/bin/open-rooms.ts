@@ -262,9 +262,9 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
   })
   trusting = jobs
   closers.add('jobs', () => jobs.close())
-  const following = followWorkerKeys(identity, workers, events)
+  const following = followWorkerKeys(identity, { workers, handOut }, events)
   closers.add('workers’ keys', () => following[Symbol.dispose]())
-  const blocking = followBlocks(identity, workers, runtime)
+  const blocking = followBlocks(identity, { workers, handOut }, runtime)
   closers.add('blocks', () => blocking[Symbol.dispose]())
   return {
     identity,

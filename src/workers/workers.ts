@@ -148,9 +148,11 @@ export class Workers implements Disposable {
     return session !== undefined
   }
 
-  /** Ends every session from such an address now, greeted or not. */
-  disconnectFrom(meant: (address: string) => boolean, refusal: Refusal): void {
-    for (const session of [...this.#sessions.values()]) if (meant(session.address)) session.refuse(refusal)
+  /** Ends every session from such an address now, greeted or not; says whose. */
+  disconnectFrom(meant: (address: string) => boolean, refusal: Refusal): WorkerId[] {
+    const ended = [...this.#sessions.values()].filter(({ address }) => meant(address))
+    for (const session of ended) session.refuse(refusal)
+    return ended.map(({ id }) => id)
   }
 
   /** No new work for it, or new work again. False when it is not connected. */
