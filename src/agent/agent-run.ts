@@ -111,10 +111,10 @@ export class AgentRun {
 
   /** The end, with a statement over what was sent. */
   async #end(finish: FinishReason, claim: UsageClaim): Promise<LastWord> {
-    const { tree } = this.#outbox
+    const { hash } = this.#outbox
     const usage = { prompt: claim.promptTokens, completion: claim.completionTokens }
     const { kernel } = this.#link
-    const computed = { root: tree.root(), tokens: tree.tokens, usage, kernel, sampler: this.#sampler, finish }
+    const computed = { sent: hash.digest(), tokens: hash.pieces, usage, kernel, sampler: this.#sampler, finish }
     const statement = await this.#link.desk.attest(this.#assignment, computed)
     return { type: messageType.end, body: encodeEnd({ stream: this.stream, finish, ...claim, statement }) }
   }

@@ -1,13 +1,13 @@
-import { messageType, noTokenId, type Token, TokenTree } from '#protocol'
-import { encodeDelta, encodeTokenDetails, encodeTokens, encodeVector, workersLimits } from '#workers'
+import { messageType, noTokenId, SegmentHash, type Token, TokenBatch } from '#protocol'
+import { encodeDelta, encodeTokenDetails, encodeTokens, encodeVector, streamBytes, workersLimits } from '#workers'
 import type { Flusher } from './flusher.ts'
 import { agentLimits } from './limits.ts'
 
 interface Message {
   readonly type: number
   readonly body: Buffer
-  /** Enters what it says into the tree, once it is sent. */
-  readonly note: (tree: TokenTree) => void
+  /** Hashes what it says, once it is sent. */
+  readonly note: (hash: SegmentHash) => void
 }
 
 /** When tokens leave that need not leave at once: soon, or late where nobody waits for them. One pair for all runs of a session. */
@@ -36,7 +36,7 @@ export class Outbox {
   /** Nobody reads the answer before it is whole: its tokens may be late. */
   whole = false
   /** Over everything handed to the session: what the worker will sign. */
-  readonly tree = new TokenTree()
+  readonly hash = new SegmentHash()
 
   constructor(stream: number, credit: number, flushers: Flushers, send: (type: number, body: Buffer) => void) {
     this.#stream = stream
@@ -66,13 +66,13 @@ export class Outbox {
     const body = encodeDelta(this.#stream, delta)
     // As its reader will see it: half letters were mended on the way into JSON.
     const read = JSON.parse(body.toString()).delta
-    this.#push({ type: messageType.delta, body, note: (tree) => tree.addDelta(read) })
+    this.#push({ type: messageType.delta, body, note: (hash) => hash.addDelta(read) })
   }
 
   vector(index: number, values: Float32Array): void {
     if (values.length === 0 || !values.every(Number.isFinite)) throw new RangeError('the engine gave a broken vector')
     const body = encodeVector(this.#stream, index, values)
-    this.#push({ type: messageType.vector, body, note: (tree) => tree.addVector(index, body.subarray(8)) })
+    this.#push({ type: messageType.vector, body, note: (hash) => hash.addVector(index, body.subarray(8)) })
   }
 
   give(credit: number): void {
@@ -89,7 +89,7 @@ export class Outbox {
       if (this.#credit <= 0) break
       this.#credit -= message.body.length
       this.#messageBytes -= message.body.length
-      message.note(this.tree)
+      message.note(this.hash)
       this.#send(message.type, message.body)
       sent++
     }
@@ -155,8 +155,8 @@ export class Outbox {
       }
       const part = this.#tokens.slice(from, to)
       const body = detailed ? encodeTokenDetails(this.#stream, part) : encodeTokens(this.#stream, part)
-      const note = (tree: TokenTree) => {
-        for (const token of part) tree.add(token)
+      const note = (hash: SegmentHash) => {
+        hash.add(detailed ? TokenBatch.of(part) : { bytes: body.subarray(streamBytes), length: part.length })
         this.#sentTokens += part.length
       }
       this.#messages.push({ type: detailed ? messageType.tokenDetails : messageType.tokens, body, note })

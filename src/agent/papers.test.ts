@@ -125,9 +125,9 @@ test('statements of one turn share a signature, and each is the worker’s word 
       const verdict = admit(withPapers(order, { now }))
       if (!verdict.ok) throw new Error(verdict.refusal.message)
       const usage = { prompt: 3, completion: n }
-      const root = sha256(Buffer.from([n]))
+      const sent = sha256(Buffer.from([n]))
       const wire = await papers.attest(verdict.assignment, {
-        root,
+        sent,
         tokens: n,
         usage,
         kernel: null,
@@ -136,7 +136,7 @@ test('statements of one turn share a signature, and each is the worker’s word 
       })
       const read = decodeSigned(wire, 'worker-statement/1')
       if (!read.ok) throw new Error(read.problem)
-      expect(read.signed.message).toMatchObject({ assignment: verdict.assignment.hash, root, usage })
+      expect(read.signed.message).toMatchObject({ assignment: verdict.assignment.hash, sent, usage })
       return read.signed
     }),
   )

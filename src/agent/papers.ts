@@ -25,7 +25,7 @@ export type Verdict =
   | { readonly ok: false; readonly refusal: Refusal }
 
 /** What the worker says of one segment, besides who and for what it was. */
-export type Computed = Pick<WorkerStatement, 'root' | 'tokens' | 'usage' | 'kernel' | 'sampler' | 'finish'>
+export type Computed = Pick<WorkerStatement, 'sent' | 'tokens' | 'usage' | 'kernel' | 'sampler' | 'finish'>
 
 /**
  * The papers of one worker: it computes only what its pool has signed, each assignment once, and signs for what it sent. Lives longer

@@ -1,7 +1,7 @@
 import path from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Identity, identityFromSeed } from '#crypto'
-import { decodeSigned, type Token, type WorkerId } from '#protocol'
+import { decodeSigned, type Token, type TokenBatch, type WorkerId } from '#protocol'
 import { systemRuntime } from '#runtime'
 import { sessionPair, temporaryFolder, withPapers } from '#testkit'
 import { type CheckAsk, type RunOrder, Workers } from '#workers'
@@ -85,7 +85,8 @@ async function answered(by: Name, decode: 'batched' | 'isolated') {
   const over = Promise.withResolvers<Buffer | null>()
   const fail = (why: unknown) => over.reject(new Error(JSON.stringify(why)))
   const sink = {
-    tokens: (more: Token[]) => void tokens.push(...more.map(({ id, piece }) => ({ id, piece: Buffer.from(piece) }))),
+    tokens: (more: TokenBatch) =>
+      void tokens.push(...[...more].map(({ id, piece }) => ({ id, piece: Buffer.from(piece) }))),
     delta() {},
     vector() {},
     end: ({ statement }: { statement: Buffer | null }) => over.resolve(statement),

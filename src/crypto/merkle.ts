@@ -1,5 +1,5 @@
 import { sha256 } from './sha256.ts'
-import { type Sha256Engine, sha256Engine, shortBytesMax, takeRoom } from './sha256-engine.ts'
+import { type Sha256Engine, sha256Engine, takeRoom } from './sha256-engine.ts'
 
 /**
  * The history tree of RFC 9162 §2.1: roots, proofs and their verification. Sizes and indices are safe integers
@@ -24,8 +24,6 @@ const node = takeRoom() + 3
 const [left, right] = [node + 1, node + 1 + hashBytes]
 const [leftWord, rightWord] = [left / 4, right / 4]
 const nodeBytes = 1 + 2 * hashBytes
-/** A leaf before it is hashed. */
-const leafRoom = takeRoom()
 
 /** Hash of an inner node. Throws when a child does not have 32 bytes. */
 export function nodeHash(first: Buffer, second: Buffer): Buffer {
@@ -130,27 +128,6 @@ export class CompactTree {
     this.#append()
   }
 
-  /** Adds the leaf of `u32be number ‖ data`. */
-  appendNumbered(number: number, data: Buffer): void {
-    const { length } = data
-    const engine = sha256Engine()
-    const { bytes } = engine
-    if (length > numberedBytesMax) {
-      const head = Buffer.allocUnsafe(4)
-      head.writeUInt32BE(number, 0)
-      this.append(sha256(leafTag, head, data))
-      return
-    }
-    bytes[leafRoom] = 0
-    bytes[leafRoom + 1] = number >>> 24
-    bytes[leafRoom + 2] = number >>> 16
-    bytes[leafRoom + 3] = number >>> 8
-    bytes[leafRoom + 4] = number
-    for (let n = 0; n < length; n++) bytes[leafRoom + 5 + n] = data[n] as number
-    engine.digest(leafRoom, 5 + length, right)
-    this.#append()
-  }
-
   root(): Buffer {
     if (this.#size === 0) return emptyRoot
     const engine = sha256Engine()
@@ -191,8 +168,6 @@ export class CompactTree {
 
 /** Edge of a tree of up to 255 leaves; a greater one grows. */
 const edgeWords = 8 * hashWords
-/** More goes another way: tag and number come before it. */
-const numberedBytesMax = shortBytesMax - 5
 
 function refuseOtherThanHash(hash: Buffer): void {
   if (hash.length !== hashBytes) throw new TypeError('a tree hash has 32 bytes')

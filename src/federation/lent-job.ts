@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { z } from 'zod'
 import { verifySignature } from '#crypto'
-import { type FinishReason, noTokenId, type PoolId, parseJson, type Token } from '#protocol'
+import { type FinishReason, noTextId, noTokenId, type PoolId, parseJson, pieceBytesMax, type Token } from '#protocol'
 import { streamBytes } from './envelope.ts'
 import { federationLimits } from './limits.ts'
 import type { Callee, Opened } from './outbound.ts'
@@ -44,7 +44,12 @@ export const v2JobSchema = z.strictObject({
   deadline_ms: z.int().min(1).max(86_400_000),
 })
 
-const tokenSchema = z.tuple([z.int().min(0).max(noTokenId), base64])
+const tokenId = z
+  .int()
+  .min(0)
+  .max(noTokenId)
+  .refine((id) => id !== noTextId)
+const tokenSchema = z.tuple([tokenId, base64.refine((piece) => piece.length <= pieceBytesMax)])
 const frameSchema = z.union([
   z.strictObject({ tokens: z.array(tokenSchema).min(1).max(65_536) }),
   z.strictObject({

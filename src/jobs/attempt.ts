@@ -3,9 +3,9 @@ import {
   type FinishReason,
   type ModelOffer,
   type RefusalCode,
+  SegmentHash,
   type Signed,
-  type Token,
-  TokenTree,
+  type TokenBatch,
   type UsageClaim,
 } from '#protocol'
 import type { RunHandle, RunOutput } from '#workers'
@@ -33,12 +33,12 @@ export class Attempt {
   code: RefusalCode | undefined
   handle: RunHandle | undefined
   /** Everything the worker sent, relayed or not: what it must sign for. */
-  tree = new TokenTree()
+  readonly hash = new SegmentHash()
   /** The same tokens, as they came: what a verifier needs when it is checked. */
-  readonly sent: (readonly Token[])[] = []
+  readonly sent: TokenBatch[] = []
   /** Hash of its assignment, once that is signed. */
   assignment: Buffer | undefined
-  /** Root of what earlier segments sent, as the assignment says. */
+  /** Hash of what earlier segments sent, as the assignment says. */
   prefix: Buffer | null = null
   /** The worker's word for it, checked, and as it was sent. */
   statement: { readonly signed: Signed<'worker-statement/1'>; readonly wire: Buffer } | undefined
@@ -76,14 +76,14 @@ export class Attempt {
     return this.pieces > 0 || this.signed
   }
 
-  /** Counts what was received, late or not, and enters it into the tree. */
+  /** Counts what was received, late or not, and hashes it. */
   note(output: RunOutput): void {
     if ('tokens' in output) {
       this.received += output.tokens.length
       this.sent.push(output.tokens)
-      for (const token of output.tokens) this.tree.add(token)
-    } else if ('delta' in output) this.tree.addDelta(output.delta)
-    else this.tree.addVector(output.index, littleEndian(output.values))
+      this.hash.add(output.tokens)
+    } else if ('delta' in output) this.hash.addDelta(output.delta)
+    else this.hash.addVector(output.index, littleEndian(output.values))
   }
 
   get running(): boolean {

@@ -1,4 +1,4 @@
-import type { FinishReason, Refusal, TokenTree, UsageClaim } from '#protocol'
+import type { FinishReason, Refusal, SegmentHash, UsageClaim } from '#protocol'
 import type { Lane, Ticket, Urgent } from '#scheduler'
 import type { Attempt } from './attempt.ts'
 import { type Fault, faultOf } from './count-usage.ts'
@@ -51,7 +51,7 @@ export class Choice {
   vectors: (Float32Array | undefined)[] = []
   vectorCount = 0
   /** All pieces relayed before the running segment, once there is one: what a takeover continues. */
-  prefix: TokenTree | undefined
+  prefix: SegmentHash | undefined
   lastRefusal: Refusal | undefined
   /** What the fair queue charged for it. */
   charged = 0
@@ -125,7 +125,7 @@ export class Choice {
 
   /** Another worker goes on behind what this attempt sent. */
   continueBehind(attempt: Attempt): void {
-    this.prefix ??= attempt.tree.clone()
+    this.prefix ??= attempt.hash.clone()
   }
 
   /** Nothing was relayed: what came is forgotten, and another model file will do unless other choices are bound to it. */

@@ -54,7 +54,9 @@ export function keptAnswer(choice: Choice, attempt: Attempt, place: number): Kep
     promptClaim: attempt.claim?.promptTokens ?? null,
     body,
     // A panel's answer is one worker's alone; other attempts go on behind each other.
-    tokens: (choice.panel ? [attempt] : choice.attempts.slice(0, place + 1)).flatMap(({ sent }) => sent.flat()),
+    tokens: (choice.panel ? [attempt] : choice.attempts.slice(0, place + 1)).flatMap(({ sent }) =>
+      sent.flatMap((batch) => [...batch]),
+    ),
   }
 }
 

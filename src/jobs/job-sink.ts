@@ -1,13 +1,13 @@
 import type { BudgetLeft } from '#ledger'
-import type { FinishReason, PrivacyMode, Refusal, Token } from '#protocol'
+import type { FinishReason, PrivacyMode, Refusal, Token, TokenBatch } from '#protocol'
 import type { Assurance } from './assurance.ts'
 
 /** Where one job's answer goes. Calls arrive in order, never after {@link JobHandle.cancel}, exactly one of `end` and `failed` last. */
 export interface JobSink {
-  /** Text that may be shown; `tokens` are those it came from (for logprobs). Never empty text unless tokens carry logprobs. */
+  /** Text that may be shown; `tokens` are those it came from, where they carry log probabilities. Never empty text unless tokens carry logprobs. */
   text(choice: number, text: string, tokens: readonly Token[]): void
   /** The pieces that count, as they came: what another pool is sent. Views of a message; copy what is kept. */
-  pieces?(choice: number, tokens: readonly Token[]): void
+  pieces?(choice: number, tokens: TokenBatch): void
   /** What is not text (tool calls of an upstream), in OpenAI's form of a `delta`. */
   delta(choice: number, delta: Record<string, unknown>): void
   /** One input's embedding. All of them come together, each index once, just before `end`. */

@@ -3,10 +3,11 @@ import { generateIdentity, identityFromSeed, sha256 } from '#crypto'
 import {
   encodeMessage,
   encodeSigned,
+  SegmentHash,
   SignatureChecker,
   signBatch,
   type Token,
-  TokenTree,
+  TokenBatch,
   type WorkerStatement,
 } from '#protocol'
 import { systemRuntime } from '#runtime'
@@ -14,17 +15,17 @@ import { judgeStatement } from './judge-statement.ts'
 
 const ann = identityFromSeed(Buffer.alloc(32, 0x61))
 const tokens = ['The ', 'answer ', 'is ', '42'].map((text, id): Token => ({ id, piece: Buffer.from(text) }))
-const treeOf = (sent: readonly Token[]) => {
-  const tree = new TokenTree()
-  for (const token of sent) tree.add(token)
-  return tree
+const hashOf = (sent: readonly Token[]) => {
+  const hash = new SegmentHash()
+  hash.add(TokenBatch.of(sent))
+  return hash
 }
-const tree = treeOf(tokens)
+const hash = hashOf(tokens)
 const attempt = {
   assignment: sha256(Buffer.from('the assignment of this attempt')),
   prefix: sha256(Buffer.from('what another worker had sent')),
   workerId: ann.id,
-  tree,
+  hash,
   digest: '0a'.repeat(32),
   decode: 'batched' as const,
 }
@@ -34,8 +35,8 @@ function statement(changes: Partial<WorkerStatement> = {}, signer = ann): Buffer
   const bytes = encodeMessage('worker-statement/1', {
     assignment: attempt.assignment,
     worker: Buffer.from(ann.id, 'hex'),
-    root: tree.root(),
-    tokens: tree.tokens,
+    sent: hash.digest(),
+    tokens: hash.pieces,
     usage: { prompt: 7, completion: 4 },
     model: 'moss',
     digest: Buffer.from(attempt.digest, 'hex'),
@@ -58,8 +59,8 @@ test('a worker that signs for what it was asked and what it sent is believed', (
   expect(judge(statement())).toMatchObject({ ok: true, signed: { message: { tokens: 4 } } })
 })
 
-const swapped = treeOf([tokens[0], tokens[2], tokens[1], tokens[3]].flatMap((token) => token ?? []))
-const otherId = treeOf(tokens.map((token, at) => (at === 3 ? { ...token, id: 99 } : token)))
+const swapped = hashOf([tokens[0], tokens[2], tokens[1], tokens[3]].flatMap((token) => token ?? []))
+const otherId = hashOf(tokens.map((token, at) => (at === 3 ? { ...token, id: 99 } : token)))
 
 test.each<[string, Buffer | null, RegExp]>([
   ['nothing', null, /there is none/],
@@ -77,9 +78,9 @@ test.each<[string, Buffer | null, RegExp]>([
   ['more tokens than it told', statement({ usage: { prompt: 7, completion: 5 } }), /another usage/],
   ['a longer prompt than it told', statement({ usage: { prompt: 8, completion: 4 } }), /another usage/],
   ['fewer pieces than it sent', statement({ tokens: 3 }), /another number of pieces/],
-  ['pieces in another order', statement({ root: swapped.root() }), /other pieces/],
-  ['a token that it did not send', statement({ root: otherId.root() }), /other pieces/],
-  ['a text that it did not send', statement({ root: treeOf(tokens.slice(0, 3)).root() }), /other pieces/],
+  ['pieces in another order', statement({ sent: swapped.digest() }), /other pieces/],
+  ['a token that it did not send', statement({ sent: otherId.digest() }), /other pieces/],
+  ['a text that it did not send', statement({ sent: hashOf(tokens.slice(0, 3)).digest() }), /other pieces/],
 ])('a worker that signs for %s is not', (_, wire, problem) => {
   expect(judge(wire)).toMatchObject({ ok: false, problem: expect.stringMatching(problem) })
 })

@@ -11,7 +11,7 @@ export type StatementVerdict =
 /** Decides; whoever it says no to goes unpaid. `model` is the client's name for it. */
 export function judgeStatement(
   { statement: wire, promptTokens, completionTokens, finish }: RunEnd,
-  attempt: Pick<Attempt, 'assignment' | 'prefix' | 'workerId' | 'tree' | 'digest' | 'decode'>,
+  attempt: Pick<Attempt, 'assignment' | 'prefix' | 'workerId' | 'hash' | 'digest' | 'decode'>,
   model: string,
   checker: SignatureChecker,
 ): StatementVerdict {
@@ -31,8 +31,8 @@ export function judgeStatement(
   if (message.finish !== finish) return no('it ended otherwise than the end says')
   const { prompt, completion } = message.usage
   if (prompt !== promptTokens || completion !== completionTokens) return no('it claims another usage than the end')
-  if (message.tokens !== attempt.tree.tokens) return no('it counts another number of pieces than were sent')
-  if (!message.root.equals(attempt.tree.root())) return no('it is over other pieces than were sent')
+  if (message.tokens !== attempt.hash.pieces) return no('it counts another number of pieces than were sent')
+  if (!message.sent.equals(attempt.hash.digest())) return no('it is over other pieces than were sent')
   if (sha256(signature.key).toString('hex') !== attempt.workerId) return no('another key signed it')
   return checker.verify(signature, hash) ? { ok: true, signed } : no('its signature does not verify')
 }

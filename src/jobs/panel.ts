@@ -92,4 +92,4 @@ export class Panel {
 
 const isSame = (one: Choice, other: Choice) => nameOf(one) === nameOf(other)
 /** All that was sent, and why it ended. */
-const nameOf = (choice: Choice) => `${choice.attempts.at(-1)?.tree.root().toString('hex')} ${choice.finish}`
+const nameOf = (choice: Choice) => `${choice.attempts.at(-1)?.hash.digest().toString('hex')} ${choice.finish}`

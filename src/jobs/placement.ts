@@ -185,7 +185,7 @@ export class Placement {
   async #assign(choice: Choice, attempt: Attempt): Promise<Papers> {
     const { job, relay } = choice
     const { workerId } = attempt
-    attempt.prefix = relay.pieces > 0 ? (choice.prefix?.root() ?? null) : null
+    attempt.prefix = relay.pieces > 0 ? (choice.prefix?.digest() ?? null) : null
     const { hash, papers } = await this.#o.orders.assign(job.ordered, {
       worker: Buffer.from(workerId, 'hex'),
       attempt: attempt.n,

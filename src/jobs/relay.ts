@@ -1,6 +1,6 @@
-import { noTokenId, TextAssembler, type Token } from '#protocol'
+import { noTokenId, TextAssembler, type Token, type TokenBatch } from '#protocol'
 
-/** Text that may be shown now, and the tokens it came from. */
+/** Text that may be shown now, and the tokens it came from where they carry log probabilities. */
 export interface Shown {
   readonly text: string
   readonly tokens: readonly Token[]
@@ -47,7 +47,20 @@ export class Relay {
   }
 
   /** What these tokens make certain; `undefined` when nothing can be shown yet. */
-  take(tokens: readonly Token[]): Shown | undefined {
+  take(tokens: TokenBatch): Shown | undefined {
+    return this.#show(this.#assembler.seeksStops || tokens.detailed ? this.#eachOf(tokens) : this.#allOf(tokens))
+  }
+
+  /** Where no piece can end the text before another one. */
+  #allOf(tokens: TokenBatch): string {
+    const counted = tokens.first(this.#maxTokens - this.ids.length)
+    counted.pushIds(this.ids)
+    if (this.#hasIds && this.ids.includes(noTokenId, this.ids.length - counted.length)) this.#hasIds = false
+    this.#receivedBytes += counted.pieceBytes
+    return this.#assembler.push(counted.text())
+  }
+
+  #eachOf(tokens: TokenBatch): string {
     let text = ''
     for (const token of tokens) {
       if (this.#assembler.stopped || this.full) break
@@ -57,7 +70,7 @@ export class Relay {
       this.#receivedBytes += token.piece.length
       text += this.#assembler.push(token.piece)
     }
-    return this.#show(text, tokens)
+    return text
   }
 
   /** The rest, once no more tokens come. */
@@ -69,9 +82,9 @@ export class Relay {
     return { text, tokens }
   }
 
-  #show(text: string, tokens: readonly Token[]): Shown | undefined {
+  #show(text: string): Shown | undefined {
     if (text === '') return undefined
-    if (this.#pending.length === 0) return { text, tokens }
+    if (this.#pending.length === 0) return { text, tokens: [] }
     this.#shownBytes += Buffer.byteLength(text)
     const held = this.#pending.findIndex((pending) => pending.startByte >= this.#shownBytes)
     const shown = this.#pending.splice(0, held < 0 ? this.#pending.length : held)

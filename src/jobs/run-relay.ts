@@ -1,11 +1,11 @@
-import type { Token, WorkerId } from '#protocol'
+import type { TokenBatch, WorkerId } from '#protocol'
 import type { RunEnd, RunOutput, RunSink } from '#workers'
 import type { Attempt } from './attempt.ts'
 import type { Choice } from './choice.ts'
 
 /** What a run can tell about one attempt. */
 export interface AttemptListener {
-  tokens(choice: Choice, attempt: Attempt, tokens: readonly Token[]): void
+  tokens(choice: Choice, attempt: Attempt, tokens: TokenBatch): void
   delta(choice: Choice, attempt: Attempt, delta: Record<string, unknown>): void
   vector(choice: Choice, attempt: Attempt, index: number, values: Float32Array): void
   end(choice: Choice, attempt: Attempt, end: Parameters<RunSink['end']>[0]): void
@@ -33,7 +33,7 @@ export class RunRelay implements RunSink {
     this.#choice.job.exposure.add(this.#attempt.workerId as WorkerId)
   }
 
-  tokens(tokens: Token[]): void {
+  tokens(tokens: TokenBatch): void {
     if (!this.#attempt.running) return
     try {
       this.#listener.tokens(this.#choice, this.#attempt, tokens)

@@ -1,4 +1,4 @@
-import { type FinishReason, PoolError, protocolLimits, type Refusal, type Token } from '#protocol'
+import { type FinishReason, PoolError, protocolLimits, type Refusal, type TokenBatch } from '#protocol'
 import type { Comparison } from '#verification'
 import type { RunEnd, RunSink } from '#workers'
 import type { Attempt } from './attempt.ts'
@@ -109,7 +109,7 @@ export class Runner implements JobRunner, AttemptListener {
 
   // ── what an attempt says ─────────────────────────────────────────────────────────────────────────────────────────
 
-  tokens(choice: Choice, attempt: Attempt, tokens: readonly Token[]): void {
+  tokens(choice: Choice, attempt: Attempt, tokens: TokenBatch): void {
     attempt.note({ tokens })
     if (choice.complete) return
     const { relay, job } = choice
@@ -117,13 +117,12 @@ export class Runner implements JobRunner, AttemptListener {
     const shown = relay.take(tokens)
     const counted = relay.pieces - before
     attempt.pieces += counted
-    if (!choice.panel && counted > 0) job.sink.pieces?.(choice.index, tokens.slice(0, counted))
-    if (choice.prefix) for (const token of tokens) choice.prefix.add(token)
+    if (!choice.panel && counted > 0) job.sink.pieces?.(choice.index, tokens.first(counted))
+    choice.prefix?.add(tokens)
     this.#heardFrom(choice, attempt)
     if (relay.stopped || relay.full) choice.completeSince = this.#o.runtime.monotonic()
     if (shown) choice.out.text(choice.index, shown.text, shown.tokens)
-    if (!job.request.stream || choice.panel)
-      attempt.handle?.consumed(tokens.reduce((sum, token) => sum + token.piece.length, 0))
+    if (!job.request.stream || choice.panel) attempt.handle?.consumed(tokens.pieceBytes)
   }
 
   delta(choice: Choice, attempt: Attempt, delta: Record<string, unknown>): void {

@@ -126,8 +126,8 @@ test('operators with one arithmetic agree to the last token, by chance or withou
   expect(mixed.reply.texts).toEqual(['abcd'])
   expect(mixed.statement).toMatchObject({ evidence: 'margin', assurance: { given: 'required', reason: null } })
   // The same on both arithmetics, or each has found the other's clean: which of them, the receipt says.
-  const roots = new Set(mixed.file.view.workers.map(({ root }: { root: string }) => root))
-  expect(mixed.statement.checks ?? []).toHaveLength(roots.size === 1 ? 0 : 2)
+  const answers = new Set(mixed.file.view.workers.map(({ sent }: { sent: string }) => sent))
+  expect(mixed.statement.checks ?? []).toHaveLength(answers.size === 1 ? 0 : 2)
   cheating.rate = 1
   const { reply: denied } = await ask('required', 'echo hgfedcba', { temperature: 0 })
   expect(denied).toMatchObject({ texts: [], refusal: { code: 'assurance_unavailable' } })
@@ -144,7 +144,7 @@ test('operators with one arithmetic agree to the last token, by chance or withou
     expect(reply.refusal).toBeUndefined()
     expect(new Set(statement.exposure)).toEqual(new Set([first, second]))
     const [one, two] = file.view.workers
-    expect([one.root, one.decode]).toEqual([two.root, 'isolated'])
+    expect([one.sent, one.decode]).toEqual([two.sent, 'isolated'])
   }
 
   const honest = await open()

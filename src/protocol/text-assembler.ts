@@ -18,6 +18,11 @@ export class TextAssembler {
     this.#stopCharsMax = Math.max(0, ...this.#stops.map((stop) => stop.length))
   }
 
+  /** False when a piece can end nothing: several may be pushed as one. */
+  get seeksStops(): boolean {
+    return this.#stopCharsMax > 0
+  }
+
   /** True once a stop string was found; later pieces add nothing. */
   get stopped(): boolean {
     return this.#stopped

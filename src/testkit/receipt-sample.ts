@@ -10,13 +10,14 @@ import {
   type ReceiptParts,
   receiptLeafData,
   responseHash,
+  SegmentHash,
   type Signed,
   type SignedMessages,
   type SignedType,
   type StatedLook,
   signBatch,
   signCheckpoint,
-  TokenTree,
+  TokenBatch,
   toSigned,
   unsigned,
   type WorkerStatement,
@@ -95,17 +96,17 @@ export function sampleAssignment(changes: Partial<Assignment> = {}): Assignment 
   }
 }
 
-function treeOf(...pieces: string[]): { root: Buffer; tokens: number } {
-  const tree = new TokenTree()
-  for (const [at, piece] of pieces.entries()) tree.add({ id: at + 10, piece: Buffer.from(piece) })
-  return { root: tree.root(), tokens: tree.tokens }
+function sentOf(...pieces: string[]): { sent: Buffer; tokens: number } {
+  const hash = new SegmentHash()
+  hash.add(TokenBatch.of(pieces.map((piece, at) => ({ id: at + 10, piece: Buffer.from(piece) }))))
+  return { sent: hash.digest(), tokens: hash.pieces }
 }
 
 export function sampleWorkerStatement(worker: Identity, changes: Partial<WorkerStatement> = {}): WorkerStatement {
   return {
     assignment: Buffer.alloc(32, 5),
     worker: idOf(worker),
-    ...treeOf('5', '\n'),
+    ...sentOf('5', '\n'),
     usage: { prompt: 12, completion: 2 },
     model: 'demo',
     digest: Buffer.alloc(32, 2),
@@ -135,7 +136,7 @@ export function sampleParts(changes: SampleChanges = {}): ReceiptParts {
   const [first, second] = changes.workers ?? []
   const workers = [
     signAlone(bob, 'worker-statement/1', sampleWorkerStatement(bob, first)),
-    signAlone(carla, 'worker-statement/1', sampleWorkerStatement(carla, { ...treeOf('6'), ...second })),
+    signAlone(carla, 'worker-statement/1', sampleWorkerStatement(carla, { ...sentOf('6'), ...second })),
   ]
   const statement = encodeMessage('pool-statement/1', {
     ...sampleStatement(order, workers),

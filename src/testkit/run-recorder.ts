@@ -1,4 +1,4 @@
-import type { Refusal, Token } from '#protocol'
+import type { Refusal, TokenBatch } from '#protocol'
 import type { RunEnd, RunSink } from '#workers'
 
 /** A run's reader that keeps everything it was told. */
@@ -19,7 +19,7 @@ export class RunRecorder implements RunSink {
     return this.#over.promise
   }
 
-  tokens(tokens: Token[]): void {
+  tokens(tokens: TokenBatch): void {
     for (const token of tokens) {
       this.ids.push(token.id)
       this.text += token.piece.toString()

@@ -7,9 +7,10 @@ import {
   type FinishReason,
   type ModelOffer,
   type Refusal,
+  SegmentHash,
   signBatch,
   type Token,
-  TokenTree,
+  TokenBatch,
   type UsageClaim,
   type WorkerId,
   type WorkerStatement,
@@ -47,7 +48,7 @@ export class SmallRun implements RunHandle {
   consumedBytes = 0
   said = 0
   over = false
-  readonly #tree = new TokenTree()
+  readonly #hash = new SegmentHash()
   readonly #sink: RunSink
 
   constructor(worker: SmallWorker, order: RunOrder, sink: RunSink) {
@@ -75,21 +76,21 @@ export class SmallRun implements RunHandle {
   say(...texts: (string | Token)[]): void {
     const first = this.order.resume.length + this.said
     this.said += texts.length
-    const tokens = texts.map((text, n) =>
-      typeof text === 'string' ? { id: first + n, piece: Buffer.from(text) } : text,
+    const tokens = TokenBatch.of(
+      texts.map((text, n) => (typeof text === 'string' ? { id: first + n, piece: Buffer.from(text) } : text)),
     )
-    if (!this.cancelled && !this.over) for (const token of tokens) this.#tree.add(token)
+    if (!this.cancelled && !this.over) this.#hash.add(tokens)
     this.#tell((sink) => sink.tokens(tokens))
   }
 
   delta(delta: Record<string, unknown>): void {
-    if (!this.cancelled && !this.over) this.#tree.addDelta(delta)
+    if (!this.cancelled && !this.over) this.#hash.addDelta(delta)
     this.#tell((sink) => sink.delta(delta))
   }
 
   vector(index: number, values: number[]): void {
     const floats = Float32Array.from(values)
-    if (!this.cancelled && !this.over) this.#tree.addVector(index, Buffer.from(floats.buffer))
+    if (!this.cancelled && !this.over) this.#hash.addVector(index, Buffer.from(floats.buffer))
     this.#tell((sink) => sink.vector(index, floats))
   }
 
@@ -129,8 +130,8 @@ export class SmallRun implements RunHandle {
     const statement: WorkerStatement = {
       assignment: hash,
       worker,
-      root: this.#tree.root(),
-      tokens: this.#tree.tokens,
+      sent: this.#hash.digest(),
+      tokens: this.#hash.pieces,
       usage: { prompt: claim.promptTokens, completion: claim.completionTokens },
       model,
       digest,

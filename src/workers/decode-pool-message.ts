@@ -9,6 +9,7 @@ import {
   modelOfferedSchema,
   protocolLimits,
   refusedSchema,
+  TokenBatch,
   uuidOf,
   welcomeSchema,
 } from '#protocol'
@@ -16,7 +17,6 @@ import { decodeJson } from './decode-json.ts'
 import { fromBase64 } from './from-base64.ts'
 import { workersLimits } from './limits.ts'
 import { type Decoded, malformed, type Papers, type PoolMessage } from './messages.ts'
-import { readTokens } from './tokens-codec.ts'
 
 const { controlMessageBytesMax } = workersLimits
 
@@ -84,9 +84,9 @@ function decodeCheck(message: Buffer): Decoded<PoolMessage> {
   if (!read.ok) return read
   const { header, rest } = read.message
   if (header.bodyBytes > rest.length) return malformed('check', 'announces a longer body than it has')
-  const tokens = readTokens(rest.subarray(header.bodyBytes), workersLimits.checkTokensMax)
+  const tokens = TokenBatch.read(rest.subarray(header.bodyBytes), workersLimits.checkTokensMax)
   if (!tokens) return malformed('check', 'has tokens that are cut short, or too many')
-  return { ok: true, message: { say: 'check', header, body: rest.subarray(0, header.bodyBytes), tokens } }
+  return { ok: true, message: { say: 'check', header, body: rest.subarray(0, header.bodyBytes), tokens: [...tokens] } }
 }
 
 function decodeCheckId(say: 'reveal' | 'withdraw', body: Buffer): Decoded<PoolMessage> {

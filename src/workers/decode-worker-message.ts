@@ -11,9 +11,11 @@ import {
   heartbeatSchema,
   helloSchema,
   messageType,
+  noTextId,
   protocolLimits,
   roomSchema,
   type Token,
+  TokenBatch,
   tokenDetailsSchema,
   uuidOf,
 } from '#protocol'
@@ -96,7 +98,7 @@ export function decodeWorkerMessage(type: number, body: Buffer): Decoded<WorkerM
 function decodePlainTokens(body: Buffer): Decoded<WorkerMessage> {
   if (body.length > streamMessageBytesMax) return malformed('tokens', `is longer than ${streamMessageBytesMax} bytes`)
   const decoded = decodeTokens(body)
-  if (!decoded) return malformed('tokens', 'is cut short or holds no token')
+  if (!decoded) return malformed('tokens', 'is cut short, holds no token, or one with an id that no token has')
   return { ok: true, message: { say: 'tokens', stream: decoded.stream, tokens: decoded.tokens } }
 }
 
@@ -117,9 +119,10 @@ function decodeTokenDetails(body: Buffer): Decoded<WorkerMessage> {
   for (const token of tokens) {
     const detailed = toToken(token)
     if (!detailed) return malformed('tokenDetails', 'has a piece that is not canonical base64')
+    if (detailed.id === noTextId) return malformed('tokenDetails', 'has an id that no token has')
     read.push(detailed)
   }
-  return { ok: true, message: { say: 'tokens', stream, tokens: read } }
+  return { ok: true, message: { say: 'tokens', stream, tokens: TokenBatch.of(read) } }
 }
 
 function toToken(wire: z.infer<typeof tokenDetailsSchema>['tokens'][number]): Token | undefined {

@@ -13,11 +13,11 @@ import {
   type Refusal,
   type Room,
   type Token,
+  TokenBatch,
   uuidBytes,
   type Welcome,
 } from '#protocol'
 import type { CommittedToken, Papers } from './messages.ts'
-import { writeTokens } from './tokens-codec.ts'
 
 const json = (value: unknown) => Buffer.from(JSON.stringify(value))
 
@@ -109,7 +109,7 @@ export function encodeCheck(
   tokens: readonly CommittedToken[],
 ): Buffer[] {
   const text = json({ ...header, bodyBytes: body.length })
-  return [lengthOf(text), text, body, writeTokens(tokens)]
+  return [lengthOf(text), text, body, TokenBatch.of(tokens).bytes]
 }
 
 export const encodeKernel = (model: string, kernel: string | null): Buffer => json({ model, kernel })

@@ -28,6 +28,6 @@ export {
 export { workersLimits } from './limits.ts'
 export type { CommittedToken, Papers, PoolMessage } from './messages.ts'
 export type { RunEnd, RunHandle, RunOrder, RunOutput, RunSink } from './run.ts'
-export { encodeTokens } from './tokens-codec.ts'
+export { encodeTokens, streamBytes } from './tokens-codec.ts'
 export type { Admission, ConnectedWorker, OfferedFetch } from './worker-session.ts'
 export { Workers, type WorkersListener } from './workers.ts'

@@ -17,6 +17,7 @@ import type {
   Room,
   refusedSchema,
   Token,
+  TokenBatch,
   Welcome,
 } from '#protocol'
 import { violation } from './refusals.ts'
@@ -30,7 +31,7 @@ export type WorkerMessage =
   | { readonly say: 'room'; readonly room: Room }
   | ({ readonly say: 'fetching' } & z.infer<typeof fetchingSchema>)
   | ({ readonly say: 'fetched' } & z.infer<typeof fetchedSchema>)
-  | { readonly say: 'tokens'; readonly stream: number; readonly tokens: Token[] }
+  | { readonly say: 'tokens'; readonly stream: number; readonly tokens: TokenBatch }
   | ({ readonly say: 'delta' } & z.infer<typeof deltaSchema>)
   | { readonly say: 'vector'; readonly stream: number; readonly index: number; readonly values: Float32Array }
   | ({ readonly say: 'end'; readonly statement: Buffer | null } & Omit<z.infer<typeof endSchema>, 'statement'>)

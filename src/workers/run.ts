@@ -1,4 +1,4 @@
-import { type FinishReason, messageType, type Refusal, type Token } from '#protocol'
+import { type FinishReason, messageType, type Refusal, type TokenBatch } from '#protocol'
 import { type DispatchWithout, encodeCancel, encodeCredit } from './encode-message.ts'
 import { workersLimits } from './limits.ts'
 import type { Papers, WorkerMessage } from './messages.ts'
@@ -26,7 +26,7 @@ export interface RunEnd {
 
 /** Something a worker sent in a run. */
 export type RunOutput =
-  | { readonly tokens: readonly Token[] }
+  | { readonly tokens: TokenBatch }
   | { readonly delta: Record<string, unknown> }
   | { readonly index: number; readonly values: Float32Array }
 
@@ -35,7 +35,7 @@ export interface RunSink {
   /** The worker is being sent the prompt now. Called before `dispatch` returns, or once there is a slot; never for a run that was not sent. */
   sent?(): void
   /** Pieces are views of the received message: copy what is kept for long. */
-  tokens(tokens: Token[]): void
+  tokens(tokens: TokenBatch): void
   delta(delta: Record<string, unknown>): void
   vector(index: number, values: Float32Array): void
   /** The worker's claims; counting is the caller's. */
@@ -189,12 +189,11 @@ export class Run implements RunHandle {
     else this.#acknowledge(undefined)
   }
 
-  #tokens(tokens: Token[], bytes: number): undefined {
-    const allowed = tokens.length > this.#tokensLeft ? tokens.slice(0, this.#tokensLeft) : tokens
+  #tokens(tokens: TokenBatch, bytes: number): undefined {
+    const allowed = tokens.first(this.#tokensLeft)
     this.#tokensLeft -= allowed.length
     this.#relayed += allowed.length
-    let text = 0
-    for (const token of allowed) text += token.piece.length
+    const text = allowed.pieceBytes
     this.#heldText += text
     this.#heldWire += bytes
     this.#link.relayed(allowed.length)

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
-import type { CheckHeader, DispatchHeader, Token } from '#protocol'
+import { type CheckHeader, type DispatchHeader, TokenBatch } from '#protocol'
 import { decodePoolMessage } from './decode-pool-message.ts'
 import { decodeWorkerMessage } from './decode-worker-message.ts'
 import * as encode from './encode-message.ts'
@@ -21,6 +21,7 @@ function vectors(file: string): Case[] {
 /** Bytes as hex, numbers as numbers: the form in which the vectors are written. */
 function readable(value: unknown): unknown {
   if (Buffer.isBuffer(value)) return value.toString('hex')
+  if (value instanceof TokenBatch) return readable([...value])
   if (value instanceof Float32Array) return [...value]
   if (Array.isArray(value)) return value.map(readable)
   if (typeof value !== 'object' || value === null) return value
@@ -35,9 +36,7 @@ const withoutBodyBytes = ({ bodyBytes: _, ...header }: CheckHeader) => header
 function bytesOf(message: WorkerMessage | PoolMessage): Buffer | undefined {
   switch (message.say) {
     case 'tokens':
-      return message.tokens.some((token: Token) => token.logprob !== undefined)
-        ? undefined
-        : encodeTokens(message.stream, message.tokens)
+      return message.tokens.detailed ? undefined : encodeTokens(message.stream, [...message.tokens])
     case 'vector':
       return encode.encodeVector(message.stream, message.index, message.values)
     case 'cancel':

@@ -196,7 +196,7 @@ export class JobLender {
 
   async #attest(
     { message, hash }: Signed<'assignment/1'>,
-    { tree }: LentSink,
+    { sent }: LentSink,
     said: {
       usage: { prompt: number; completion: number }
       finish: string
@@ -205,7 +205,7 @@ export class JobLender {
   ): Promise<Buffer> {
     const { model, digest, decode, prefix } = message
     const worker = sha256(this.#d.pool.publicKey)
-    const made = { root: tree.root(), tokens: tree.tokens, kernel: null, ...said }
+    const made = { sent: sent.digest(), tokens: sent.pieces, kernel: null, ...said }
     const bytes = encodeOwnMessage('worker-statement/1', {
       assignment: hash,
       worker,

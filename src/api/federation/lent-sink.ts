@@ -1,5 +1,5 @@
 import type { JobSink } from '#jobs'
-import { type FinishReason, type Refusal, type Token, TokenTree } from '#protocol'
+import { type FinishReason, type Refusal, SegmentHash, type Token, type TokenBatch } from '#protocol'
 
 /** How a lent job ended. */
 export type LentEnd =
@@ -13,19 +13,16 @@ export type LentEnd =
 
 /** The answer of a job for another pool: its pieces as they count, its text, and how it ended. */
 export class LentSink implements JobSink {
-  readonly tree = new TokenTree()
+  readonly sent = new SegmentHash()
   whole = ''
   #waiting: Token[] = []
   #finish: FinishReason = 'stop'
   #end: LentEnd | undefined
   #wake: () => void = () => {}
 
-  pieces(_choice: number, tokens: readonly Token[]): void {
-    for (const { id, piece } of tokens) {
-      const token = { id, piece: Buffer.from(piece) }
-      this.tree.add(token)
-      this.#waiting.push(token)
-    }
+  pieces(_choice: number, tokens: TokenBatch): void {
+    this.sent.add(tokens)
+    for (const { id, piece } of tokens) this.#waiting.push({ id, piece: Buffer.from(piece) })
     this.#wake()
   }
 

@@ -18,9 +18,11 @@ import {
   encodeSigned,
   noTokenId,
   type PoolId,
+  pieceBytesMax,
   type Refusal,
+  SegmentHash,
   type Token,
-  TokenTree,
+  TokenBatch,
 } from '#protocol'
 import type { RunHandle, RunOrder, RunSink } from '#workers'
 
@@ -136,8 +138,9 @@ class BorrowedRun implements RunHandle {
 
   async #take(frame: LentFrame, lease: string): Promise<void> {
     if ('tokens' in frame) {
-      this.#sink.tokens([...frame.tokens])
-      for (const { piece } of frame.tokens) this.#held += piece.length
+      const tokens = TokenBatch.of(frame.tokens)
+      this.#sink.tokens(tokens)
+      this.#held += tokens.pieceBytes
       while (this.#held > federationLimits.lentHeldBytesMax && !this.#cancelled)
         await new Promise<void>((resolve) => {
           this.#wake = resolve
@@ -184,19 +187,19 @@ class BorrowedRun implements RunHandle {
     if (!answer.success || answer.data.origin_request_id !== lease || answer.data.exec_pool_id !== this.#lender.id)
       throw new ForgedStream('Its answer belongs to no request of this pool.')
     const { response, tokens_in: promptTokens, tokens_out } = answer.data
-    const pieces = wordsOf(response).slice(0, order.maxTokens)
-    const tree = new TokenTree()
-    for (const piece of pieces) tree.add(piece)
+    const pieces = TokenBatch.of(wordsOf(response).slice(0, order.maxTokens))
+    const hash = new SegmentHash()
+    hash.add(pieces)
     if (pieces.length > 0) this.#sink.tokens(pieces)
     const completionTokens = Math.min(tokens_out, pieces.length)
     const finish = tokens_out >= order.maxTokens ? ('length' as const) : ('stop' as const)
-    const statement = await this.#vouch(tree, { promptTokens, completionTokens, finish })
+    const statement = await this.#vouch(hash, { promptTokens, completionTokens, finish })
     if (!this.#cancelled) this.#sink.end({ finish, promptTokens, completionTokens, statement })
   }
 
   /** This pool's bridge says what came, in the form of a worker. */
   async #vouch(
-    tree: TokenTree,
+    sent: SegmentHash,
     { promptTokens, completionTokens, finish }: { promptTokens: number; completionTokens: number; finish: string },
   ): Promise<Buffer> {
     const { bridge } = this.#lender
@@ -206,8 +209,8 @@ class BorrowedRun implements RunHandle {
     const bytes = encodeOwnMessage('worker-statement/1', {
       assignment: hash,
       worker: Buffer.from(bridge.id, 'hex'),
-      root: tree.root(),
-      tokens: tree.tokens,
+      sent: sent.digest(),
+      tokens: sent.pieces,
       usage: { prompt: promptTokens, completion: completionTokens },
       model: message.model,
       digest: message.digest,
@@ -247,6 +250,13 @@ function messagesOf(kind: 'chat' | 'completion', body: Buffer): unknown[] {
   return kind === 'chat' ? (messages ?? []) : [{ role: 'user', content: String(prompt) }]
 }
 
-/** Words with the spaces before them: together the text. */
-const wordsOf = (text: string): Token[] =>
-  (text.match(/\s*\S+|\s+$/g) ?? []).map((word) => ({ id: noTokenId, piece: Buffer.from(word) }))
+/** Words with the spaces before them: together the text. What is longer than a piece may be counts as several. */
+function wordsOf(text: string): Token[] {
+  return (text.match(/\s*\S+|\s+$/g) ?? []).flatMap((word) => {
+    const bytes = Buffer.from(word)
+    const pieces = Math.ceil(bytes.length / pieceBytesMax)
+    return Array.from({ length: pieces }, (_, n) => {
+      return { id: noTokenId, piece: bytes.subarray(n * pieceBytesMax, (n + 1) * pieceBytesMax) }
+    })
+  })
+}

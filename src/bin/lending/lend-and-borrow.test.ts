@@ -4,7 +4,7 @@ import { JobLender, OfferedModels } from '#api'
 import { sha256 } from '#crypto'
 import { jobPath, type LentFrame, writeFrame } from '#federation'
 import { executorPrices, Ledger } from '#ledger'
-import { decodeSigned, type PoolId, TokenTree } from '#protocol'
+import { decodeSigned, type PoolId, SegmentHash, TokenBatch } from '#protocol'
 import { systemRuntime } from '#runtime'
 import { offerOf, ScriptedJobs, tokenOf, toyDigest } from '../../testkit/api-double.ts'
 import { FederatedPool, loopbackHosts } from '../../testkit/federated-pool.ts'
@@ -15,6 +15,7 @@ import { lendingBooks } from './lending-books.ts'
 
 const prices = { prompt: 100n, completion: 400n }
 const words = ['The ', 'answer ', 'is ', '42', '.']
+const batchOf = (texts: readonly string[]) => TokenBatch.of(texts.map((text) => tokenOf(text)))
 let anna: FederatedPool
 let bert: FederatedPool
 let jobs: ScriptedJobs
@@ -49,10 +50,7 @@ beforeAll(async () => {
 })
 beforeEach(() => {
   jobs.script = (job) => {
-    job.sink.pieces?.(
-      0,
-      words.map((word) => tokenOf(word)),
-    )
+    job.sink.pieces?.(0, batchOf(words))
     job.sink.choiceEnd(0, 'stop')
     job.sink.end({ promptTokens: 7, completionTokens: words.length })
   }
@@ -108,12 +106,12 @@ test('a job is computed elsewhere piece by piece, and the other pool signs for a
   const statement = decodeSigned(sink.statement ?? Buffer.alloc(0), 'worker-statement/1')
   const assignment = decodeSigned(asked.papers.assignment, 'assignment/1')
   if (!statement.ok || !assignment.ok) throw new Error('papers')
-  const tree = new TokenTree()
-  for (const word of words) tree.add(tokenOf(word))
+  const hash = new SegmentHash()
+  hash.add(batchOf(words))
   const { message, signature } = statement.signed
   expect(message).toMatchObject({
     tokens: 5,
-    root: tree.root(),
+    sent: hash.digest(),
     assignment: assignment.signed.hash,
     sampler: 'sampler/1',
   })
@@ -172,7 +170,7 @@ test('a full pool is asked again, and one that lends nothing is not', async () =
 
 test('a job that fails over there fails here at once, to be tried elsewhere', async () => {
   jobs.script = (job) => {
-    job.sink.pieces?.(0, [tokenOf('The ')])
+    job.sink.pieces?.(0, batchOf(['The ']))
     job.sink.failed({ code: 'worker_lost', message: 'Gone.', fix: 'Again.' })
   }
   const { sink } = borrow()
@@ -181,7 +179,7 @@ test('a job that fails over there fails here at once, to be tried elsewhere', as
 })
 
 test('whoever leaves, switches federation off or revokes ends the job over there', async () => {
-  jobs.script = (job) => job.sink.pieces?.(0, [tokenOf('The ')])
+  jobs.script = (job) => job.sink.pieces?.(0, batchOf(['The ']))
   const left = borrow()
   await expect.poll(() => left.sink.text).toBe('The ')
   const first = jobs.last
@@ -218,6 +216,8 @@ test('an answer that is not signed, was changed, or broke off is taken for what 
     ],
     ['went on after the end', [writeFrame(end), tokens]],
     ['an event that no lent answer has', [Buffer.from('data: {"tokens":"all"}\n\n')]],
+    ['an event that no lent answer has', [writeFrame({ tokens: [{ id: 1, piece: Buffer.alloc(65_536) }] })]],
+    ['an event that no lent answer has', [writeFrame({ tokens: [{ id: 0xffff_fffe, piece: Buffer.from('{}') }] })]],
   ]
   for (const [why, parts] of forgeries) {
     answer = (out) => out.end(Buffer.concat(parts))

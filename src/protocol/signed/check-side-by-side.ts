@@ -11,7 +11,7 @@ interface Computed {
   /** Lowercase hex. */
   readonly worker: string
   /** Of its tokens, lowercase hex. */
-  readonly root: string
+  readonly sent: string
 }
 
 /**
@@ -50,8 +50,8 @@ export const isSideBySide = ({ checks, assurance: { given } }: ReceiptMessages['
 function computedIn({ statement, workers }: Facts): Computed[] {
   const signed = statement.segments.filter((segment) => segment.signed)
   return signed.flatMap(({ choice, attempt, worker }, at) => {
-    const root = workers[at]?.message.root
-    return root ? [{ choice, attempt, worker: worker.toString('hex'), root: root.toString('hex') }] : []
+    const sent = workers[at]?.message.sent
+    return sent ? [{ choice, attempt, worker: worker.toString('hex'), sent: sent.toString('hex') }] : []
   })
 }
 
@@ -71,7 +71,7 @@ function isBetween(look: StatedLook, answers: readonly Computed[]): boolean {
 
 function agree(one: Computed, other: Computed, looks: readonly StatedLook[], given: string): boolean {
   if (one.worker === other.worker) return false
-  if (one.root === other.root) return true
+  if (one.sent === other.sent) return true
   const isClean = (answer: Computed, by: Computed) =>
     looks.some((look) => look.outcome === 'clean' && isOf(look, answer) && look.verifier.toString('hex') === by.worker)
   return given === 'required' && isClean(one, other) && isClean(other, one)
@@ -80,7 +80,7 @@ function agree(one: Computed, other: Computed, looks: readonly StatedLook[], giv
 function inWords(looks: readonly StatedLook[], answers: readonly Computed[]): string {
   const workers = new Set(answers.map(({ worker }) => worker)).size
   const same = [...Map.groupBy(answers, ({ choice }) => choice).values()].every(
-    (ofChoice) => new Set(ofChoice.map(({ root }) => root)).size === 1,
+    (ofChoice) => new Set(ofChoice.map(({ sent }) => sent)).size === 1,
   )
   const head = `side by side: ${workers} ${workers === 1 ? 'worker' : 'workers'} computed it`
   if (looks.length === 0) return same && workers > 1 ? `${head} and gave the same tokens` : head

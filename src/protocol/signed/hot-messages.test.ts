@@ -70,7 +70,7 @@ const assignment = fc.record({
 const workerStatement = fc.record({
   assignment: b32,
   worker: b32,
-  root: b32,
+  sent: b32,
   tokens: count,
   usage,
   model,

@@ -70,7 +70,7 @@ const assignment = mapOf<Assignment>({
 const workerStatement = mapOf<WorkerStatement>({
   assignment: bytes32,
   worker: bytes32,
-  root: bytes32,
+  sent: bytes32,
   tokens: count,
   usage,
   model,

@@ -46,10 +46,10 @@ export {
   signedView,
 } from './receipt-file.ts'
 export { responseHash, streamHash } from './response-hash.ts'
+export { SegmentHash } from './segment-hash.ts'
 export * as shapes from './shape.ts'
 export { writeShape } from './shape.ts'
 export { type Signature, type Signer, signBatch } from './signature.ts'
 export { SignatureChecker } from './signature-checker.ts'
 export { timeSequence } from './time-sequence.ts'
-export { TokenTree } from './token-tree.ts'
 export { type ReceiptExpectation, type ReceiptVerdict, readReceipt, verifyReceipt } from './verify-receipt.ts'

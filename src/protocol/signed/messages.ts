@@ -92,9 +92,9 @@ export const workerStatementSchema = z.strictObject({
   /** Hash of the assignment. */
   assignment: bytes32,
   worker: bytes32,
-  /** {@link TokenTree} of what it sent in this segment. */
-  root: bytes32,
-  /** Leaves under the root. */
+  /** {@link SegmentHash} of what it sent in this segment. */
+  sent: bytes32,
+  /** Pieces in it. */
   tokens: count,
   /** A claim, never the bill. */
   usage,

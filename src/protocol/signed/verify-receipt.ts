@@ -112,7 +112,7 @@ function checkRemote({ workers, statement }: ReceiptMessages, bytes: Buffer): Ch
   if (usage.prompt !== here.usage.prompt || usage.completion !== here.usage.completion)
     return no('counts other tokens than it claims here')
   const [only, ...more] = remote.workers
-  if (only && more.length === 0 && only.message.tokens === here.tokens && !only.message.root.equals(here.root))
+  if (only && more.length === 0 && only.message.tokens === here.tokens && !only.message.sent.equals(here.sent))
     return no('is about other pieces than were sent here')
   const by = [...new Set(segments.map(({ worker }) => `worker ${short(worker)}`))].join(' and ')
   const line = `asked at pool ${short(statement.pool)}, computed by pool ${short(executor)} on ${by}, whose own receipt holds`
