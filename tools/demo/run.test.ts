@@ -9,7 +9,7 @@ const run = (file: string, args: readonly string[]) =>
 
 test.each([
   ['demo', 'run.ts', [['--minutes', '0'], ['--minutes', 'ten'], ['--fast']]],
-  ['demo:federation', 'federation/run.ts', [['--cut', '5'], ['--cut', 'long'], ['--fast']]],
+  ['demo:federation', 'federation/run.ts', [['--cut', '5'], ['--cut', 'long'], ['--pools', '4'], ['--fast']]],
 ])('%s says what it will do, and refuses what it does not know before it starts anything', (name, file, wrong) => {
   const help = run(file, ['--help'])
   expect([help.status, help.stderr]).toEqual([0, ''])

@@ -39,7 +39,7 @@ const question = (n: number) => {
   )
 }
 
-const { n: minutesMax, json } = readOptions(help, { name: 'minutes', default: 10, min: 1, max: 60 })
+const { minutes: minutesMax, json } = readOptions(help, { minutes: { default: 10, min: 1, max: 60 } })
 
 const stop = new AbortController()
 // Each time: whoever presses Ctrl-C twice is not left with workers that run on.
