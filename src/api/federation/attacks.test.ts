@@ -1,5 +1,7 @@
-import { randomBytes } from 'node:crypto'
+import { createHash, createPublicKey, randomBytes, verify as verifyAsNode } from 'node:crypto'
 import http from 'node:http'
+import { gzipSync } from 'node:zlib'
+import { ed25519 } from '@noble/curves/ed25519.js'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { signEnvelope } from '../../federation/envelope.ts'
 import { FederatedPool, loopbackHosts } from '../../testkit/federated-pool.ts'
@@ -154,6 +156,55 @@ test('two hundred new keys from one network are one stranger', async () => {
   expect(statuses.at(-1)).toBe(429)
   expect(carl.federation.peers.list().length).toBeLessThanOrEqual(30)
   await carl[Symbol.asyncDispose]()
+})
+
+/** A key with a part of order two, and a signature under it that OpenSSL takes: every second message has one. */
+function torsionKey() {
+  const { Point } = ed25519
+  const secret = 7n
+  const key = Point.BASE.multiply(secret)
+    .add(Point.fromHex(`ec${'ff'.repeat(30)}7f`))
+    .toBytes()
+  const little = (bytes: Uint8Array) => BigInt(`0x${Buffer.from(bytes).reverse().toString('hex')}`)
+  const sign = (message: Buffer): Buffer | undefined => {
+    const R = Point.BASE.multiply(11n).toBytes()
+    const k = little(createHash('sha512').update(R).update(key).update(message).digest())
+    const S = Buffer.from(((11n + k * secret) % Point.Fn.ORDER).toString(16).padStart(64, '0'), 'hex').reverse()
+    return k % 2n === 0n ? Buffer.concat([R, S]) : undefined
+  }
+  return { key: Buffer.from(key), id: createHash('sha256').update(key).digest('hex'), sign }
+}
+
+test('who brings a key with a part of small order, or another key than the id is of, is nobody', async () => {
+  const carl = await FederatedPool.open('carl')
+  const mallory = new ForeignPool(randomBytes(32))
+  const { key, id, sign } = torsionKey()
+  const body = mallory.introduction({ atom_id: id, pubkey_hex: key.toString('hex') })
+  const stamp = once()
+  const bytesOf = (nonce: string) =>
+    Buffer.from(`POST\n${handshake}\n${stamp.timestamp}\n${nonce}\n0\n\n${JSON.stringify(body)}`)
+  let nonce = stamp.nonce
+  while (!sign(bytesOf(nonce))) nonce = once().nonce
+  const signature = sign(bytesOf(nonce)) ?? Buffer.alloc(64)
+  const asNode = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x: key.toString('base64url') }, format: 'jwk' })
+  expect(verifyAsNode(null, bytesOf(nonce), asNode, signature)).toBe(true)
+  const headers = { 'X-IAMINE-Atom-Id': id, 'X-IAMINE-Signature': signature.toString('base64') }
+  expect(await mallory.send(carl.url, { path: handshake, body, ...stamp, nonce, headers })).toEqual({
+    status: 401,
+    body: { error: 'signature: key_refused' },
+  })
+  const other = new ForeignPool(randomBytes(32))
+  const mixed = mallory.introduction({ pubkey_hex: other.publicKeyHex })
+  expect((await mallory.send(carl.url, { path: handshake, body: mixed })).status).toBe(401)
+  expect(carl.federation.peers.list()).toEqual([])
+  await carl[Symbol.asyncDispose]()
+})
+
+test('a compressed body is refused unread, however little it unpacks to', async () => {
+  const body = gzipSync(JSON.stringify(challenge(bert)))
+  const said = letter(2, verify, challenge(anna))
+  const headers = said.headers.map((one) => (one === String(said.body.length) ? String(body.length) : one))
+  expect((await raw(bert.url, verify, [...headers, 'Content-Encoding', 'gzip'], body)).status).toBe(415)
 })
 
 test('a body of bombs is refused before anything is made of it', async () => {
