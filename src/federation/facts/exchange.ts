@@ -288,7 +288,7 @@ export class FactExchange implements AsyncDisposable {
       kind: 'fault',
       peer: author,
       subject: author,
-      text: `It has signed ${what}. What it said from there on counts for nothing until one side is put aside: lichen fed facts discard HASH.`,
+      text: `It has signed ${what}. What it said from there on counts for nothing until one side is put aside: lichen fed discard HASH.`,
       details: { first, second },
       same: `fault:${first}:${second}`,
     })

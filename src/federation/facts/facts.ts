@@ -205,7 +205,7 @@ export class Facts {
   async discard(hash: string, by: string): Promise<void> {
     await this.#o.database.transaction(async (tx) => {
       const [row] = await tx<{ author: PoolId }[]>`select author from facts where hash = ${Buffer.from(hash, 'hex')}`
-      if (!row) throw new PoolError('not_found', 'There is no such fact here.', 'See `lichen fed facts --faults`.')
+      if (!row) throw new PoolError('not_found', 'There is no such fact here.', 'See `lichen fed faults`.')
       await lockAuthor(tx, row.author)
       await tx`update facts set discarded = true where hash = ${Buffer.from(hash, 'hex')}`
       await this.#recompute(tx, row.author)
