@@ -84,7 +84,8 @@ export async function openFederation(all: Ground & Rooms) {
     killed: () => toggles.on(),
   })
   const requests = openAdminRequests(all, federation, toggles)
-  const requestsAdmin: ApiDeps['requestsAdmin'] = { requests, peerKeys: new PeerAdminKeys(database, runtime) }
+  const peerKeys = new PeerAdminKeys(database, runtime, (peer) => office.tryBond(peer))
+  const requestsAdmin: ApiDeps['requestsAdmin'] = { requests, peerKeys }
   const tokens = new Tokens({
     ...all,
     poolId: pool.poolId,

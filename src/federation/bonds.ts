@@ -22,6 +22,8 @@ export interface BondProblem {
   readonly why: AcceptanceFault
   /** Hex sha256 of the admin's key that signed it. */
   readonly keyId: string
+  /** The same in a sentence, with what to do about it. */
+  readonly text: string
 }
 
 /** Exchanges acceptances: each pool keeps the word of the other's admin, and neither is bonded before both have it. */
@@ -46,7 +48,8 @@ export class Bonds {
   }
 
   #note(id: PoolId, by: BondProblem['by'], why: AcceptanceFault | undefined, keyId: string): void {
-    if (why) this.#problems.set(`${id} ${by}`, { by, why, keyId })
+    const text = () => problemText[`${by}:${why as AcceptanceFault}`](keyId.slice(0, 12), by === 'us' ? id : this.#self)
+    if (why) this.#problems.set(`${id} ${by}`, { by, why, keyId, text: text() })
     else this.#problems.delete(`${id} ${by}`)
   }
 
@@ -85,6 +88,18 @@ export class Bonds {
     this.#note(giver, 'us', why, acceptance.key_id)
     return why
   }
+}
+
+/** Of an admin's key, and the pool it is an admin of. */
+const problemText: Record<`${BondProblem['by']}:${AcceptanceFault}`, (key: string, giver: PoolId) => string> = {
+  'us:unknown_admin': (key, giver) =>
+    `Its admin has signed with the key ${key}, which nobody registered here. Ask that admin for it in person, then: lichen fed admin-keys add ${giver.slice(0, 12)} NAME PUBLIC_KEY`,
+  'us:signature': (key) => `What its admin has signed with the key ${key} does not hold. Ask that admin to sign again.`,
+  'us:from_the_future': () => 'Our clock is behind that of its admin.',
+  'them:unknown_admin': (key, giver) =>
+    `Its human does not know our admin key ${key} yet. Tell them its public half (lichen admin-key ls); there: lichen fed admin-keys add ${giver.slice(0, 12)} NAME PUBLIC_KEY`,
+  'them:signature': (key) => `It says that the signature by our admin key ${key} does not hold. Sign again.`,
+  'them:from_the_future': () => 'Its clock is behind ours, or ours ahead.',
 }
 
 const faults: readonly AcceptanceFault[] = ['unknown_admin', 'signature', 'from_the_future']

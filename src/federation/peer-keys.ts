@@ -1,6 +1,6 @@
 import { acceptPublicKey, sha256 } from '#crypto'
 import { insertAct } from '#log'
-import { PoolError } from '#protocol'
+import { PoolError, type PoolId } from '#protocol'
 import type { Runtime } from '#runtime'
 import type { Database, Sql } from '#storage'
 import { findPeer } from './request-rows.ts'
@@ -23,10 +23,13 @@ const columns = (sql: Sql) => sql`
 export class PeerAdminKeys {
   readonly #database: Database
   readonly #runtime: Runtime
+  readonly #onAdded: (peer: PoolId) => Promise<void>
 
-  constructor(database: Database, runtime: Runtime) {
+  /** `onAdded` is over before the human is told that the key counts. */
+  constructor(database: Database, runtime: Runtime, onAdded: (peer: PoolId) => Promise<void> = async () => {}) {
     this.#database = database
     this.#runtime = runtime
+    this.#onAdded = onAdded
   }
 
   async add(
@@ -51,7 +54,7 @@ export class PeerAdminKeys {
         fix,
       )
     }
-    return this.#database.transaction(async (tx) => {
+    const added = await this.#database.transaction(async (tx) => {
       const [made] = await tx<PeerAdminKey[]>`
         insert into peer_admin_keys (peer_id, id, public_key, name, added_at, added_by)
         values (${peerId}, ${id}, ${publicKey}, ${name}, ${this.#runtime.now()}::timestamptz, ${actor})
@@ -66,6 +69,8 @@ export class PeerAdminKeys {
       await insertAct(tx, { actor, action: 'peer_admin_key.add', subject: `admin-key:${id}`, details })
       return made
     })
+    await this.#onAdded(peerId)
+    return added
   }
 
   async list(peer: string): Promise<PeerAdminKey[]> {

@@ -135,6 +135,13 @@ export class PeerOffice {
     return { view, awaiting: view.peer.trust < level }
   }
 
+  /** Something has changed here that a bond was waiting for; a pool that is away is asked when it is seen again. */
+  async tryBond(id: PoolId): Promise<void> {
+    const { bonds, heartbeats, peers } = this.#o
+    const waits = (peers.get(id)?.ourLevel ?? 0) > (peers.get(id)?.trust ?? 0) || bonds.problemsOf(id).length > 0
+    if (waits && heartbeats.isReachable(id)) await bonds.exchange(id)
+  }
+
   async demote(id: string, level: number, by: string): Promise<PeerDetails> {
     const peer = this.#known(id)
     await this.#o.acts.demote(peer.id, level, by)

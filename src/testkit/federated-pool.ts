@@ -112,7 +112,7 @@ export class FederatedPool implements AsyncDisposable {
   }
 
   async knowsAdmin(pool: string, publicKey: Buffer): Promise<void> {
-    const keys = new PeerAdminKeys(this.db.database, systemRuntime)
+    const keys = new PeerAdminKeys(this.db.database, systemRuntime, (peer) => this.federation.office.tryBond(peer))
     await keys.add(pool, { name: 'their admin', publicKey }, 'owner.key')
   }
 

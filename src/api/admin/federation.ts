@@ -103,6 +103,8 @@ const detailsSchema = peerSchema.extend({
         by: z.enum(['us', 'them']),
         why: z.enum(['unknown_admin', 'signature', 'from_the_future']),
         key_id: z.string(),
+        /** The same in a sentence, with what to do about it. */
+        text: z.string(),
       }),
     ),
   }),
@@ -112,7 +114,7 @@ type Details = z.infer<typeof detailsSchema>
 function toDetails({ ours, theirs, ...view }: PeerDetails): Details {
   const signed = (one: SignedAcceptance | undefined) =>
     one ? { level: one.level, key_id: one.key_id, signed_at: one.signed_at, signature: one.signature } : null
-  const problems = view.bondProblems.map(({ by, why, keyId }) => ({ by, why, key_id: keyId }))
+  const problems = view.bondProblems.map(({ by, why, keyId, text }) => ({ by, why, key_id: keyId, text }))
   return { ...toRow(view), bond: { ours: signed(ours), theirs: signed(theirs), problems } }
 }
 

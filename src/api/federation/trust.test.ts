@@ -24,6 +24,7 @@ const ask = (from: FederatedPool, of: FederatedPool) => from.federation.outbound
 
 const acceptPath = '/v1/federation/peer/accept'
 const refusedFor = (code: string) => ({ refusal: { code } })
+const register = ({ id }: FederatedPool) => `lichen fed admin-keys add ${id.slice(0, 12)} NAME PUBLIC_KEY`
 const trouble = async (pool: FederatedPool, other: FederatedPool) => (await office(pool).show(other.id)).bondProblems
 
 test('a bond is accepted by an admin of this pool, of now, for that pool and level, and by nobody else', async () => {
@@ -95,17 +96,22 @@ test('pools are bonded when admins of both have signed and each knows the otherâ
   expect(await bert.bond(anna.id, 3, 'key:7')).toMatchObject({ awaiting: false, view: { peer: { trust: 3 } } })
   expect(trustOf(anna, bert)).toBe(2)
   // nobody at Anna's knows the admin of Bert's yet; both humans are told
-  expect(await trouble(anna, bert)).toEqual([{ by: 'us', why: 'unknown_admin', keyId: bert.admin.id }])
-  expect(await trouble(bert, anna)).toEqual([{ by: 'them', why: 'unknown_admin', keyId: bert.admin.id }])
+  expect(await trouble(anna, bert)).toEqual([
+    { by: 'us', why: 'unknown_admin', keyId: bert.admin.id, text: expect.stringContaining(register(bert)) },
+  ])
+  expect(await trouble(bert, anna)).toEqual([
+    { by: 'them', why: 'unknown_admin', keyId: bert.admin.id, text: expect.stringContaining(register(bert)) },
+  ])
   const given = anna.accepts(bert.id)
   expect(await office(anna).promote(bert.id.slice(0, 6), 3, 'owner.key', given)).toMatchObject({
     awaiting: true,
     view: { peer: { trust: 2, ourLevel: 3, theirLevel: 0 } },
   })
   expect(await ask(bert, anna)).toMatchObject({ code: 'refused', status: 403 })
+  // and that key is all that was missing
   await anna.knowsAdminOf(bert)
-  await bert.federation.heartbeats.beat()
   expect(trustOf(anna, bert)).toBe(3)
+  await bert.federation.heartbeats.beat()
   expect([await trouble(anna, bert), await trouble(bert, anna)]).toEqual([[], []])
   expect(await ask(bert, anna)).toMatchObject({ ok: true, signed: true, body: { load: 'free', size: 'small' } })
   const { ours, theirs } = await office(anna).show(bert.id)

@@ -1,5 +1,5 @@
 import { canonicalize } from '#crypto'
-import { adminActions, type RequestRow, type ToggleRow } from '#federation'
+import { adminActions, type PeerView, type RequestRow, type ToggleRow } from '#federation'
 import { escapeHtml as esc } from '../html.ts'
 import { pageStyle } from './style.ts'
 
@@ -11,6 +11,10 @@ export interface PagePeer {
   readonly revoked: boolean
   readonly version: number
   readonly reachable: boolean
+  /** What admins of each side have accepted in writing: 0, 3 or 4. */
+  readonly ourLevel: number
+  readonly theirLevel: number
+  readonly bondProblems: PeerView['bondProblems']
 }
 
 /** What the page shows. */
@@ -93,7 +97,7 @@ export function poolPage(facts: PageFacts, token: string, notice: Notice | undef
 ${switchHtml(facts, hidden)}
 <h2 id="inbox">Requests for you</h2>${inboxHtml(facts, hidden)}
 <h2 id="toggles">What other pools may</h2>${turnable.map((name) => toggleHtml(facts, name, hidden)).join('')}
-<h2 id="peers">Other pools</h2>${peersHtml(facts)}
+<h2 id="peers">Other pools</h2>${peersHtml(facts)}${bondsHtml(facts, hidden)}
 <h2 id="outbox">What was asked of others</h2>${outboxHtml(facts)}
 </main>`,
   )
@@ -150,16 +154,24 @@ const buttons = `<button name="decision" value="approve">Approve</button><button
 const readForm = (row: RequestRow, hidden: string) =>
   `<form method="post" action="${decideAt(row)}" class="acts">${hidden}${buttons}</form>`
 
+/** What the script signs, in a form that it signs. `now`: milliseconds since 1970. */
+function signedHere({ now, ...words }: { now: number } & Readonly<Record<string, string | number>>): string {
+  const data = Object.entries({ now: Math.floor(now / 1_000), ...words })
+  return data.map(([name, value]) => `data-${name}="${esc(String(value))}"`).join(' ')
+}
+
+const keyField =
+  '<label>Your admin key <span class="soft small">(a file of this computer; it is read here and sent nowhere)</span><br><input type="file" accept=".key"></label>'
+
 /** A WRITE is signed by an admin: by the script with a key file of this computer, or on the command line. */
 function writeForm(row: RequestRow, { pool, now }: PageFacts, asked: string, hidden: string): string {
   const { requestId, peerId, action } = row
-  const data = { now: String(Math.floor(now / 1_000)), pool, peer: peerId, request: requestId, action, params: asked }
-  const attributes = Object.entries(data).map(([name, value]) => `data-${name}="${esc(value)}"`)
-  return `<form method="post" action="${decideAt(row)}" ${attributes.join(' ')}>${hidden}
+  const data = signedHere({ now, pool, peer: peerId, request: requestId, action, params: asked })
+  return `<form method="post" action="${decideAt(row)}" ${data}>${hidden}
 <input type="hidden" name="signatures"><input type="hidden" name="decision">
 <p class="unsigned small">A WRITE is decided with the signature of an admin. Without a script in this browser:<br>
 <code>lichen fed decide ${esc(requestId)} --approve</code><br><code>lichen fed decide ${esc(requestId)} --reject</code></p>
-<div class="signing" hidden><label>Your admin key <span class="soft small">(a file of this computer; it is read here and sent nowhere)</span><br><input type="file" accept=".key"></label>
+<div class="signing" hidden>${keyField}
 <details><summary>Override a guard</summary><fieldset><legend class="small soft">On record for ever, with all that the guard saw</legend>
 <label><input type="checkbox" name="override" value="slashing"> although a worker is being slashed</label>
 <label><input type="checkbox" name="override" value="reciprocal"> although that pool has reset for this one</label></fieldset></details>
@@ -189,6 +201,39 @@ function peersHtml({ peers }: PageFacts): string {
     return `<tr><td>${esc(name)}<br><code class="soft">${esc(id.slice(0, 16))}…</code></td><td>${how}</td><td>${seen}</td><td>${version}</td><td><code>${esc(url)}</code></td></tr>`
   })
   return `<div class="wide"><table><thead><tr><th scope="col">Pool</th><th scope="col">Trust</th><th scope="col">State</th><th scope="col">Version</th><th scope="col">Address</th></tr></thead><tbody>${rows.join('')}</tbody></table></div>`
+}
+
+/** Pools that may be bonded with: each is told how far that is, and by whom. */
+function bondsHtml(facts: PageFacts, hidden: string): string {
+  const near = facts.peers.filter(
+    ({ version, revoked, trust, ourLevel, theirLevel, bondProblems }) =>
+      version === 2 && !revoked && (trust === 2 || Math.max(ourLevel, theirLevel) > trust || bondProblems.length > 0),
+  )
+  const cards = near.slice(0, bondsShown).map((peer) => bondHtml(peer, facts, hidden))
+  return cards.length === 0 ? '' : `<h2 id="bonds">Bonds</h2>${cards.join('')}`
+}
+const bondsShown = 20
+
+/** A bond begins with the signature of an admin of each pool; one of this pool is made by the script, or on the command line. */
+function bondHtml(peer: PagePeer, { pool, now, mayDecide }: PageFacts, hidden: string): string {
+  const { id, name, trust, ourLevel, theirLevel, bondProblems } = peer
+  const level = Math.max(3, ourLevel, theirLevel)
+  const mine = ourLevel < level
+  const offered = theirLevel > trust || bondProblems.length > 0
+  const waits = mine ? offered : bondProblems.some(({ by }) => by === 'us')
+  const state = waits ? 'waits for you' : mine ? 'none' : 'waits for them'
+  const text = !mine
+    ? 'An admin here has signed. It begins when an admin there has signed, too, and each pool knows the other’s admin key.'
+    : offered
+      ? 'An admin there has signed. It begins when an admin here signs, too.'
+      : 'Nobody has signed. A bond lets its admins ask for something here, and each pool witnesses the other’s log and hears its facts. It begins when an admin of each has signed.'
+  const problems = bondProblems.map((one) => `<p class="small">${esc(one.text)}</p>`).join('')
+  const form = `<form method="post" action="/admin/pool/peers/${esc(id)}/bond" ${signedHere({ now, pool, peer: id, level })}>${hidden}
+<input type="hidden" name="signatures"><input type="hidden" name="level" value="${level}">
+<p class="unsigned small">It is signed by an admin. Without a script in this browser: <code>lichen fed promote ${esc(id.slice(0, 12))} ${level}</code></p>
+<div class="signing" hidden>${keyField}<div class="acts"><button>Sign the bond<span class="skip"> with ${esc(name)}</span></button><span role="status" class="bad small"></span></div></div></form>`
+  return `<section class="card"><div class="row"><h3>${esc(name)}: ${level} ${esc(trusts[level] ?? '')}</h3><span class="state ${waits ? 'bad' : 'soft'}">${state}</span></div>
+<p>${text}</p>${problems}${mine && mayDecide ? form : ''}</section>`
 }
 
 function outboxHtml({ outbox, peers }: PageFacts): string {

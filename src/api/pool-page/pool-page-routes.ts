@@ -48,9 +48,12 @@ const done: Readonly<Record<string, string>> = {
   rejected: 'Rejected. That pool is told.',
   failed: 'Approved, but it could not be done, and nothing of it was.',
   waiting: 'Your signature is kept; more admins must sign.',
+  bonded: 'Signed, and the bond counts.',
+  offered: 'Signed. The bond begins when the other pool’s side is whole.',
 }
 
 const signaturesSchema = z.array(adminSignatureSchema).max(8)
+const bondLevelSchema = z.enum(['3', '4']).transform(Number)
 const overrideSchema = z.array(z.enum(overrides)).max(overrides.length)
 const unfit = () => new PoolError('invalid_request', 'The form is not as this page has it.', 'Load the page again.')
 
@@ -86,7 +89,7 @@ export function poolPageRoutes(deps: Needs): readonly Route[] {
       toggles,
       inbox,
       outbox,
-      peers: peers.map(({ peer, reachable }) => ({ ...peer, reachable })),
+      peers: peers.map(({ peer, reachable, bondProblems }) => ({ ...peer, reachable, bondProblems })),
       now: deps.runtime.now(),
       mayDecide: mayActAs(by.role, 'admin'),
       mayKill: mayActAs(by.role, 'operator'),
@@ -188,6 +191,13 @@ export function poolPageRoutes(deps: Needs): readonly Route[] {
       if (!toggle) throw unfit()
       await deps.toggles.set(toggle, filled.get('on') === 'true', { actor, reason: '' })
       return 'toggled'
+    }),
+    form('peers/:id/bond', 'Sign a bond with another pool.', 'admin', async (filled, { actor }, { id = '' }) => {
+      const level = bondLevelSchema.safeParse(filled.get('level'))
+      const signatures = signaturesSchema.safeParse(signaturesIn(filled.get('signatures') ?? ''))
+      if (!level.success || !signatures.success) throw unfit()
+      const { awaiting } = await deps.federationAdmin.promote(id, level.data, actor, signatures.data[0])
+      return awaiting ? 'offered' : 'bonded'
     }),
     form(
       'requests/:id',

@@ -7,7 +7,7 @@ import { Identity, poolItself } from '#identity'
 import { systemRuntime } from '#runtime'
 import { ApiDouble } from '../../testkit/api-double.ts'
 import { AskingPool } from '../../testkit/asking-pool.ts'
-import { loopbackHosts } from '../../testkit/federated-pool.ts'
+import { FederatedPool, loopbackHosts } from '../../testkit/federated-pool.ts'
 import { ForeignPool } from '../../testkit/foreign-pool.ts'
 import { signScript } from './sign-script.ts'
 
@@ -176,9 +176,10 @@ async function asked(action: string): Promise<string> {
   return body.request_id
 }
 
-/** A form of the page, with just what the script touches. */
-function formOf(html: string, file: string) {
-  const data = [...html.matchAll(/ data-(\w+)="([^"]*)"/g)].map(([, name, value = '']) => [
+/** The form of the page that leads there, with just what the script touches. */
+function formOf(html: string, action: string, file: string) {
+  const tag = html.match(/<form [^>]*>/g)?.find((one) => one.includes(`action="/admin/pool/${action}"`)) ?? ''
+  const data = [...tag.matchAll(/ data-(\w+)="([^"]*)"/g)].map(([, name, value = '']) => [
     name,
     value.replaceAll('&quot;', '"'),
   ])
@@ -187,7 +188,7 @@ function formOf(html: string, file: string) {
   const parts: Record<string, object> = {
     '.unsigned': {},
     '.signing': {},
-    'input[type=file]': { files: [{ text: async () => file }] },
+    'input[type=file]': { files: [{ size: file.length, text: async () => file }] },
     'input[value=slashing]': { checked: false },
     'input[value=reciprocal]': { checked: false },
     '[role=status]': {
@@ -213,33 +214,57 @@ function formOf(html: string, file: string) {
   return { form, press }
 }
 
+/** What the form sends after its button was pressed with this key file chosen. */
+function signHere(html: string, action: string, file: string, decision: string): Promise<Record<string, string>> {
+  const { form, press } = formOf(html, action, file)
+  const document = { querySelectorAll: () => [form] }
+  const web = { crypto, TextEncoder, Uint8Array, DataView, atob, btoa }
+  runInNewContext(signScript, { document, ...web, Math, Number, JSON, String, Array, Error })
+  return press(decision)
+}
+
 test('a WRITE is signed in the browser with a key that stays there, exactly as the command signs it', async () => {
   const id = await asked('circuit_reset')
   const { cookie, token, html } = await logIn()
   expect((await post(`requests/${id}`, { token, decision: 'approve' }, { cookie })).text).toContain(
     'signature of an admin',
   )
-  const { form, press } = formOf(html, `${admin.seed.toString('base64url')}\n`)
-  const document = { querySelectorAll: () => [form] }
-  runInNewContext(signScript, {
-    document,
-    crypto,
-    TextEncoder,
-    Uint8Array,
-    DataView,
-    atob,
-    btoa,
-    Math,
-    Number,
-    JSON,
-    String,
-    Array,
-  })
-  const signed = await press('approve')
+  for (const file of ['hello\n', 'AAAA', `${'A'.repeat(43)}!`, 'x'.repeat(5_000)])
+    await expect(signHere(html, `requests/${id}`, file, 'approve')).rejects.toThrow('This file is no admin key.')
+  const signed = await signHere(html, `requests/${id}`, `${admin.seed.toString('base64url')}\n`, 'approve')
   expect(JSON.stringify(signed)).not.toContain(admin.seed.toString('base64url'))
   const decided = await post(`requests/${id}`, { token, ...signed }, { cookie })
   expect(decided.headers.get('location')).toBe('/admin/pool?done=approved')
   expect((await anna.requests.show(id)).decisionSignatures.map(({ key_id }) => key_id)).toEqual([admin.id])
+})
+
+test('a bond is seen from the first word of either side until it counts, and signed in the browser as the command signs it', async () => {
+  await using bela = await FederatedPool.open('bela')
+  const { office, heartbeats } = anna.pool.federation
+  await office.add(bela.url)
+  await office.promote(bela.id, 2, 'owner.key')
+  await bela.federation.office.promote(anna.pool.id, 2, 'owner.key')
+  const card = (html: string) => /<h3>bela: 3 bonded<.*?<\/section>/s.exec(html)?.[0]
+  expect(card((await logIn()).html)).toContain(`lichen fed promote ${bela.id.slice(0, 12)} 3`)
+  await bela.bond(anna.pool.id)
+  const { cookie, token, html } = await logIn()
+  expect(card(html)).toContain('waits for you')
+  expect(card(html)).toContain(`lichen fed admin-keys add ${bela.id.slice(0, 12)} NAME PUBLIC_KEY`)
+  expect(card((await logIn(keys.auditor)).html)).not.toContain('<form')
+  const there = `peers/${bela.id}/bond`
+  expect((await post(there, { token, level: '3' }, { cookie })).text).toContain('signature of an admin')
+  expect((await post(there, { token, level: '2' }, { cookie })).status).toBe(400)
+  const { signatures = '' } = await signHere(html, there, `${anna.pool.admin.seed.toString('base64url')}\n`, '')
+  expect((await post(there, { token: 'another', level: '3', signatures }, { cookie })).status).toBe(403)
+  const signed = await post(there, { token, level: '3', signatures }, { cookie })
+  expect(signed.headers.get('location')).toBe('/admin/pool?done=offered')
+  expect((await office.show(bela.id)).ours?.key_id).toBe(anna.pool.admin.id)
+  // who registers the other's key needs to do no more
+  await bela.knowsAdminOf(anna.pool)
+  await anna.pool.knowsAdminOf(bela)
+  await heartbeats.beat()
+  expect((await office.show(bela.id)).peer.trust).toBe(3)
+  expect(card((await logIn()).html)).toBeUndefined()
 })
 
 test('an auditor sees it all and may do nothing', async () => {

@@ -49,7 +49,7 @@ function factsCommand(): Command {
       const data = await list<FactRow>(self, kind === undefined ? 'facts' : `facts?kind=${encodeURIComponent(kind)}`)
       print(json === true, { object: 'list', data }, () =>
         data.length === 0
-          ? 'Nobody has said anything yet.'
+          ? `Nobody has said anything${kind === undefined ? '' : ` of the kind ${clean(kind)}`} yet.`
           : table(
               ['AUTHOR', 'KIND', 'NAME', 'SAID', 'VALUE'],
               data.map(({ author, kind, name, at, value }) => [

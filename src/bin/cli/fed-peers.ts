@@ -1,5 +1,6 @@
 import { Command, InvalidArgumentError } from 'commander'
 import { creditsText } from './amounts.ts'
+import { placeOrBundleIn } from './bundle-file.ts'
 import { positive, settingsOf, withExamples, withSettings } from './options.ts'
 import { clean, counted, print, table } from './output.ts'
 import { PoolClient } from './pool-client.ts'
@@ -46,7 +47,7 @@ interface PeerDetails extends PeerRow {
   readonly bond: {
     readonly ours: Acceptance | null
     readonly theirs: Acceptance | null
-    readonly problems: readonly { by: 'us' | 'them'; why: string; key_id: string }[]
+    readonly problems: readonly { text: string }[]
   }
 }
 
@@ -112,17 +113,17 @@ function infoText({ id, mode, killed, name, url, public_key, bundle }: Info): st
 function addCommand(): Command {
   const command = new Command('add')
     .description('meet the pool at a URL, or the one of a bundle that its admin handed over')
-    .argument('<where>', 'https://…, or the line of `lichen fed info` there')
+    .argument('<where>', 'https://…, or the line of `lichen fed info` there, or a file that holds it')
     .option('--id <id>', 'only if it is this pool (64 digits)')
     .action(async (where: string, options: Options & { id?: string }, self: Command) => {
       const client = new PoolClient(await settingsOf(self))
-      const body = { where, ...(options.id === undefined ? {} : { id: options.id }) }
+      const body = { where: await placeOrBundleIn(where), ...(options.id === undefined ? {} : { id: options.id }) }
       const peer = await client.json<PeerRow & { told: boolean }>('POST', `${base}/peers`, body)
       print(options.json === true, peer, () => addedText(peer))
     })
   return withExamples(withSettings(command, ['client']), [
     ['lichen fed add https://pool.example', 'compare the id it prints with what its admin told you'],
-    ['lichen fed add "$(cat bundle.txt)"', 'a key that was handed over; it counts though the pool is out of reach'],
+    ['lichen fed add anna.txt', 'what was handed over on a stick; it counts though the pool is out of reach'],
   ])
 }
 
@@ -173,7 +174,10 @@ function peerLine(peer: PeerRow): string[] {
 /** A bond of version 1 is one side's alone; one that waits for the other side says so. */
 function trustText({ our_level, their_level }: PeerRow, trust: number): string {
   if (trust >= 3 && their_level === null) return `${levelText(trust)} (one side)`
-  return our_level > trust ? `${levelText(trust)}, ${our_level} awaits them` : levelText(trust)
+  if (our_level > trust) return `${levelText(trust)}, ${our_level} awaits them`
+  return their_level !== null && their_level > trust
+    ? `${levelText(trust)}, ${their_level} awaits us`
+    : levelText(trust)
 }
 
 function showCommand(): Command {
@@ -199,7 +203,7 @@ function detailsOf(peer: PeerDetails): string {
       ['trust', trustText(peer, trust)],
       ['our word', acceptanceText(bond.ours)],
       ['their word', their_level === null ? 'version 1 cannot say' : acceptanceText(bond.theirs)],
-      ...bond.problems.map((one) => ['the bond waits', bondProblemText(peer, one)]),
+      ...bond.problems.map(({ text }) => ['the bond waits', text]),
       ['envelope', `version ${version}`],
       ['met', met_at],
       ['seen', `${seen_at ?? 'never'}${took}`],
@@ -215,20 +219,6 @@ const acceptanceText = (one: Acceptance | null) =>
   one === null
     ? 'none'
     : `${levelText(one.level)}: signed by admin key ${one.key_id.slice(0, 12)}, ${new Date(one.signed_at * 1_000).toISOString()}`
-
-type BondProblem = PeerDetails['bond']['problems'][number]
-
-/** What stands between a bond that was accepted and one that counts, and what to do about it. */
-function bondProblemText({ id }: Pick<PeerRow, 'id'>, { by, why, key_id }: BondProblem): string {
-  const key = key_id.slice(0, 12)
-  if (why === 'from_the_future')
-    return by === 'them' ? 'its clock is behind ours, or ours ahead' : 'our clock is behind that of its admin'
-  if (why === 'signature')
-    return by === 'them' ? `it says that the signature by ${key} does not hold` : `what ${key} has signed does not hold`
-  return by === 'them'
-    ? `its human does not know our admin key ${key} yet. Tell them its public half (lichen admin-key ls); there: lichen fed admin-keys add, with this pool's id`
-    : `its admin signed with key ${key}, which nobody registered here. Ask that admin for it in person, then: lichen fed admin-keys add ${id.slice(0, 12)} NAME PUBLIC_KEY`
-}
 
 function level(least: number, most: number) {
   return (text: string): number => {
@@ -268,8 +258,10 @@ async function bondSignature(client: PoolClient, options: SigningOptions, asked:
 }
 
 function promotedText(peer: PeerDetails & { awaiting: boolean }, to: number): string {
-  const waits = peer.awaiting ? [`Level ${to} begins when its admin has signed too: lichen fed promote there.`] : []
-  const problems = peer.bond.problems.map((one) => `The bond waits: ${bondProblemText(peer, one)}`)
+  const waits = peer.awaiting
+    ? [`Level ${to} begins when an admin there has signed, too, and each pool knows the other’s admin key.`]
+    : []
+  const problems = peer.bond.problems.map(({ text }) => `The bond waits. ${text}`)
   return [`${peer.id}  ${peer.name}: ${trustText(peer, peer.trust)}.`, ...waits, ...problems].map(clean).join('\n')
 }
 
