@@ -9,7 +9,7 @@ import { type Ledger, ledgerStage, transferLeaf } from '#ledger'
 import { insertAct } from '#log'
 import type { Refusal, WorkerId } from '#protocol'
 import { part } from '#storage'
-import { Appeals, TrustLogs } from '#verification'
+import { Appeals, aloneWith, TrustLogs } from '#verification'
 import { openWorkerDoor } from './admit-workers.ts'
 import { closeServer, inviteUrl, listen, listenForOwnWorker } from './listen.ts'
 import { openFacts } from './open-facts.ts'
@@ -129,11 +129,13 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
       trust: {
         circuitOf: (id) => breakers.circuitOf(id),
         reset: async (id, actor) => {
-          await database.transaction(async (tx) => {
-            await standings.reset(tx, id)
-            await breakers.reset(tx, id)
-            await insertAct(tx, { actor, action: 'worker.reset', subject: `worker:${id}` })
-          })
+          const reset = () =>
+            database.transaction(async (tx) => {
+              await standings.reset(tx, id)
+              await breakers.reset(tx, id)
+              await insertAct(tx, { actor, action: 'worker.reset', subject: `worker:${id}` })
+            })
+          await aloneWith(database, id, reset)
           // It was drained when it was frozen.
           workers.drain(id as WorkerId, false)
         },

@@ -4,8 +4,9 @@ import { Identity } from '#identity'
 import { Earnings, Ledger, type LedgerOp, ledgerStage } from '#ledger'
 import { encodeMessage, encodeSigned, parseWorkerId, signBatch, type WorkerId } from '#protocol'
 import { systemRuntime } from '#runtime'
-import { GroupCommit, part } from '#storage'
+import { GroupCommit, openDatabase, part } from '#storage'
 import { type TestDatabase, testDatabase } from '../testkit/index.ts'
+import { somebodyWaits } from '../testkit/somebody-waits.ts'
 import type { Acts } from './acts.ts'
 import { Appeals } from './appeals.ts'
 import { auditCheckTables } from './audit-checks.ts'
@@ -220,4 +221,31 @@ test('a worker that an admin has blocked by hand is heard too', async () => {
   const { id } = await appeals.submit(appealOf(worker))
   await appeals.decide(id, { granted: true, because: 'it was another one', by: 'ann' })
   expect(await identity.admitWorker({ publicKey: worker.publicKey, id: worker.workerId })).toMatchObject({ ok: true })
+})
+
+test('an appeal is granted before a slash or after it, at whichever process, not in the middle: what was taken is known when it goes back', async () => {
+  await using second = await openDatabase({ target: db.target, runtime: systemRuntime })
+  const worker = await joined('gina')
+  const key = { workerId: worker.workerId, model: 'm', duty: 'serve' } as const
+  await db.database.transaction((tx) => standings.decide(tx, key, { kind: 'refuted' }, 'tribunal 2'))
+  const { id } = await appeals.submit(appealOf(worker))
+  const done: string[] = []
+  let granting: Promise<unknown> = Promise.resolve()
+  const acts: Partial<Acts> = {
+    slash: async () => {
+      granting = appeals
+        .decide(id, { granted: true, because: 'a broken disk', by: 'ann' })
+        .then(() => done.push('granted'))
+      await somebodyWaits(db.sql)
+      done.push('slashed')
+    },
+    blockOperator: async () => void done.push('blocked'),
+    payBack: async ({ workerId }) => void (workerId === worker.workerId && done.push('paid back')),
+  }
+  const surroundings = { runtime: systemRuntime, standings, acts: acts as Acts, tribunals: noTribunals }
+  const clerk = new DueActs({ ...surroundings, database: second })
+  await clerk.carryOut()
+  await granting
+  await clerk.carryOut()
+  expect(done).toEqual(['slashed', 'granted', 'paid back'])
 })

@@ -3,6 +3,7 @@ import { insertAct } from '#log'
 import { decodeSigned, PoolError, SignatureChecker } from '#protocol'
 import type { Runtime } from '#runtime'
 import { type Database, databaseError, type Tx } from '#storage'
+import { aloneWith } from './alone-with.ts'
 import { verificationLimits } from './limits.ts'
 import type { Standings } from './standings.ts'
 
@@ -107,8 +108,17 @@ export class Appeals {
     }
   }
 
-  /** Once for good. @throws PoolError not_found, conflict. */
-  async decide(id: string, { granted, because, by }: Ruling): Promise<AppealRecord> {
+  /** Once for good. Nothing that was decided against the worker is being carried out meanwhile. @throws PoolError not_found, conflict. */
+  async decide(id: string, ruling: Ruling): Promise<AppealRecord> {
+    const { database } = this.#o
+    const [known] = await database.sql<{ workerId: string }[]>`
+      select worker_id as "workerId" from appeals where id = ${id}`.catch((error: unknown) => {
+      throw databaseError(error)
+    })
+    return aloneWith(database, known?.workerId ?? '', () => this.#decide(id, ruling))
+  }
+
+  #decide(id: string, { granted, because, by }: Ruling): Promise<AppealRecord> {
     return this.#o.database.transaction(async (tx) => {
       const [row] = await rows(tx, id)
       if (!row) throw new PoolError('not_found', `There is no appeal ${id}.`, 'See `lichen workers appeals`.')

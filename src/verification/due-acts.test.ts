@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { systemRuntime } from '#runtime'
+import { openDatabase } from '#storage'
 import { type TestDatabase, testDatabase } from '../testkit/index.ts'
+import { somebodyWaits } from '../testkit/somebody-waits.ts'
 import type { Acts } from './acts.ts'
 import { DueActs } from './due-acts.ts'
 import { Standings } from './standings.ts'
@@ -72,4 +74,23 @@ test('what an admin forestalls while something else is carried out is not done a
   const clerk = clerkWith({ recheckWindow: doing('look') })
   while (await clerk.carryOut());
   expect(done).toEqual(['slash a', 'pay back a'])
+})
+
+test('two processes that come to one act at the same time do it once', async () => {
+  await using second = await openDatabase({ target: db.target, runtime: systemRuntime })
+  await db.database.transaction((tx) => standings.reset(tx, ann))
+  await convict(ann)
+  done.length = 0
+  const slash = doing('slash')
+  acts.slash = async (about) => {
+    await slash(about)
+    await somebodyWaits(db.sql)
+  }
+  acts.blockOperator = doing('block')
+  const tribunals = { recheckWindow: doing('look') } as Partial<Tribunals> as Tribunals
+  const clerks = [db.database, second].map(
+    (database) => new DueActs({ database, runtime: systemRuntime, standings, acts: acts as Acts, tribunals }),
+  )
+  await Promise.all(clerks.map((clerk) => clerk.carryOut()))
+  expect(done.filter((what) => what !== 'look a')).toEqual(['slash a', 'block a'])
 })

@@ -2,6 +2,7 @@ import { insertAct } from '#log'
 import type { Runtime } from '#runtime'
 import type { Database, Tx } from '#storage'
 import type { ActCase, Acts } from './acts.ts'
+import { aloneWith } from './alone-with.ts'
 import { countsStill } from './fresh-start.ts'
 import type { Duty, Standings } from './standings.ts'
 import type { Tribunals } from './tribunals.ts'
@@ -29,8 +30,8 @@ interface DueActsOptions {
 const atOnceMax = 100
 
 /**
- * Does what decisions ask for, in their order, each once for good. Several processes may come to one act at the same time
- * and after a crash it comes again: who does it sees to that by its id.
+ * Does what decisions ask for, in their order, each once for good: no other process of the pool does it meanwhile, and nobody forestalls it
+ * half done. After a crash it comes again; who does it sees to that by its id.
  */
 export class DueActs {
   readonly #o: DueActsOptions
@@ -49,13 +50,21 @@ export class DueActs {
        where done_at is null
        order by act in ('recheck_window', 'refund_users'), decided_at, step limit ${atOnceMax}`
     for (const act of due) {
-      // An admin's reset or grant may have come meanwhile: then it is not to be done any more.
-      if (!(await this.#isDue(act))) continue
-      await this.#do(act)
-      await this.#o.database.transaction((tx) => this.#done(tx, act))
-      if (act.act === 'recheck_window') return true
+      if (act.act === 'recheck_window') {
+        // It takes minutes and changes nothing: whoever begins anew does not wait for it.
+        await this.#carryOut(act)
+        return true
+      }
+      await aloneWith(this.#o.database, act.workerId, () => this.#carryOut(act))
     }
     return due.length === atOnceMax
+  }
+
+  /** Unless it was done meanwhile, or an admin's reset or grant forestalled it. */
+  async #carryOut(act: DueAct): Promise<void> {
+    if (!(await this.#isDue(act))) return
+    await this.#do(act)
+    await this.#o.database.transaction((tx) => this.#done(tx, act))
   }
 
   async #do(due: DueAct): Promise<void> {

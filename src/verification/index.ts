@@ -8,6 +8,7 @@
  *         again by anybody from what the pool publishes.
  */
 export type { Acts } from './acts.ts'
+export { aloneWith } from './alone-with.ts'
 export { type AppealRecord, Appeals } from './appeals.ts'
 export { auditCheckLeaves, auditCheckTables } from './audit-checks.ts'
 export { judgeMutualLooks, type MutualLookOnRecord, readMutualLooks } from './audit-mutual-looks.ts'

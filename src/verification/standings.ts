@@ -202,7 +202,8 @@ export class Standings implements Disposable {
 
   /**
    * An admin's reset: nothing that was found so far counts for or against the worker any longer, with any model. Its tribunals are over, and
-   * what was due is not done, but for money that is to go back to it. In the act's transaction, tables in the order of decisions.
+   * what was due is not done, but for money that is to go back to it. In the act's transaction, tables in the order of decisions; alone with the
+   * worker (`aloneWith`), or what is being carried out just now is done after all.
    */
   async reset(tx: Tx, workerId: string): Promise<void> {
     const now = this.#o.runtime.now()

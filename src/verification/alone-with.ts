@@ -1,0 +1,23 @@
+import { type Database, databaseError } from '#storage'
+
+/**
+ * Does the work while nobody else, in any process of the pool, decides or carries out anything about the worker in this way: what was
+ * decided against it is either done before it begins anew, or not done. Take it outside of transactions: a process makes one of
+ * them at a time, and the work makes its own. @throws PoolError database_unavailable, also when it took too long to get its turn.
+ */
+export async function aloneWith<T>(database: Database, workerId: string, work: () => Promise<T>): Promise<T> {
+  const connection = await database.connect().catch((error: unknown) => {
+    throw databaseError(error)
+  })
+  try {
+    // Two keys: apart from the locks with one, which are for whole tasks.
+    await connection.tx`select pg_advisory_lock(hashtext('standing'), hashtext(${workerId}))`.catch(
+      (error: unknown) => {
+        throw databaseError(error)
+      },
+    )
+    return await work()
+  } finally {
+    await connection.close()
+  }
+}
