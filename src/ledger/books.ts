@@ -51,13 +51,22 @@ export interface NewTransfer {
   readonly credits: readonly { readonly account: Account; readonly amount: bigint }[]
 }
 
-/** All that a batch of operations can touch, locked and read; then changed in memory, then written. */
-export interface Books {
-  readonly accounts: ReadonlyMap<string, Account>
+/** What a pool remembers of the tables: some of the rows, as they are after `batch`. Rows that are not here may exist. */
+export interface KeptBooks {
+  /** What the database calls the batch written last (`ledger_mark`); undefined while that is not known, or it failed. */
+  batch: string | undefined
+  readonly accounts: Map<string, Account>
+  /** Open ones. */
   readonly holds: Map<string, OpenHold>
   readonly budgets: Map<string, Budget>
   /** Keys that have a row. */
-  readonly keysBefore: ReadonlySet<string>
+  readonly keys: Set<string>
+}
+
+/** All that a batch of operations can touch, locked and read; then changed in memory, then written. */
+export interface Books extends KeptBooks {
+  /** Accounts were made for this batch: they are there only when it is committed. */
+  readonly made: boolean
   /** Transfers that were there before, of the ids the batch names, and those the batch makes. */
   readonly known: Map<string, TransferRow>
   bootstrapped: boolean

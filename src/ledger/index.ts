@@ -1,7 +1,7 @@
 /**
  * Ledger: who owes whom. Accounts, holds, immutable transfers, budgets of API keys, prices.
  *
- * Owns    accounts, transfers, entries, holds, budgets, prices; what becomes of held earnings.
+ * Owns    accounts, transfers, entries, holds, budgets, prices, ledger_mark; what becomes of held earnings.
  * Imports crypto, log, protocol, runtime, storage. Clock by hand: every operation carries its time.
  * Always  every transfer's legs sum to zero; a guarded account never goes below what it holds; a hold resolves once;
  *         the same id is the same transfer; history is only ever added to. Amounts are bigint micro-credits.

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { systemRuntime } from '#runtime'
-import { GroupCommit, part } from '#storage'
+import { GroupCommit, part, type Stage, type Tx } from '#storage'
 import { type TestDatabase, testDatabase } from '#testkit'
 import { Ledger } from './ledger.ts'
 import {
@@ -193,6 +193,76 @@ test('the database itself refuses to change history, balances and names', async 
   for (const act of acts)
     await expect(db.sql.unsafe(act), act).rejects.toThrow(/append-only|functions of the ledger|no name/)
   expect((await ledger.balance(alice)).posted).toBe(5n)
+})
+
+test('what was rolled back is not remembered: money, accounts, and what others wrote meanwhile', async () => {
+  const poison: Stage<boolean> = {
+    name: 'poison',
+    alwaysApplies: true,
+    async apply(tx, elements) {
+      await tx`select 1 / ${elements.includes(true) ? 0 : 1}::int`
+      return elements.map(() => 0)
+    },
+  }
+  const stages = [ledgerStage, poison]
+  await using commit = new GroupCommit({ database: db.database, runtime: systemRuntime, stages })
+  const alice = await userWith(100n)
+  const hold = (amount: bigint, broken: boolean) =>
+    commit.submit([part(ledgerStage, holdOf(alice, amount)), part(poison, broken)])
+  expect(await hold(10n, false)).toEqual({ applied: true })
+  for (let n = 0; n < 3; n++) await expect(hold(50n, true)).rejects.toThrow()
+  expect(await hold(20n, false)).toEqual({ applied: true })
+  expect(await ledger.balance(alice)).toMatchObject({ posted: 100n, held: 30n })
+  expect(await submit(holdOf(alice, 60n))).toBe('applied')
+  expect(await hold(11n, false)).toMatchObject({ applied: false })
+  expect(await hold(10n, false)).toEqual({ applied: true })
+  expect(await ledger.balance(alice)).toMatchObject({ held: 100n })
+})
+
+test('an account made for a flush that was given up is made again by the next', async () => {
+  const alice = await userWith(100n)
+  const hold = holdOf(alice, 50n)
+  const legs = [{ account: `worker:${'ef'.repeat(32)}`, amount: 5n }]
+  const pay = (of: string): PostOp => ({
+    op: 'post',
+    id: randomUUID(),
+    hold: of,
+    amount: 5n,
+    legs,
+    tokens: 0,
+    kind: 'charge',
+    at,
+  })
+  const writer = {}
+  const connection = await db.database.connect()
+  const run = (op: LedgerOp, giveUp: boolean) =>
+    connection.transaction(async (tx) => {
+      const later: ((tx: Tx) => Promise<unknown>)[] = []
+      const codes = await ledgerStage.apply(
+        tx,
+        [op],
+        (statement) => later.push(statement),
+        Promise.resolve(() => true),
+        writer,
+      )
+      for (const statement of later) await statement(tx)
+      if (giveUp) throw new Error('given up')
+      return Array.from(codes, ledgerCodeName)
+    })
+  expect(await run(hold, false)).toEqual(['applied'])
+  await expect(run(pay(randomUUID()), true)).rejects.toThrow('given up')
+  expect(await run(pay(hold.id), false)).toEqual(['applied'])
+  await connection.close()
+  expect(await ledger.balance(legs[0]?.account ?? '')).toMatchObject({ posted: 5n })
+})
+
+test('a budget that somebody changes by hand counts at once', async () => {
+  const alice = await userWith(100n)
+  const budget: BudgetAsk = { ...unlimited, key: randomUUID(), total: 10n }
+  expect(await submit(holdOf(alice, 10n, { budget }))).toBe('applied')
+  expect(await submit(holdOf(alice, 1n, { budget }))).toBe('budget_total')
+  await db.sql`update budgets set reserved = 9 where key = ${budget.key}`
+  expect(await submit(holdOf(alice, 1n, { budget }))).toBe('applied')
 })
 
 test('two pools that serve many people at once lose and invent nothing', async () => {

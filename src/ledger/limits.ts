@@ -19,6 +19,8 @@ export const ledgerLimits = {
   pageRowsMax: 1_000,
   /** Rows read at once by an audit or an export. */
   scanRowsMax: 2_000,
+  /** Accounts and budgets a pool remembers between flushes, some 300 bytes each; beyond, it forgets all and begins anew. */
+  rowsKeptMax: 100_000,
   /** How old the price list in memory may be. A new price counts within a second, also in other pool processes. */
   pricesFreshMs: 1_000,
   /** Held earnings are looked through so often. */

@@ -1,13 +1,15 @@
 import { type Tx, texts, uuids } from '#storage'
 import { kindToMake } from './account-name.ts'
-import type { Account, Books, Budget, OpenHold } from './books.ts'
+import type { Account, Books, Budget, KeptBooks, OpenHold } from './books.ts'
 import type { LedgerOp } from './ledger-op.ts'
 import { readTransfers } from './read-transfers.ts'
 
-/** The answer of `ledger_read` (migration 0005): columns as PostgreSQL array literals; null: no row. */
+/** The answer of `ledger_read` (migration 0035): columns as PostgreSQL array literals; null: no row. */
 interface Answer {
-  readonly name_ids: string | null
+  readonly batch: string
+  readonly made: boolean
   readonly account_ids: string | null
+  readonly account_names: string | null
   readonly floors: string | null
   readonly posteds: string | null
   readonly helds: string | null
@@ -39,53 +41,65 @@ const items = (literal: string | null): string[] => {
   return literal.slice(1, -1).split(',')
 }
 
-/** Everything operations name: account names (and what to make when there is none), ids, holds, keys. */
-function namedBy(ops: readonly LedgerOp[]) {
+/** What there is to ask for. */
+interface Named {
+  /** Account names, and what to make when there is none. */
+  readonly accounts: ReadonlyMap<string, string | null>
+  readonly ids: readonly string[]
+  readonly holds: ReadonlySet<string>
+  readonly keys: ReadonlySet<string>
+}
+
+/** Everything operations name that is not remembered. Of ids nothing ever is: a transfer may have been written by anybody. */
+function namedBy(ops: readonly LedgerOp[], kept: KeptBooks): Named {
   const accounts = new Map<string, string | null>()
   const ids = new Set<string>()
   const holds = new Set<string>()
   const keys = new Set<string>()
   const name = (account: string, make: string | null = null) => {
+    if (kept.accounts.has(account)) return
     if (make !== null || !accounts.has(account)) accounts.set(account, make)
   }
   for (const op of ops) {
     ids.add(op.id)
     if (op.op === 'hold') {
       name(op.account)
-      if (op.budget) keys.add(op.budget.key)
+      if (op.budget && !kept.budgets.has(op.budget.key)) keys.add(op.budget.key)
     } else if (op.op === 'transfer') {
       name(op.from)
       name(op.to, kindToMake(op.to))
     } else {
-      holds.add(op.hold)
+      if (!kept.holds.has(op.hold)) holds.add(op.hold)
       if (op.op === 'post') for (const leg of op.legs) name(leg.account, kindToMake(leg.account))
     }
   }
-  return { accounts, ids: [...ids], holds: [...holds], keys: [...keys] }
+  return { accounts, ids: [...ids], holds, keys }
 }
 
-/** Locks and reads what the operations can touch. One round trip; another one when some id was used before. */
-export async function readBooks(tx: Tx, ops: readonly LedgerOp[]): Promise<Books> {
-  const named = namedBy(ops)
-  const names = [...named.accounts.keys()]
-  const [answer] = await tx<Answer[]>`
-    select * from ledger_read(
-      ${texts(names)}::text[], ${texts([...named.accounts.values()])}::text[], ${uuids(named.ids)}::uuid[],
-      ${uuids(named.holds)}::uuid[], ${texts(named.keys)}::text[])`
-  if (!answer) throw new Error('ledger_read answered nothing')
-  const byId = readAccounts(answer)
-  const accounts = new Map<string, Account>()
-  for (const [at, id] of items(answer.name_ids).entries()) {
-    const account = byId.get(Number(id))
-    if (account) accounts.set(names[at] ?? '', account)
-  }
+const nothingKept = (): KeptBooks => ({
+  batch: undefined,
+  accounts: new Map(),
+  holds: new Map(),
+  budgets: new Map(),
+  keys: new Set(),
+})
+
+/**
+ * Locks the ledger and reads what the operations can touch and `kept` lacks. One round trip; another one when somebody else has written
+ * since `kept`, which is then forgotten, or when some id was used before.
+ */
+export async function readBooks(tx: Tx, ops: readonly LedgerOp[], kept: KeptBooks = nothingKept()): Promise<Books> {
+  const answer = await ask(tx, namedBy(ops, kept))
+  const current = answer.batch === kept.batch || kept.accounts.size === 0
+  const base = current ? kept : nothingKept()
+  const full = current ? answer : await ask(tx, namedBy(ops, base))
+  addTo(base, full)
   return {
-    accounts,
-    holds: readHolds(answer, byId),
-    budgets: readBudgets(answer),
-    keysBefore: new Set(items(answer.budget_keys)),
-    known: answer.known_ids ? await readTransfers(tx, answer.known_ids) : new Map(),
-    bootstrapped: answer.bootstrapped,
+    ...base,
+    batch: full.batch,
+    made: answer.made || full.made,
+    known: full.known_ids ? await readTransfers(tx, full.known_ids) : new Map(),
+    bootstrapped: full.bootstrapped,
     transfers: [],
     entries: [],
     closed: new Set(),
@@ -95,16 +109,38 @@ export async function readBooks(tx: Tx, ops: readonly LedgerOp[]): Promise<Books
   }
 }
 
-function readAccounts(answer: Answer): Map<number, Account> {
+async function ask(tx: Tx, { accounts, ids, holds, keys }: Named): Promise<Answer> {
+  const [answer] = await tx<Answer[]>`
+    select * from ledger_read(
+      ${texts([...accounts.keys()])}::text[], ${texts([...accounts.values()])}::text[], ${uuids(ids)}::uuid[],
+      ${uuids([...holds])}::uuid[], ${texts([...keys])}::text[])`
+  if (!answer) throw new Error('ledger_read answered nothing')
+  return answer
+}
+
+/** What is remembered already stays the object it is: holds point at their accounts. */
+function addTo(kept: KeptBooks, answer: Answer): void {
+  const byId = new Map<number, Account>()
+  for (const [name, account] of readAccounts(answer)) {
+    const known = kept.accounts.get(name)
+    byId.set(account.id, known ?? account)
+    if (!known) kept.accounts.set(name, account)
+  }
+  for (const [id, hold] of readHolds(answer, byId)) kept.holds.set(id, hold)
+  for (const [key, budget] of readBudgets(answer)) {
+    if (!kept.budgets.has(key)) kept.budgets.set(key, budget)
+    kept.keys.add(key)
+  }
+}
+
+function readAccounts(answer: Answer): [string, Account][] {
   const [floors, posteds, helds] = [items(answer.floors), items(answer.posteds), items(answer.helds)]
-  const [seqs, lastAts] = [items(answer.seqs), items(answer.last_ats)]
-  return new Map(
-    items(answer.account_ids).map((text, n) => {
-      const id = Number(text)
-      const [floor, posted, held] = [BigInt(floors[n] ?? 0), BigInt(posteds[n] ?? 0), BigInt(helds[n] ?? 0)]
-      return [id, { id, floor, posted, held, seq: Number(seqs[n]), lastAt: Number(lastAts[n]) }]
-    }),
-  )
+  const [seqs, lastAts, names] = [items(answer.seqs), items(answer.last_ats), items(answer.account_names)]
+  return items(answer.account_ids).map((text, n) => {
+    const id = Number(text)
+    const [floor, posted, held] = [BigInt(floors[n] ?? 0), BigInt(posteds[n] ?? 0), BigInt(helds[n] ?? 0)]
+    return [names[n] ?? '', { id, floor, posted, held, seq: Number(seqs[n]), lastAt: Number(lastAts[n]) }]
+  })
 }
 
 function readHolds(answer: Answer, byId: ReadonlyMap<number, Account>): Map<string, OpenHold> {
@@ -114,7 +150,7 @@ function readHolds(answer: Answer, byId: ReadonlyMap<number, Account>): Map<stri
   const holds = new Map<string, OpenHold>()
   for (const [n, id] of items(answer.open_ids).entries()) {
     const account = byId.get(Number(owners[n]))
-    if (!account) throw new Error(`the account of hold ${id} was not locked`)
+    if (!account) throw new Error(`the account of hold ${id} was not read`)
     const key = keys[n] ?? '""'
     holds.set(id, {
       id,

@@ -1,8 +1,8 @@
 import { bigints, bytes, numbers, type Tx, texts, uuids } from '#storage'
 import type { Books } from './books.ts'
 
-/** Writes what was decided: one statement, checked once more by the constraints of the tables. */
-export async function writeBooks(tx: Tx, books: Books): Promise<void> {
+/** Writes what was decided: one statement, checked once more by the constraints of the tables. Answers the name of the batch. */
+export async function writeBooks(tx: Tx, books: Books): Promise<string> {
   const { entries, transfers } = books
   const accounts = [...books.changedAccounts]
   const opened = [...books.opened.values()]
@@ -11,9 +11,10 @@ export async function writeBooks(tx: Tx, books: Books): Promise<void> {
     return budget ? [{ key, ...budget }] : []
   })
   const rows = transfers.map(({ row }) => row)
-  await tx`
+  const newKeys = budgets.flatMap(({ key }) => (books.keys.has(key) ? [] : [key]))
+  const [answer] = await tx<{ batch: string }[]>`
     select ledger_write(
-      ${numbers(accounts.map((a) => a.id))}::bigint[], ${bigints(accounts.map((a) => a.posted))}::bigint[],
+      ${books.batch ?? null}::uuid, ${numbers(accounts.map((a) => a.id))}::bigint[], ${bigints(accounts.map((a) => a.posted))}::bigint[],
       ${bigints(accounts.map((a) => a.held))}::bigint[], ${numbers(accounts.map((a) => a.seq))}::bigint[],
       ${numbers(accounts.map((a) => a.lastAt))}::bigint[],
       ${uuids(rows.map((r) => r.id))}::uuid[], ${texts(rows.map((r) => r.phase))}::text[],
@@ -47,7 +48,10 @@ export async function writeBooks(tx: Tx, books: Books): Promise<void> {
       ${bigints(budgets.map((b) => b.reserved))}::bigint[], ${numbers(budgets.map((b) => b.day))}::int[],
       ${bigints(budgets.map((b) => b.dayUsed))}::bigint[], ${numbers(budgets.map((b) => b.minute))}::int[],
       ${numbers(budgets.map((b) => b.requests))}::int[], ${numbers(budgets.map((b) => b.tokens))}::bigint[],
-      ${texts(budgets.filter((b) => !books.keysBefore.has(b.key)).map((b) => b.key))}::text[])`
+      ${texts(newKeys)}::text[]) as batch`
+  if (!answer) throw new Error('ledger_write answered nothing')
+  for (const key of newKeys) books.keys.add(key)
+  return answer.batch
 }
 
 /** `text[]` of array literals: PostgreSQL has no arrays of arrays of different lengths. Digits need no escape. */

@@ -264,7 +264,7 @@ describe('a flush', () => {
     let course: string[] = []
     const watched = <E>(stage: Stage<E>): Stage<E> => ({
       ...stage,
-      async apply(tx, elements, atCommit, decided) {
+      async apply(tx, elements, atCommit, decided, writer) {
         course.push(`${stage.name} sent`)
         const leave = (statement: Statement) => {
           atCommit((to) => {
@@ -272,7 +272,7 @@ describe('a flush', () => {
             return statement(to)
           })
         }
-        const codes = await stage.apply(tx, elements, leave, decided)
+        const codes = await stage.apply(tx, elements, leave, decided, writer)
         course.push(`${stage.name} heard`)
         return codes
       },
@@ -334,9 +334,9 @@ describe('a flush', () => {
     let course: string[] = []
     const watched = <E>(stage: Stage<E>): Stage<E> => ({
       ...stage,
-      async apply(tx, elements, atCommit, decided) {
+      async apply(tx, elements, atCommit, decided, writer) {
         course.push(`${stage.name} sent`)
-        const codes = await stage.apply(tx, elements, atCommit, decided)
+        const codes = await stage.apply(tx, elements, atCommit, decided, writer)
         course.push(`${stage.name} heard`)
         return codes
       },

@@ -32,13 +32,15 @@ export interface Stage<E> {
   /**
    * The first statement is sent before anything is awaited. `atCommit` takes one statement (the same holds for it) that
    * travels with the commit; it is sent after all stages, and not at all when something of the flush was refused late.
-   * `decided` resolves after the stages before it: whether the element of this number is still wanted.
+   * `decided` resolves after the stages before it: whether the element of this number is still wanted. `writer` is the same object for all
+   * flushes of one group commit, which come one after the other: a stage may remember by it what it has seen, but not that it was committed.
    */
   apply(
     tx: Tx,
     elements: readonly E[],
     atCommit: (statement: Statement) => void,
     decided: Promise<(n: number) => boolean>,
+    writer: object,
   ): Promise<ArrayLike<number>>
 }
 
@@ -311,7 +313,7 @@ export class GroupCommit implements AsyncDisposable {
         const decided = before.then(() => (n: number) => owners[n]?.outcome.applied === true)
         // whoever fails is heard below; not every stage listens
         decided.catch(() => {})
-        const answered = stage.apply(tx, elements, (statement) => last.push(statement), decided)
+        const answered = stage.apply(tx, elements, (statement) => last.push(statement), decided, this)
         verdicts.push(Promise.all([answered, before]).then(([codes]) => refusals.note(stage, owners, codes)))
       }
       await allOf(verdicts)
@@ -319,7 +321,7 @@ export class GroupCommit implements AsyncDisposable {
     if (refusals.late.size > 0) throw new LateRefusal(refusals.late)
     const rest = stages.flatMap((stage) => {
       const { elements } = stage.alwaysApplies ? elementsOf(stage, entries) : nothing
-      return elements.length === 0 ? [] : [(to: Tx) => stage.apply(to, elements, nothingLater, nothingBefore)]
+      return elements.length === 0 ? [] : [(to: Tx) => stage.apply(to, elements, nothingLater, nothingBefore, this)]
     })
     return [...rest, ...last]
   }
