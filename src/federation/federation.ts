@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { z } from 'zod'
 import type { Identity } from '#crypto'
-import type { PoolId } from '#protocol'
+import { PoolError, type PoolId } from '#protocol'
 import type { Runtime } from '#runtime'
 import type { Database, Sql } from '#storage'
 import { acceptPath, Bonds } from './bonds.ts'
@@ -197,7 +197,7 @@ export class Federation implements Disposable {
   /** The answer, as long as nobody switches federation off or revokes who asked. */
   async #whileAllowed(heard: Heard, { reply }: SignedRoute): Promise<Answer | StreamedAnswer> {
     const ending = new AbortController()
-    const abort = () => ending.abort(new Error('cut off'))
+    const abort = () => ending.abort(cutOff())
     const forget = [this.#options.killSwitch.register(abort), this.peers.whileTrusted(heard.envelope.sender, abort)]
     const done = () => {
       for (const one of forget) one()
@@ -208,6 +208,9 @@ export class Federation implements Disposable {
       if (!('pieces' in answer)) return this.#signed(heard, answer)
       streams = true
       return { ...answer, pieces: this.#signedPieces(heard, answer, ending.signal, done), abandon: abort }
+    } catch (error) {
+      if (ending.signal.aborted) return answerNo(503, 'cut off: switched off here, or not trusted any more')
+      throw error
     } finally {
       if (!streams) done()
     }
@@ -350,3 +353,10 @@ function coarseStatus({ running, waiting, slots }: ReturnType<FederationOptions[
   const size = slots === 0 ? 'none' : slots <= 4 ? 'small' : slots <= 32 ? 'medium' : 'large'
   return { ok: true, load: tier, size }
 }
+
+const cutOff = () =>
+  new PoolError(
+    'federation_off',
+    'Federation was switched off here, or that pool is not trusted any more.',
+    'Ask the human of this pool.',
+  )

@@ -200,6 +200,7 @@ test('one token is taken back: by its holder’s pool with a fact that the other
   expect(await taking.apiKeyOf(two.token)).toMatchObject(revoked)
   expect(await taking.apiKeyOf(three.token)).toEqual({ apiKeyId: key.id })
   await expect(taking.revoke({ token: 'no id' }, 'bela')).rejects.toThrow('neither a token')
+  await expect(issuing.revoke({ token: three.id.slice(0, 8) }, 'ada')).rejects.toThrow('nothing was revoked')
   await expect(issuing.revoke({ token: one.token, issuer: 'ffffff' }, 'ada')).rejects.toThrow('another issuer')
 })
 

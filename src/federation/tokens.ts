@@ -108,6 +108,7 @@ export class Tokens {
     const { issuer: named, id } = readNames(wish)
     const issuer = named === undefined ? poolId : (parsePoolId(named) ?? (await findPeer(database.sql, named)))
     if (!issuer) throw new PoolError('not_found', `There is no pool ${named} here.`, 'See `lichen fed ls`.')
+    if (issuer === poolId && !ownId.test(id)) throw notOurs(id)
     const now = runtime.now()
     const until = now + federationLimits.tokenLifeMsMax + federationLimits.tokenAheadMsMax
     const revoked = await database.transaction(async (tx) => {
@@ -190,6 +191,15 @@ export async function revokedTokens(sql: Sql, issuer: PoolId, now: number): Prom
      order by id limit ${federationLimits.revokedTokensMax}`
   return [...rows]
 }
+
+/** As this pool names its tokens: whole, for the beginning of one is that of many. */
+const ownId = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+const notOurs = (id: string) =>
+  new PoolError(
+    'invalid_request',
+    `No token of this pool is named ${id}: nothing was revoked.`,
+    'Give the token, or its whole `jti`; of another pool’s tokens say whose with --issuer.',
+  )
 
 function readNames({ token, issuer }: { token: string; issuer?: string | undefined }): {
   issuer: string | undefined

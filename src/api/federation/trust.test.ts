@@ -197,6 +197,29 @@ test('a key that was handed over counts though its pool is out of reach; another
   await expect(office(anna).add(anna.url)).rejects.toThrow('the pool itself')
 })
 
+test('who is being answered while somebody switches federation off is told that it was cut off, not that the pool has failed', async () => {
+  const [carl, dora] = [await FederatedPool.open('carl'), await FederatedPool.open('dora')]
+  await office(carl).add(dora.url)
+  const asked = Promise.withResolvers<void>()
+  const reply = (_: unknown, signal: AbortSignal) => {
+    asked.resolve()
+    return new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+  }
+  const target = '/v1/federation/job'
+  dora.federation.serve(target, { trustMin: 1, bucket: 'jobs', reply })
+  const asking = carl.federation.outbound.call(dora.as(2), {
+    method: 'POST',
+    target,
+    body: { origin_pool_id: carl.id },
+    hop: 1,
+    chain: [carl.id],
+  })
+  await asked.promise
+  dora.kill()
+  expect(await asking).toMatchObject({ ok: false, status: 503, message: expect.stringContaining('cut off') })
+  await Promise.all([carl, dora].map((pool) => pool[Symbol.asyncDispose]()))
+})
+
 test('a revoked pool is cut off in both directions, in mid-call, and does not come back', async () => {
   const opened = await anna.federation.outbound.open(bert.as(2), { method: 'GET', target: '/v1/federation/info' })
   expect(opened.ok).toBe(true)

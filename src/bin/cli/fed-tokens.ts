@@ -1,4 +1,4 @@
-import { Command } from 'commander'
+import { Command, InvalidArgumentError } from 'commander'
 import { durationMs, settingsOf, withExamples, withSettings } from './options.ts'
 import { print, table } from './output.ts'
 import { PoolClient } from './pool-client.ts'
@@ -32,7 +32,7 @@ function issueCommand(): Command {
     .description('sign a token about the holder of an API key, for one pool')
     .argument('<key-id>', 'the API key: its id, as `lichen keys ls` shows it')
     .argument('<pool>', 'who may take it: id of the pool, or its first six digits')
-    .option('--expires <time>', 'how long it is good, 24h at most', durationMs, 3_600_000)
+    .option('--expires <time>', 'how long it is good, 24h at most', lifeMs, 3_600_000)
     .action(
       async (key: string, audience: string, { expires, json }: { expires: number; json?: boolean }, self: Command) => {
         const client = new PoolClient(await settingsOf(self))
@@ -45,12 +45,19 @@ function issueCommand(): Command {
   ])
 }
 
+/** Ends after a day at most, at whatever pool it is shown. */
+function lifeMs(text: string): number {
+  const ms = durationMs(text)
+  if (ms > 86_400_000) throw new InvalidArgumentError('A token is good for 24h at most.')
+  return ms
+}
+
 function revokeCommand(): Command {
   const command = new Command('revoke')
     .description(
       'take one token back before its end: refused here at once, and at bonded pools when they next compare facts',
     )
-    .argument('<token>', 'the token, or its id (`jti`)')
+    .argument('<token>', 'the token, or its whole id (`jti`)')
     .option('--issuer <pool>', 'who issued it, where an id is given: this pool unless said otherwise')
     .action(async (token: string, { issuer, json }: { issuer?: string; json?: boolean }, self: Command) => {
       const client = new PoolClient(await settingsOf(self))
@@ -60,7 +67,7 @@ function revokeCommand(): Command {
     })
   return withExamples(withSettings(command, ['client']), [
     ['lichen fed tokens revoke TOKEN', 'somebody may have seen it'],
-    ['lichen fed tokens revoke 01936f… --issuer 3fa9c1', 'of a neighbour’s users, refused here only'],
+    ['lichen fed tokens revoke JTI --issuer 3fa9c1', 'of a neighbour’s users, refused here only'],
   ])
 }
 
