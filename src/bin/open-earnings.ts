@@ -4,7 +4,7 @@ import { Earnings, ledgerStage, transferLeaf } from '#ledger'
 import type { TransparencyLog } from '#log'
 import { PoolError } from '#protocol'
 import { type Database, type GroupCommit, part } from '#storage'
-import { deterrenceDefaults, refuseProfitable, type Standings } from '#verification'
+import { aloneWith, deterrenceDefaults, refuseProfitable, type Standings } from '#verification'
 import type { Ground } from './open-rooms.ts'
 
 interface Needs extends Pick<Ground, 'settings' | 'runtime' | 'trouble' | 'pool' | 'database'> {
@@ -41,12 +41,37 @@ export function openEarnings(needs: Needs): Earnings {
     isOwn,
     operatorOf: (workerId) => identity.operatorOf(workerId),
     checksCost: (workerId) => checksCost(database, workerId),
-    hasOpenAppeal: async (workerId) => {
-      const open = await database.sql`select from appeals where worker_id = ${workerId} and outcome is null`
-      return open.length > 0
-    },
+    hasOpenAppeal: (workerId) => hasOpenAppeal(database, workerId),
+    convictions: () => convictionsPaid(database),
+    whileConvicted: (workerId, work) =>
+      aloneWith(database, workerId, async () => {
+        const stands = (await convictionsPaid(database)).some((one) => one.workerId === workerId)
+        if (stands && !(await hasOpenAppeal(database, workerId))) await work()
+      }),
     onProblem: trouble('held earnings could not be moved'),
   })
+}
+
+async function hasOpenAppeal({ sql }: Database, workerId: string): Promise<boolean> {
+  const open = await sql`select from appeals where worker_id = ${workerId} and outcome is null`
+  return open.length > 0
+}
+
+interface Conviction {
+  readonly workerId: string
+  readonly because: string
+  readonly at: number
+}
+
+/** Of workers that stand convicted with some model and were paid since, once their slash was carried out; the last one of each. */
+export async function convictionsPaid({ sql }: Database): Promise<Conviction[]> {
+  return sql<Conviction[]>`
+    select distinct on (a.worker_id) a.worker_id as "workerId", a.because, a.done_at as at
+      from standing_acts a
+      join standings s on (s.worker_id, s.model, s.duty) = (a.worker_id, a.model, a.duty)
+      join accounts h on h.name = 'held:' || a.worker_id
+     where a.act = 'slash' and a.duty = 'serve' and a.done_at is not null and s.phase = 'convicted' and h.posted > h.held
+     order by a.worker_id, a.decided_at desc`
 }
 
 /**

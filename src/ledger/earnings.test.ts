@@ -20,6 +20,7 @@ const runtime = simulatedRuntime(1, Date.parse('2026-11-20T12:00:00Z'))
 const operator = randomUUID()
 const doubted = new Set<string>()
 const appealing = new Set<string>()
+const convicted: { workerId: string; because: string; at: number }[] = []
 
 let db: TestDatabase
 let ledger: Ledger
@@ -44,6 +45,8 @@ beforeAll(async () => {
       operatorOf: async () => operator,
       checksCost: async () => 25n,
       hasOpenAppeal: async (id) => appealing.has(id),
+      convictions: async () => convicted,
+      whileConvicted: async (id, work) => (appealing.has(id) ? undefined : work()),
       onProblem: () => {},
     })
   processes = [open(), open()]
@@ -283,6 +286,35 @@ test('twice convicted and once heard: what comes in late pays for late refunds, 
   await earnings.payBack({ id: randomUUID(), workerId: worker, because: 'appeal 2' })
   expect(await posted(own)).toBe(360n)
   expect(await supply()).toBe(0n)
+})
+
+test('what comes in for a convicted worker after its slash is not held for ever: it waits for looks and an appeal, then goes the same way', async () => {
+  const [user, worker] = [await aUser(), stranger()]
+  const held = `held:${worker}`
+  await aJob(user, worker)
+  const about = conviction(worker)
+  await earnings.slash(about)
+  convicted.push({ workerId: worker, because: about.because, at: runtime.now() })
+  doubted.add(worker)
+  await aJob(user, worker)
+  runtime.jumpWallClock(24 * hour)
+  await earnings.slashLate()
+  expect(await posted(held), 'an answer of that time may still be found false').toBe(60n)
+  appealing.add(worker)
+  runtime.jumpWallClock(2 * hour)
+  await earnings.slashLate()
+  expect(await posted(held), 'an admin may still grant its appeal').toBe(60n)
+  appealing.delete(worker)
+  const [reserve, burnt, pool] = [await posted('refund_reserve'), await posted('issuance'), await posted('pool')]
+  await Promise.all(processes.map((one) => one.slashLate().then(() => one.spendSlashed())))
+  expect([await posted(held), await posted('refund_reserve')]).toEqual([0n, reserve + 60n])
+  // once more so long, and all of both slashes is spent
+  runtime.jumpWallClock(26 * hour)
+  await earnings.slashLate()
+  await earnings.spendSlashed()
+  expect(await posted('refund_reserve')).toBe(reserve - 60n)
+  expect((await posted('pool')) - pool + ((await posted('issuance')) - burnt)).toBe(120n)
+  convicted.length = 0
 })
 
 test('every move is signed by the pool and says why; nobody else’s signature counts', async () => {

@@ -32,6 +32,10 @@ export interface EarningsOptions extends MoveSigner {
   readonly checksCost: (workerId: string) => Promise<bigint>
   /** What was taken from it is kept while it waits for a decision. */
   readonly hasOpenAppeal: (workerId: string) => Promise<boolean>
+  /** Convictions that stand, and when their slash was carried out, milliseconds since 1970; one of each worker. */
+  readonly convictions: () => Promise<readonly (Pick<Conviction, 'workerId' | 'because'> & { readonly at: number })[]>
+  /** Does the work unless the conviction does not stand any more or an appeal is open; nobody lifts it meanwhile. */
+  readonly whileConvicted: (workerId: string, work: () => Promise<void>) => Promise<void>
   readonly onProblem: (error: unknown) => void
 }
 
@@ -53,12 +57,12 @@ function whoseMove({ authorisation }: TransferRow): Pick<Conviction, 'workerId' 
   return { workerId: worker.toString('hex'), because }
 }
 
-/** Who was slashed, why and when the last time (milliseconds since 1970); newest first. */
+/** Who was slashed, why and when the last time (milliseconds since 1970), by which transfer; newest first. */
 function lastSlashes(slashes: readonly TransferRow[]) {
-  const found = new Map<string, { about: Pick<Conviction, 'workerId' | 'because'>; at: number }>()
+  const found = new Map<string, { id: string; about: Pick<Conviction, 'workerId' | 'because'>; at: number }>()
   for (const row of slashes) {
     const about = whoseMove(row)
-    if (about && !found.has(about.workerId)) found.set(about.workerId, { about, at: row.at })
+    if (about && !found.has(about.workerId)) found.set(about.workerId, { id: row.id, about, at: row.at })
   }
   return found.values()
 }
@@ -69,6 +73,7 @@ function lastSlashes(slashes: readonly TransferRow[]) {
  *   charge ──▶ held ──▶ worker                         released: old enough, and nobody doubts the worker
  *                  └──▶ refund_reserve (slash) ──▶ users, then the cost of looking, then burnt
  *
+ * What is paid into `held` after a slash, for answers that were under way, pays for late refunds and then goes the same way.
  * Every move is signed by the pool and names its reason. One process of a pool releases at a time.
  */
 export class Earnings implements AsyncDisposable {
@@ -83,6 +88,7 @@ export class Earnings implements AsyncDisposable {
 
   #look(): void {
     this.#round ??= this.release()
+      .then(() => this.slashLate())
       .then(() => this.spendSlashed())
       .catch((error: unknown) => this.#o.onProblem(error))
       .finally(() => {
@@ -125,6 +131,24 @@ export class Earnings implements AsyncDisposable {
     }
   }
 
+  /**
+   * Takes what has come in for convicted workers after their slash, once no answer of that time can be looked at any more: until then it pays
+   * for those that are found false. While an appeal is open it stays where it is: granted, it is released like what a newcomer earns.
+   */
+  async slashLate(): Promise<void> {
+    const { convictions, whileConvicted, runtime } = this.#o
+    await this.#alone(async () => {
+      for (const { at, ...about } of await convictions()) {
+        if (at > runtime.now() - ledgerLimits.slashKeptMs) continue
+        const from = `held:${about.workerId}`
+        await whileConvicted(about.workerId, async () => {
+          const amount = (await this.#available([from])).get(from) ?? 0n
+          if (amount > 0n) await this.#once(() => [this.#move('slash', from, 'refund_reserve', amount, about)])
+        })
+      }
+    })
+  }
+
   /** Pays the full price of these jobs back to who paid it, once for each job. */
   async refund(conviction: Conviction, jobs: readonly string[]): Promise<void> {
     const operator = await this.#o.operatorOf(conviction.workerId)
@@ -152,12 +176,9 @@ export class Earnings implements AsyncDisposable {
     const { database, runtime } = this.#o
     await this.#alone(async () => {
       const now = runtime.now()
-      for (const { about, at } of lastSlashes(await scanSlashes(database.sql, now))) {
+      for (const { id, about, at } of lastSlashes(await scanSlashes(database.sql, now))) {
         if (at > now - ledgerLimits.slashKeptMs) continue
-        const [spent, burnt] = [
-          moveId('cost', about.workerId, about.because),
-          moveId('burn', about.workerId, about.because),
-        ]
+        const [spent, burnt] = [moveId('cost', about.workerId, id), moveId('burn', about.workerId, id)]
         if ((await this.#isDone(spent)) || (await this.#isDone(burnt))) continue
         if (await this.#o.hasOpenAppeal(about.workerId)) continue
         const left = await this.#leftInReserve(about.workerId)

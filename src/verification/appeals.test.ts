@@ -116,6 +116,8 @@ test('what goes back after a granted appeal passes the audit; one micro-credit m
     operatorOf: async () => undefined,
     checksCost: async () => 0n,
     hasOpenAppeal: async () => false,
+    convictions: async () => [],
+    whileConvicted: async () => {},
     onProblem: () => {},
   })
   const at = systemRuntime.now()
