@@ -32,7 +32,7 @@ function desk(requirePayerSignature = false) {
   const papers = new PaperDesk(testWorker, runtime, { requirePayerSignature })
   const admit = (run: RunOrder, header: Partial<RunOrder> = {}, poolKey = testPool.publicKey) => {
     const { papers: own, body: bytes, ...fields } = { ...run, ...header }
-    const dispatch = { ...fields, stream: 1, lease: 'l', credit: 0, assignment: '', salt: '', order: null }
+    const dispatch = { ...fields, stream: 1, lease: 'l', credit: 0 }
     return papers.admit(dispatch, own, bytes, poolKey)
   }
   return { runtime, papers, admit, now: runtime.now() }

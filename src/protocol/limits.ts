@@ -26,8 +26,8 @@ export const protocolLimits = {
   defaultCompletionTokensMax: 1_024,
   /** One signed message with its signature; the statement of a request with 256 segments fits. */
   signedBytesMax: 64 * 2 ** 10,
-  /** The same in a message between pool and worker, as base64: an assignment or a statement has under 2,000. */
-  signedWireCharsMax: 16_384,
+  /** The same in a message between pool and worker: an assignment or a statement has under 1,500. */
+  signedWireBytesMax: 12_288,
   /** Nesting of signed bytes; ours nest 3 deep. */
   signedDepthMax: 8,
   /** Messages under one signature; a path to one of them is 16 hashes at most. */

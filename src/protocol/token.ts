@@ -19,7 +19,9 @@ export interface Token {
   readonly top?: readonly TopToken[]
 }
 
-export type FinishReason = 'stop' | 'length' | 'tool_calls' | 'content_filter'
+/** By their place on the wire. */
+export const finishReasons = ['stop', 'length', 'tool_calls', 'content_filter'] as const
+export type FinishReason = (typeof finishReasons)[number]
 
 /** What the worker says it used. A claim, never the bill (contracts: counting). */
 export interface UsageClaim {

@@ -32,7 +32,7 @@ export const messageType = {
   delta: 0x22,
   /** `u32 stream ‖ u32 index` then f32 little-endian values. */
   vector: 0x23,
-  /** JSON {@link endSchema}. */
+  /** `u32 stream ‖ u8 finish` (place in {@link finishReasons}) `‖ u32 prompt tokens ‖ u32 completion tokens ‖ signed worker-statement/1, or nothing`. */
   end: 0x24,
   /** JSON {@link failedSchema}. */
   failed: 0x25,
@@ -50,7 +50,7 @@ export const messageType = {
   ping: 0x82,
   /** JSON {@link refusedSchema}; the pool closes afterwards. */
   refused: 0x83,
-  /** `u32 header length ‖ header JSON` {@link dispatchSchema} `‖ raw HTTP body`. */
+  /** `u32 header length ‖ header JSON` {@link dispatchSchema} `‖ 32 bytes salt ‖ u16 length ‖ assignment ‖ u16 length ‖ order ‖ raw HTTP body`. */
   dispatch: 0x90,
   /** `u32 stream`. */
   cancel: 0x91,
@@ -87,7 +87,8 @@ export const acceptModelsFeature = 'accept_models'
 const streamId = z.int().min(0).max(0xffff_ffff)
 const count = z.int().min(0).max(0xffff_ffff)
 const base64 = z.string().max(16_384)
-const signedWire = z.string().max(protocolLimits.signedWireCharsMax)
+/** In base64. */
+const signedWire = z.string().max((protocolLimits.signedWireBytesMax / 3) * 4)
 const hex32 = z.string().regex(/^[0-9a-f]{64}$/)
 
 export const helloSchema = z.strictObject({
@@ -131,17 +132,11 @@ export const dispatchSchema = z.strictObject({
   /** Most completion tokens of this choice, those of earlier segments included. */
   maxTokens: z.int().min(0).max(16_777_216),
   /** Token ids of earlier segments; the worker continues after them. */
-  resume: z.array(z.int().min(0).max(0xffff_fffe)).max(1_048_576),
+  resume: z.array(z.int().min(0).max(0xffff_fffd)).max(1_048_576),
   /** Milliseconds until the worker must have ended. */
   deadlineMs: z.int().min(1).max(86_400_000),
   /** Bytes of stream message bodies it may send before more credit. */
   credit: count,
-  /** The signed `assignment/1` in wire form; without a valid one nothing is computed. */
-  assignment: signedWire,
-  /** 32 bytes that open the assignment's commitment to the HTTP body, hex. */
-  salt: hex32,
-  /** The payer's signed `order/1`, for a worker with the feature `payer_signature`; null for all others. */
-  order: signedWire.nullable(),
 })
 export type DispatchHeader = z.infer<typeof dispatchSchema>
 
@@ -160,15 +155,6 @@ export const tokenDetailsSchema = z.strictObject({
 })
 
 export const deltaSchema = z.strictObject({ stream: streamId, delta: z.record(z.string(), z.unknown()) })
-
-export const endSchema = z.strictObject({
-  stream: streamId,
-  finish: z.enum(['stop', 'length', 'tool_calls', 'content_filter']),
-  promptTokens: count,
-  completionTokens: count,
-  /** The signed `worker-statement/1` in wire form; null: the segment is not vouched for, and not paid. */
-  statement: signedWire.nullable(),
-})
 
 export const failedSchema = z.strictObject({
   stream: streamId,

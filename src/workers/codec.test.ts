@@ -1,6 +1,14 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type Hello, messageType, noTextId, protocolLimits, type Token, TokenBatch } from '#protocol'
+import {
+  type DispatchHeader,
+  type Hello,
+  messageType,
+  noTextId,
+  protocolLimits,
+  type Token,
+  TokenBatch,
+} from '#protocol'
 import { decodePoolMessage } from './decode-pool-message.ts'
 import { decodeWorkerMessage } from './decode-worker-message.ts'
 import * as encode from './encode-message.ts'
@@ -16,7 +24,7 @@ const hello: Hello = {
   ],
 }
 const papers = { assignment: Buffer.from('assignment'), salt: Buffer.alloc(32, 3), order: Buffer.from('an order') }
-const header: encode.DispatchWithout = {
+const header: DispatchHeader = {
   stream: 7,
   lease: 'a-lease',
   kind: 'chat',
@@ -85,13 +93,7 @@ describe('every message arrives as it was meant', () => {
     const welcome = { standing: 'pending', worker: 'ab'.repeat(32), expiresAt: null, heartbeatMs: 5_000 } as const
     const refusal = { code: 'worker_revoked', message: 'm', fix: 'f' } as const
     const body = Buffer.from('{"model":"demo"}')
-    const { salt, assignment, order } = papers
-    const whole = {
-      ...header,
-      salt: salt.toString('hex'),
-      assignment: assignment.toString('base64'),
-      order: order.toString('base64'),
-    }
+    const toOthers = { ...papers, order: null }
     const said: [number, Buffer, object][] = [
       [messageType.welcome, encode.encodeWelcome(welcome), { say: 'welcome', welcome }],
       [messageType.ping, Buffer.alloc(0), { say: 'ping' }],
@@ -99,7 +101,12 @@ describe('every message arrives as it was meant', () => {
       [
         messageType.dispatch,
         joined(encode.encodeDispatch(header, papers, body)),
-        { say: 'dispatch', header: whole, papers, body },
+        { say: 'dispatch', header, papers, body },
+      ],
+      [
+        messageType.dispatch,
+        joined(encode.encodeDispatch(header, toOthers, Buffer.alloc(0))),
+        { say: 'dispatch', header, papers: toOthers, body: Buffer.alloc(0) },
       ],
       [messageType.cancel, encode.encodeCancel(7), { say: 'cancel', stream: 7 }],
       [messageType.credit, encode.encodeCredit(7, 99), { say: 'credit', stream: 7, bytes: 99 }],
@@ -115,6 +122,16 @@ describe('every message arrives as it was meant', () => {
     expect(decodeWorkerMessage(messageType.delta, delta).ok).toBe(true)
   })
 })
+
+/** A dispatch without a body that ends anywhere in its papers. */
+function papersCutShort(): Buffer[] {
+  const whole = joined(encode.encodeDispatch(header, papers, Buffer.alloc(0)))
+  const { assignment, salt, order } = papers
+  const bytes = salt.length + assignment.length + order.length + 4
+  return Array.from({ length: bytes }, (_, n) => whole.subarray(0, whole.length - bytes + n))
+}
+
+const unsignedEnd = { stream: 1, finish: 'stop', promptTokens: 3, completionTokens: 4, statement: null } as const
 
 describe('what is no message is refused and nothing is thrown', () => {
   const wrongForWorker: [string, number, Buffer][] = [
@@ -137,7 +154,14 @@ describe('what is no message is refused and nothing is thrown', () => {
     ['one name twice', messageType.hello, encode.encodeHello({ ...hello, models: [...hello.models, ...hello.models] })],
     ['a field twice', messageType.heartbeat, Buffer.from('{"active":1,"active":2}')],
     ['a negative number', messageType.heartbeat, Buffer.from('{"active":-1}')],
-    ['no JSON', messageType.end, Buffer.from('end')],
+    ['no JSON', messageType.failed, Buffer.from('failed')],
+    ['an end cut short', messageType.end, encode.encodeEnd(unsignedEnd).subarray(0, -1)],
+    ['an unknown end', messageType.end, Buffer.concat([Buffer.alloc(4), Buffer.of(4), Buffer.alloc(8)])],
+    [
+      'an end with too long a statement',
+      messageType.end,
+      encode.encodeEnd({ ...unsignedEnd, statement: Buffer.alloc(protocolLimits.signedWireBytesMax + 1) }),
+    ],
     [
       'base64 that is not canonical',
       messageType.tokenDetails,
@@ -153,6 +177,18 @@ describe('what is no message is refused and nothing is thrown', () => {
     ['an unknown type', 0xff, Buffer.alloc(0)],
     ['a dispatch without a header', messageType.dispatch, Buffer.alloc(3)],
     ['a header longer than the message', messageType.dispatch, Buffer.from([0, 0, 0, 9, 0x7b])],
+    ...papersCutShort().map((body): [string, number, Buffer] => ['papers cut short', messageType.dispatch, body]),
+    [
+      'too long an order',
+      messageType.dispatch,
+      joined(
+        encode.encodeDispatch(
+          header,
+          { ...papers, order: Buffer.alloc(protocolLimits.signedWireBytesMax + 1) },
+          Buffer.alloc(0),
+        ),
+      ),
+    ],
     ['a short credit', messageType.credit, Buffer.alloc(7)],
     ['a long cancel', messageType.cancel, Buffer.alloc(5)],
     ['a ping with a body', messageType.ping, Buffer.of(1)],

@@ -2,7 +2,6 @@ import type { z } from 'zod'
 import {
   calibrateSchema,
   checkSchema,
-  type DispatchHeader,
   dispatchSchema,
   kernelSchema,
   messageType,
@@ -14,9 +13,8 @@ import {
   welcomeSchema,
 } from '#protocol'
 import { decodeJson } from './decode-json.ts'
-import { fromBase64 } from './from-base64.ts'
 import { workersLimits } from './limits.ts'
-import { type Decoded, malformed, type Papers, type PoolMessage } from './messages.ts'
+import { type Decoded, malformed, type PoolMessage, saltBytes } from './messages.ts'
 
 const { controlMessageBytesMax } = workersLimits
 
@@ -98,15 +96,23 @@ function decodeCheckId(say: 'reveal' | 'withdraw', body: Buffer): Decoded<PoolMe
 function decodeDispatch(message: Buffer): Decoded<PoolMessage> {
   const read = decodeHeader('dispatch', dispatchSchema, message)
   if (!read.ok) return read
-  const { header, rest: body } = read.message
+  const { header, rest } = read.message
+  const assignment = paperAt(rest, saltBytes)
+  const order = assignment && paperAt(rest, saltBytes + paperHeadBytes + assignment.length)
+  if (!assignment || !order) return malformed('dispatch', 'has papers that are cut short or too long')
+  const body = rest.subarray(saltBytes + 2 * paperHeadBytes + assignment.length + order.length)
   if (body.length > protocolLimits.bodyBytesMax) return malformed('dispatch', 'carries too large a request')
-  const papers = papersOf(header)
-  if (!papers) return malformed('dispatch', 'has an assignment or an order that is not canonical base64')
+  const papers = { assignment, salt: rest.subarray(0, saltBytes), order: order.length === 0 ? null : order }
   return { ok: true, message: { say: 'dispatch', header, papers, body } }
 }
 
-function papersOf(header: DispatchHeader): Papers | undefined {
-  const assignment = fromBase64(header.assignment)
-  const order = header.order === null ? null : fromBase64(header.order)
-  return assignment && order !== undefined ? { assignment, salt: Buffer.from(header.salt, 'hex'), order } : undefined
+/** `u16 length` before each paper. */
+const paperHeadBytes = 2
+
+/** The paper whose length stands at `at`; undefined when it is not all there, or longer than one may be. */
+function paperAt(bytes: Buffer, at: number): Buffer | undefined {
+  const start = at + paperHeadBytes
+  if (bytes.length < start) return undefined
+  const end = start + bytes.readUInt16BE(at)
+  return end > bytes.length || end - start > protocolLimits.signedWireBytesMax ? undefined : bytes.subarray(start, end)
 }

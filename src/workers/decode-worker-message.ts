@@ -4,10 +4,10 @@ import {
   classSchema,
   committedSchema,
   deltaSchema,
-  endSchema,
   failedSchema,
   fetchedSchema,
   fetchingSchema,
+  finishReasons,
   heartbeatSchema,
   helloSchema,
   messageType,
@@ -22,25 +22,20 @@ import {
 import { decodeJson } from './decode-json.ts'
 import { fromBase64 } from './from-base64.ts'
 import { workersLimits } from './limits.ts'
-import { type Decoded, malformed, type WorkerMessage } from './messages.ts'
+import { type Decoded, endHeadBytes, malformed, type WorkerMessage } from './messages.ts'
 import { decodeTokens } from './tokens-codec.ts'
 
 const { controlMessageBytesMax, streamMessageBytesMax } = workersLimits
 
-/** Reads what a worker sent: type byte and body. Pieces and vectors may be views of `body`. */
+/** Reads what a worker sent: type byte and body. Pieces, vectors and statements may be views of `body`. */
 export function decodeWorkerMessage(type: number, body: Buffer): Decoded<WorkerMessage> {
   switch (type) {
     case messageType.tokens:
       return decodePlainTokens(body)
     case messageType.tokenDetails:
       return decodeTokenDetails(body)
-    case messageType.end: {
-      const end = decodeJson('end', endSchema, body, controlMessageBytesMax)
-      if (!end.ok) return end
-      const statement = end.message.statement === null ? null : fromBase64(end.message.statement)
-      if (statement === undefined) return malformed('end', 'has a statement that is not canonical base64')
-      return { ok: true, message: { say: 'end', ...end.message, statement } }
-    }
+    case messageType.end:
+      return decodeEnd(body)
     case messageType.heartbeat: {
       const beat = decodeJson('heartbeat', heartbeatSchema, body, controlMessageBytesMax)
       return beat.ok ? { ok: true, message: { say: 'heartbeat', ...beat.message } } : beat
@@ -100,6 +95,17 @@ function decodePlainTokens(body: Buffer): Decoded<WorkerMessage> {
   const decoded = decodeTokens(body)
   if (!decoded) return malformed('tokens', 'is cut short, holds no token, or one with an id that no token has')
   return { ok: true, message: { say: 'tokens', stream: decoded.stream, tokens: decoded.tokens } }
+}
+
+function decodeEnd(body: Buffer): Decoded<WorkerMessage> {
+  if (body.length < endHeadBytes) return malformed('end', 'is cut short')
+  const finish = finishReasons[body[4] as number]
+  if (finish === undefined) return malformed('end', 'ends for an unknown reason')
+  if (body.length - endHeadBytes > protocolLimits.signedWireBytesMax)
+    return malformed('end', `has a statement of more than ${protocolLimits.signedWireBytesMax} bytes`)
+  const claims = { promptTokens: body.readUInt32BE(5), completionTokens: body.readUInt32BE(9) }
+  const statement = body.length === endHeadBytes ? null : body.subarray(endHeadBytes)
+  return { ok: true, message: { say: 'end', stream: body.readUInt32BE(0), finish, ...claims, statement } }
 }
 
 function decodeHello(say: 'hello' | 'offer', body: Buffer): Decoded<WorkerMessage> {

@@ -5,9 +5,9 @@ import {
   type checkFailedSchema,
   type classSchema,
   type DispatchHeader,
-  type endSchema,
   type failedSchema,
   type fetchedSchema,
+  finishReasons,
   type Hello,
   type ModelOffered,
   type Refusal,
@@ -17,15 +17,31 @@ import {
   uuidBytes,
   type Welcome,
 } from '#protocol'
-import type { CommittedToken, Papers } from './messages.ts'
+import { type CommittedToken, type EndMessage, endHeadBytes, type Papers, saltBytes } from './messages.ts'
 
 const json = (value: unknown) => Buffer.from(JSON.stringify(value))
 
 /** Body of `hello` and `offer`. */
 export const encodeHello = (hello: Hello): Buffer => json(hello)
 export const encodeHeartbeat = (active: number): Buffer => json({ active })
-export const encodeEnd = (end: Omit<z.infer<typeof endSchema>, 'statement'> & { statement: Buffer | null }): Buffer =>
-  json({ ...end, statement: end.statement?.toString('base64') ?? null })
+
+/** `u32 stream ‖ u8 finish ‖ u32 prompt tokens ‖ u32 completion tokens ‖ statement`, which may be nothing. */
+export function encodeEnd({
+  stream,
+  finish,
+  promptTokens,
+  completionTokens,
+  statement,
+}: Omit<EndMessage, 'say'>): Buffer {
+  const body = Buffer.allocUnsafe(endHeadBytes + (statement?.length ?? 0))
+  body.writeUInt32BE(stream, 0)
+  body[4] = finishReasons.indexOf(finish)
+  body.writeUInt32BE(promptTokens, 5)
+  body.writeUInt32BE(completionTokens, 9)
+  statement?.copy(body, endHeadBytes)
+  return body
+}
+
 export const encodeWelcome = (welcome: Welcome): Buffer => json(welcome)
 
 /** Cut to what the schema allows, without half a surrogate pair: a long sentence must not become a violation. */
@@ -81,19 +97,22 @@ export function encodeVector(stream: number, index: number, values: Float32Array
   return body
 }
 
-/** A dispatch's header before its papers are put in. */
-export type DispatchWithout = Omit<DispatchHeader, 'assignment' | 'salt' | 'order'>
-
-/** `u32 header length ‖ header ‖ raw HTTP body`, in parts so that the body is not copied. */
-export function encodeDispatch(header: DispatchWithout, papers: Papers, body: Buffer): Buffer[] {
-  const { assignment, salt, order } = papers
-  const text = json({
-    ...header,
-    assignment: assignment.toString('base64'),
-    salt: salt.toString('hex'),
-    order: order?.toString('base64') ?? null,
-  })
-  return [lengthOf(text), text, body]
+/**
+ * `u32 header length ‖ header ‖ salt ‖ u16 length ‖ assignment ‖ u16 length ‖ order ‖ raw HTTP body`, in parts so that the body is not
+ * copied. Without an order its length is 0.
+ */
+export function encodeDispatch(header: DispatchHeader, { assignment, salt, order }: Papers, body: Buffer): Buffer[] {
+  const text = JSON.stringify(header)
+  const textBytes = Buffer.byteLength(text)
+  const head = Buffer.allocUnsafe(4 + textBytes + saltBytes + 2 + assignment.length + 2 + (order?.length ?? 0))
+  let at = head.writeUInt32BE(textBytes, 0)
+  at += head.write(text, at)
+  at += salt.copy(head, at)
+  at = head.writeUInt16BE(assignment.length, at)
+  at += assignment.copy(head, at)
+  at = head.writeUInt16BE(order?.length ?? 0, at)
+  order?.copy(head, at)
+  return [head, body]
 }
 
 function lengthOf(bytes: Buffer): Buffer {

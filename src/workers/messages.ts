@@ -6,7 +6,7 @@ import type {
   classSchema,
   DispatchHeader,
   deltaSchema,
-  endSchema,
+  FinishReason,
   failedSchema,
   fetchedSchema,
   fetchingSchema,
@@ -18,6 +18,7 @@ import type {
   refusedSchema,
   Token,
   TokenBatch,
+  UsageClaim,
   Welcome,
 } from '#protocol'
 import { violation } from './refusals.ts'
@@ -34,12 +35,21 @@ export type WorkerMessage =
   | { readonly say: 'tokens'; readonly stream: number; readonly tokens: TokenBatch }
   | ({ readonly say: 'delta' } & z.infer<typeof deltaSchema>)
   | { readonly say: 'vector'; readonly stream: number; readonly index: number; readonly values: Float32Array }
-  | ({ readonly say: 'end'; readonly statement: Buffer | null } & Omit<z.infer<typeof endSchema>, 'statement'>)
+  | EndMessage
   | ({ readonly say: 'failed' } & z.infer<typeof failedSchema>)
   | { readonly say: 'committed'; readonly check: string; readonly commitment: Buffer }
   | { readonly say: 'evidence'; readonly check: string; readonly nonce: Buffer; readonly evidence: Buffer }
   | ({ readonly say: 'class' } & z.infer<typeof classSchema>)
   | ({ readonly say: 'checkFailed' } & z.infer<typeof checkFailedSchema>)
+
+/** A worker's last word on a run that it computed. */
+export interface EndMessage extends UsageClaim {
+  readonly say: 'end'
+  readonly stream: number
+  readonly finish: FinishReason
+  /** The signed `worker-statement/1` in wire form; null: the segment is not vouched for, and not paid. */
+  readonly statement: Buffer | null
+}
 
 /** What a pool says, decoded. */
 export type PoolMessage =
@@ -67,6 +77,12 @@ export interface Papers {
   /** The payer's order, for workers that ask for it. */
   readonly order: Buffer | null
 }
+
+/** Of the salt in {@link Papers}. */
+export const saltBytes = 32
+
+/** Of an `end` before its statement. */
+export const endHeadBytes = 13
 
 /** A message, or why these bytes are none. Decoding never throws. */
 export type Decoded<T> = { readonly ok: true; readonly message: T } | { readonly ok: false; readonly refusal: Refusal }

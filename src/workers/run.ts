@@ -1,12 +1,12 @@
-import { type FinishReason, messageType, type Refusal, type TokenBatch } from '#protocol'
-import { type DispatchWithout, encodeCancel, encodeCredit } from './encode-message.ts'
+import { type DispatchHeader, type FinishReason, messageType, type Refusal, type TokenBatch } from '#protocol'
+import { encodeCancel, encodeCredit } from './encode-message.ts'
 import { workersLimits } from './limits.ts'
 import type { Papers, WorkerMessage } from './messages.ts'
 import { refusalFromWorker } from './refusal-from-worker.ts'
 import { deadlineExceeded, noSlot } from './refusals.ts'
 
 /** What one worker is asked to compute. `lease` names the attempt; a fresh UUID when absent. */
-export type RunOrder = Omit<DispatchWithout, 'stream' | 'lease' | 'credit'> & {
+export type RunOrder = Omit<DispatchHeader, 'stream' | 'lease' | 'credit'> & {
   readonly lease?: string
   /** For the books of whoever dispatches; no worker is told. */
   readonly jobId?: string

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { type CheckHeader, type DispatchHeader, TokenBatch } from '#protocol'
+import { type CheckHeader, TokenBatch } from '#protocol'
 import { decodePoolMessage } from './decode-pool-message.ts'
 import { decodeWorkerMessage } from './decode-worker-message.ts'
 import * as encode from './encode-message.ts'
@@ -28,8 +28,6 @@ function readable(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).map(([name, member]) => [name, readable(member)]))
 }
 
-const withoutPapers = ({ assignment: _a, salt: _s, order: _o, ...header }: DispatchHeader) => header
-
 const withoutBodyBytes = ({ bodyBytes: _, ...header }: CheckHeader) => header
 
 /** The bytes we would send for it, for messages that have only one form. */
@@ -37,6 +35,8 @@ function bytesOf(message: WorkerMessage | PoolMessage): Buffer | undefined {
   switch (message.say) {
     case 'tokens':
       return message.tokens.detailed ? undefined : encodeTokens(message.stream, [...message.tokens])
+    case 'end':
+      return encode.encodeEnd(message)
     case 'vector':
       return encode.encodeVector(message.stream, message.index, message.values)
     case 'cancel':
@@ -44,7 +44,7 @@ function bytesOf(message: WorkerMessage | PoolMessage): Buffer | undefined {
     case 'credit':
       return encode.encodeCredit(message.stream, message.bytes)
     case 'dispatch':
-      return Buffer.concat(encode.encodeDispatch(withoutPapers(message.header), message.papers, message.body))
+      return Buffer.concat(encode.encodeDispatch(message.header, message.papers, message.body))
     case 'check':
       return Buffer.concat(encode.encodeCheck(withoutBodyBytes(message.header), message.body, message.tokens))
     case 'reveal':
