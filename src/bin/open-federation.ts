@@ -52,6 +52,12 @@ export async function openFederation(all: Ground & Rooms) {
       else log.info(change, 'the trust in another pool was changed')
       all.elsewhere.trusted?.()
     },
+    onReach: ({ peer, problem }) => {
+      if (problem === null) log.info({ peer }, 'another pool is reached again')
+      else log.info({ peer, problem }, 'another pool is not reached')
+      // what was said on either side meanwhile
+      if (problem === null) all.elsewhere.trusted?.()
+    },
     onHeard: (event) => {
       log.info(event, 'another pool was heard')
       if (event.path === handshakePath && event.refused === null)

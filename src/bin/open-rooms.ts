@@ -60,7 +60,7 @@ export interface Elsewhere {
   borrowing?: Pick<Borrowing, 'peerOf' | 'shareOf' | 'dispatch' | 'models' | 'whyAway'>
   /** What came of a run at another pool. */
   ended?(peer: PoolId, outcome: 'success' | 'failure' | 'mismatch', why: string): void
-  /** The trust in a pool has changed. */
+  /** The trust in a pool has changed, or one is found again. */
   trusted?(): void
 }
 

@@ -12,6 +12,9 @@ export type PromotionVerdict =
   | { readonly ok: true; readonly trust: number; readonly awaiting: boolean }
   | { readonly ok: false; readonly why: 'revoked' | 'not_higher' }
 
+/** Jobs go both ways, and it is looked at every 30 s. */
+export const lendingFrom = 2
+
 /** Levels that both sides must have accepted. */
 export const bondedFrom = 3
 

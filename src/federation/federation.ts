@@ -7,14 +7,14 @@ import type { Database, Sql } from '#storage'
 import { acceptPath, Bonds } from './bonds.ts'
 import { directoryPage } from './directory.ts'
 import { answerBytes, envelopeHeaders, streamBytes } from './envelope.ts'
-import { Heartbeats } from './heartbeats.ts'
+import { Heartbeats, type Reach } from './heartbeats.ts'
 import type { KillSwitch } from './kill-switch.ts'
 import { federationLimits } from './limits.ts'
-import { infoPath, introductionSchema, type NotSeen } from './meet.ts'
+import { infoPath, introductionSchema, type NotSeen, shakeHands } from './meet.ts'
 import { Outbound, type OutboundOptions } from './outbound.ts'
 import { PeerOffice } from './peer-office.ts'
 import { checkPeerUrl, type UrlPolicy } from './peer-url.ts'
-import { Peers } from './peers.ts'
+import { type Peer, Peers } from './peers.ts'
 import { proveKey } from './prove-key.ts'
 import { pathOf, type RawRequest } from './read-envelope.ts'
 import { type Heard, isHandshake, type NotHeard, Receiver } from './receiver.ts'
@@ -59,6 +59,7 @@ export interface FederationOptions {
   /** How busy this pool is: requests that run or wait, and places for them. */
   readonly load: () => { readonly running: number; readonly waiting: number; readonly slots: number }
   readonly onTrust: (change: TrustChange) => void
+  readonly onReach: (event: Reach) => void
   readonly onHeard: (event: { peer: PoolId; version: 1 | 2; path: string; refused: string | null }) => void
   readonly onCalledBack: (event: { peer: PoolId; failed: NotSeen | undefined }) => void
   readonly onProblem: (error: unknown) => void
@@ -79,6 +80,7 @@ export class Federation implements Disposable {
   readonly #receiver: Receiver
   readonly #reciprocations: Reciprocations
   readonly #routes = new Map<string, SignedRoute>()
+  #ended = false
 
   private constructor(options: FederationOptions, peers: Peers) {
     this.#options = options
@@ -97,6 +99,7 @@ export class Federation implements Disposable {
       peers,
       outbound,
       mayCall: () => options.mode === 'active',
+      onReach: options.onReach,
       onSeen: (id) => this.#seen(id, bonds),
       whoElse: async (peer, signal) => {
         const found = await successions.look(peer, signal)
@@ -104,6 +107,7 @@ export class Federation implements Disposable {
       },
       onProblem,
     })
+    peers.whenLending((peer) => void this.#greet(peer).catch((error) => this.#ended || onProblem(error)))
     const rooms = {
       peers,
       outbound,
@@ -140,6 +144,7 @@ export class Federation implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#ended = true
     this.heartbeats[Symbol.dispose]()
     this.outbound[Symbol.dispose]()
     this.peers[Symbol.dispose]()
@@ -170,6 +175,15 @@ export class Federation implements Disposable {
     return answerYes(directoryPage(page, this.introduction(), seen))
   }
 
+  /** Jobs may go both ways from now on: what it has is looked at now, and it is told what is here. */
+  async #greet(peer: Peer): Promise<void> {
+    if (this.#options.mode !== 'active') return
+    const { problem } = await this.heartbeats.look(peer)
+    const known = this.peers.get(peer.id)
+    if (problem === null && known)
+      await shakeHands(this.outbound, { url: known.url, known }, this.introduction(), false)
+  }
+
   /** A bond that waits for the other side is offered again whenever that side is there. */
   async #seen(id: PoolId, bonds: Bonds): Promise<void> {
     const peer = this.peers.get(id)
@@ -191,6 +205,7 @@ export class Federation implements Disposable {
     const { sender: peer, version } = heard.envelope
     this.#options.onHeard({ peer, version, path, refused: refused?.error ?? null })
     if (refused) return this.#signed(heard, refusal(refused))
+    if (path === handshakePath || path === infoPath) this.heartbeats.heard(peer)
     return this.#whileAllowed(heard, signed)
   }
 

@@ -26,6 +26,7 @@ export { askSeen } from './facts/ask-seen.ts'
 export { type Compared, compareSeen, seenSchema } from './facts/compare-seen.ts'
 export { type ExchangeOptions, FactExchange, type Sayings } from './facts/exchange.ts'
 export { type Capability, Federation } from './federation.ts'
+export type { Aside } from './heartbeats.ts'
 export type { KillSwitch, SwitchFile } from './kill-switch.ts'
 export {
   ForgedStream,
@@ -37,7 +38,7 @@ export {
   writeFrame,
 } from './lent-job.ts'
 export { federationLimits } from './limits.ts'
-export { type Callee, type NotCalledCode, notCalled, Outbound } from './outbound.ts'
+export { type Callee, type NotCalled, type NotCalledCode, notCalled, Outbound } from './outbound.ts'
 export { type PeerAdminKey, PeerAdminKeys } from './peer-keys.ts'
 export type { Added, PeerDetails, PeerOffice, PeerView } from './peer-office.ts'
 export { type Peer, Peers } from './peers.ts'

@@ -51,7 +51,7 @@ const tokenId = z
   .refine((id) => id !== noTextId)
 const tokenSchema = z.tuple([tokenId, base64.refine((piece) => piece.length <= pieceBytesMax)])
 const frameSchema = z.union([
-  z.strictObject({ tokens: z.array(tokenSchema).min(1).max(65_536) }),
+  z.strictObject({ tokens: z.array(tokenSchema).max(65_536) }),
   z.strictObject({
     end: z.strictObject({
       finish: z.enum(['stop', 'length', 'tool_calls', 'content_filter']),

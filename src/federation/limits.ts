@@ -110,6 +110,11 @@ export const federationLimits = {
   heartbeatMs: 30_000,
   /** A peer that was not reached for so long is unreachable. */
   unreachableMs: 120_000,
+  /** A peer that a call has not reached is looked for again at first, and at last, after so long. */
+  lookAgainMsMin: 1_000,
+  lookAgainMsMax: 8_000,
+  /** A peer that takes no jobs of this pool is not asked again for so long. */
+  refusedPauseMs: 2_000,
   /** Peers that are looked at at once. */
   heartbeatsAtOnceMax: 16,
   /** What came of calls is counted for so long before it is forgotten. */
@@ -159,6 +164,10 @@ export const federationLimits = {
   revokedTokensMax: 1_000,
   /** Whoever decides waits so long for the first try of the callback. */
   callbackWaitMs: 3_000,
+  /** The answer to a lent job begins within so long, with no tokens if there are none yet. */
+  lentHeadMsMax: 10_000,
+  /** Whoever computes a lent job says at least so often that it is there. */
+  lentAliveMs: 15_000,
   /** A lent job that streams is cut when its executor is silent for so long. */
   lentSilenceMsMax: 60_000,
   /** What a lent answer may have: as much as a run of a worker. */

@@ -26,7 +26,9 @@ export interface Ask {
   readonly chain?: readonly PoolId[]
   /** Everything together, milliseconds. */
   readonly msMax?: number
-  /** Silence of the other side, milliseconds; the whole time when absent. */
+  /** Until the answer begins, milliseconds, the look at its name and the way there included; the whole time when absent. */
+  readonly headMsMax?: number
+  /** Silence of the other side from then on, milliseconds; the whole time when absent. */
   readonly silenceMsMax?: number
   readonly answerBytesMax?: number
   readonly signal?: AbortSignal
@@ -149,12 +151,18 @@ export class Outbound implements Disposable {
     const cancel = () => cut('cancelled', 'The call was given up.')
     const msMax = ask.msMax ?? callMsMax
     const timer = runtime.after(msMax, () => cut('timeout', `No whole answer within ${msMax} ms.`))
+    const { headMsMax } = ask
+    const head =
+      headMsMax === undefined
+        ? undefined
+        : runtime.after(headMsMax, () => cut('timeout', `No answer has begun within ${headMsMax} ms.`))
     // registered before the question, so that a flip in between is not missed
     const forget = killSwitch.register((why) => cut(why, whyOffText[why]))
     const trusted = to.known && whileTrusted?.(to.known.id, () => cut('revoked', 'The pool is revoked.'))
     ask.signal?.addEventListener('abort', cancel, { once: true })
     const close = () => {
       timer.cancel()
+      head?.cancel()
       forget()
       trusted?.()
       ask.signal?.removeEventListener('abort', cancel)
@@ -168,6 +176,7 @@ export class Outbound implements Disposable {
       const { headers, body, requestHash } = this.#sign(to, ask)
       const way = { ...place, method: ask.method, target: ask.target, headers, body }
       const response = await this.#sockets.send(way, ending.signal)
+      head?.cancel()
       response.on('error', () => {}) // the reader of `pieces` is told
       whyNotRead(response, ask.answerBytesMax ?? answerBytesMax)
       const stop = () => {

@@ -207,8 +207,11 @@ export class PeerOffice {
     const { heartbeats, policy } = this.#o
     const checked = checkPeerUrl(peer.url, policy)
     const health = heartbeats.of(peer.id)
-    const problem = checked.ok ? health.problem : `Its URL may not be called: ${checked.code}.`
-    const reachable = checked.ok && heartbeats.isReachable(peer.id)
+    const aside = heartbeats.whyAside(peer.id)
+    const problem = checked.ok
+      ? (health.problem ?? aside?.message ?? null)
+      : `Its URL may not be called: ${checked.code}.`
+    const reachable = checked.ok && heartbeats.isReachable(peer.id) && aside?.why !== 'unreached'
     const bondProblems = this.#o.bonds.problemsOf(peer.id)
     return { peer, health: { ...health, problem }, reachable, record: records.get(peer.id), bondProblems }
   }

@@ -2,6 +2,7 @@ import { importPublicKey, type PublicKeyHandle } from '#crypto'
 import { type PoolId, parsePoolId } from '#protocol'
 import type { Runtime } from '#runtime'
 import type { Database, Sql } from '#storage'
+import { lendingFrom } from './decide-trust.ts'
 import type { EnvelopeVersion } from './envelope.ts'
 import { federationLimits } from './limits.ts'
 import type { KnownKey } from './verify-envelope.ts'
@@ -56,6 +57,7 @@ export class Peers implements Disposable {
   readonly #known = new Map<PoolId, Peer>()
   readonly #watched = new Map<PoolId, Set<() => void>>()
   readonly #stops: (() => void)[] = []
+  #onLending: (peer: Peer) => void = () => {}
 
   private constructor(database: Database, runtime: Runtime) {
     this.#database = database
@@ -102,6 +104,11 @@ export class Peers implements Disposable {
 
   get full(): boolean {
     return this.#known.size >= federationLimits.peersMax
+  }
+
+  /** `tell` is called when a known pool may be sent jobs, as it might not before: by a human here, or with another process of the pool. */
+  whenLending(tell: (peer: Peer) => void): void {
+    this.#onLending = tell
   }
 
   /** `abort` is called when this pool is revoked, here or in another process. The result forgets it. */
@@ -163,8 +170,10 @@ export class Peers implements Disposable {
   async refresh(): Promise<void> {
     const rows = await readPeers(this.#database.sql)
     for (const row of rows) {
-      const peer = toPeer(row, this.#known.get(row.id as PoolId)?.key)
+      const before = this.#known.get(row.id as PoolId)
+      const peer = toPeer(row, before?.key)
       this.#known.set(peer.id, peer)
+      if (before && before.trust < lendingFrom && peer.trust >= lendingFrom) this.#onLending(peer)
       if (peer.revoked) for (const abort of [...(this.#watched.get(peer.id) ?? [])]) abort()
     }
   }

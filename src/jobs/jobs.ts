@@ -159,6 +159,7 @@ export class Jobs implements AsyncDisposable {
       estimate: this.#estimate,
       companies: this.#companies,
       comparison: options.comparison,
+      whyAway: ({ request }) => this.#whyAway(request),
       patience: {
         queueWaitMs: settings.queueWaitMs ?? jobsLimits.queueWaitMs,
         noWorkerGraceMs: settings.noWorkerGraceMs ?? jobsLimits.noWorkerGraceMs,
@@ -306,9 +307,13 @@ export class Jobs implements AsyncDisposable {
     return workers.offers(key) && workers.lane(key, features).size > 0
   }
 
+  #whyAway(request: AcceptedRequest): Refusal | undefined {
+    return mayLeave(request) ? this.#o.whyAway?.(request.model) : undefined
+  }
+
   /** Why it is not worth waiting for a worker that can, or `undefined`: the model was served lately. */
   async #whyNotServed(request: AcceptedRequest): Promise<Refusal | undefined> {
-    const away = mayLeave(request) ? this.#o.whyAway?.(request.model) : undefined
+    const away = this.#whyAway(request)
     if (away) return away
     const known = await this.#models.featuresOf(request.model)
     if (!known) return modelNotFound(request.model)

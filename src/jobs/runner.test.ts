@@ -81,6 +81,32 @@ test('how each run ended is told once for its worker: failing, lost, or well', a
   expect(pool.eventsNamed('runEnded').map(({ how }) => how)).toEqual(['error', 'lost', 'success'])
 })
 
+test('a run that was refused without anybody’s fault is tried elsewhere and counts against nobody', async () => {
+  await using pool = await openPool()
+  pool.workers.join('ann', { plan: (run) => run.fail({}, true, true) })
+  const client = await pool.ask()
+  expect((await client.ended).refusal?.code).toBe('upstream_error')
+  expect(pool.eventsNamed('runEnded')).toEqual([])
+  expect((await pool.record(client)).segments).toMatchObject([{ outcome: 'failed' }])
+})
+
+test('where nobody who could begin is to be waited for, a job is refused at once and told why', async () => {
+  const away = { code: 'model_away' as const, message: 'Bert is away.', fix: 'Later.' }
+  let isAway = false
+  await using pool = await openPool({
+    settings: { takeoverGraceMs: 600_000 },
+    whyAway: () => (isAway ? away : undefined),
+  })
+  pool.workers.join('ann', {
+    plan: (run) => {
+      isAway = true
+      run.lost('its connection closed')
+    },
+  })
+  const client = await pool.ask({ forwardable: true })
+  expect((await client.ended).refusal).toEqual(away)
+})
+
 test('a run of which nothing was heard until its time was over is a fault of its worker; a slow one is not', async () => {
   await using silent = await openPool()
   silent.workers.join('ann', { plan: () => {} })

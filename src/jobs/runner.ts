@@ -18,6 +18,8 @@ export interface RunnerOptions extends PlacementOptions {
   readonly patience: Patience
   /** Has workers look at each other's answers; absent: only equal answers agree. */
   readonly comparison?: Pick<Comparison, 'isSameClass' | 'look'> | undefined
+  /** Why nobody who could begin this job is to be waited for. */
+  readonly whyAway?: ((job: Job) => Refusal | undefined) | undefined
 }
 
 /** Runs accepted jobs to their end: relays, counts, retries, takes over. One sweep looks after all waits. */
@@ -163,14 +165,15 @@ export class Runner implements JobRunner, AttemptListener {
   }
 
   failed(choice: Choice, attempt: Attempt, failed: Parameters<RunSink['failed']>[0]): void {
-    const { refusal, retry } = failed
+    const { refusal, retry, blameless = false } = failed
     const quick = attempt.unsaved
     const busy = retry && refusal.code === 'overloaded' && (quick || ++choice.slowlyBusy <= jobsLimits.slowlyBusyMax)
     // A worker that was only busy computed nothing: no segment, unless its lease is on disk already.
     if (busy && quick) choice.attempts.pop()
     attempt.close('failed', this.#o.runtime.now(), refusal.code)
-    if (retry && !busy) this.#o.events.runEnded?.({ ...namesOf(choice, attempt), how: 'error' })
-    this.#placement.freed(attempt.workerId, busy ? undefined : !retry)
+    const isFault = retry && !busy && !blameless
+    if (isFault) this.#o.events.runEnded?.({ ...namesOf(choice, attempt), how: 'error' })
+    this.#placement.freed(attempt.workerId, isFault ? false : retry ? undefined : true)
     if (choice.complete && !choice.panel) this.#finish(choice)
     else if (retry) this.#again(choice, attempt, refusal, busy)
     else this.fail(choice.job, refusal, refusal.code === 'deadline_exceeded' ? 'expired' : 'failed')
@@ -404,8 +407,10 @@ export class Runner implements JobRunner, AttemptListener {
 
   #sweepWaiting(choice: Choice, now: number): void {
     const { patience, scheduler, estimate } = this.#o
-    choice.aloneSince = this.#placement.isHopeful(choice) ? undefined : (choice.aloneSince ?? now)
-    const hopeless = whyGiveUp(choice, patience, now, estimate.waitMs(scheduler.admitted))
+    const isHopeful = this.#placement.isHopeful(choice)
+    choice.aloneSince = isHopeful ? undefined : (choice.aloneSince ?? now)
+    const away = isHopeful || choice.begun ? undefined : this.#o.whyAway?.(choice.job)
+    const hopeless = away ?? whyGiveUp(choice, patience, now, estimate.waitMs(scheduler.admitted))
     if (hopeless) this.fail(choice.job, hopeless)
     else if (choice.busy.length > 0) {
       this.#placement.withdraw(choice)

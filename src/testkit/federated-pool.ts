@@ -3,6 +3,7 @@ import { generateIdentity, type Identity } from '#crypto'
 import { Federation, PeerAdminKeys, type SignedAcceptance, signAcceptance } from '#federation'
 import type { PoolId } from '#protocol'
 import { systemRuntime } from '#runtime'
+import { openDatabase } from '#storage'
 import { ApiDouble } from './api-double.ts'
 import { type TestDatabase, testDatabase } from './test-database.ts'
 
@@ -21,14 +22,17 @@ export class FederatedPool implements AsyncDisposable {
   readonly url: string
   readonly calledBack: object[]
   readonly changes: object[]
+  readonly #name: string
   readonly #api: ApiDouble
   readonly #switch: TestSwitch
 
   private constructor(
+    name: string,
     parts: Pick<FederatedPool, 'identity' | 'admin' | 'db' | 'federation' | 'url' | 'calledBack' | 'changes'>,
     api: ApiDouble,
     off: TestSwitch,
   ) {
+    this.#name = name
     this.identity = parts.identity
     this.admin = parts.admin
     this.db = parts.db
@@ -46,7 +50,24 @@ export class FederatedPool implements AsyncDisposable {
     successions: readonly string[] = [],
     admin: Identity = generateIdentity(systemRuntime),
   ): Promise<FederatedPool> {
-    const db = await testDatabase()
+    return FederatedPool.#on(await testDatabase(), name, more, successions, admin)
+  }
+
+  /** One more process of this pool: the same key and database, a connection, a memory and a door of its own. */
+  async another(more: Partial<Options> = {}): Promise<FederatedPool> {
+    const database = await openDatabase({ target: this.db.target, runtime: systemRuntime })
+    const drop = () => database.end()
+    const db = { ...this.db, database, sql: database.sql, drop, [Symbol.asyncDispose]: drop }
+    return FederatedPool.#on(db, this.#name, { identity: this.identity, ...more }, [], this.admin)
+  }
+
+  static async #on(
+    db: TestDatabase,
+    name: string,
+    more: Partial<Options>,
+    successions: readonly string[],
+    admin: Identity,
+  ): Promise<FederatedPool> {
     const identity = more.identity ?? generateIdentity(systemRuntime)
     const off = new TestSwitch()
     const calledBack: object[] = []
@@ -77,6 +98,7 @@ export class FederatedPool implements AsyncDisposable {
       publish: true,
       load: () => ({ running: 0, waiting: 0, slots: 1 }),
       onTrust: (change) => changes.push(change),
+      onReach: () => {},
       onHeard: () => {},
       onCalledBack: (event) => calledBack.push(event),
       onProblem: (error) => {
@@ -84,7 +106,8 @@ export class FederatedPool implements AsyncDisposable {
       },
       ...more,
     })
-    return new FederatedPool({ identity, admin, db, federation: door(), url: api.url, calledBack, changes }, api, off)
+    const parts = { identity, admin, db, federation: door(), url: api.url, calledBack, changes }
+    return new FederatedPool(name, parts, api, off)
   }
 
   get id(): PoolId {

@@ -12,6 +12,8 @@ export class RunRecorder implements RunSink {
   ended: Omit<RunEnd, 'statement'> | undefined
   statement: Buffer | null | undefined
   refusal: Refusal | undefined
+  /** Whether it failed without anybody's fault. */
+  blameless = false
   readonly #over = Promise.withResolvers<string>()
 
   /** The first final word. */
@@ -40,8 +42,9 @@ export class RunRecorder implements RunSink {
     this.#say(`end ${finish}`)
   }
 
-  failed(failed: { retry: boolean; refusal: Refusal }): void {
+  failed(failed: { retry: boolean; refusal: Refusal; blameless?: boolean }): void {
     this.refusal = failed.refusal
+    this.blameless = failed.blameless === true
     this.#say(`failed ${failed.refusal.code}${failed.retry ? ', retry' : ''}`)
   }
 

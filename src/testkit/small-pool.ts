@@ -31,6 +31,7 @@ export interface SmallPoolOptions {
   readonly checks?: JobsOptions['checks']
   readonly comparison?: JobsOptions['comparison']
   readonly whyUnchecked?: JobsOptions['whyUnchecked']
+  readonly whyAway?: JobsOptions['whyAway']
   /** Signs; {@link testPool} unless given. */
   readonly pool?: Identity
   /** Audits its jobs when it closes, unless a test writes what no pool would. */
@@ -93,6 +94,7 @@ export class SmallPool implements AsyncDisposable {
       ...(options.kernelOf ? { kernelOf: options.kernelOf } : {}),
       ...(options.checks ? { checks: options.checks } : {}),
       ...(options.comparison ? { comparison: options.comparison } : {}),
+      ...(options.whyAway ? { whyAway: options.whyAway } : {}),
       ...(options.whyUnchecked ? { whyUnchecked: options.whyUnchecked } : {}),
       events,
       settings: { noWorkerGraceMs: 300, takeoverGraceMs: 300, ...options.settings },

@@ -110,10 +110,9 @@ export class SmallRun implements RunHandle {
     this.#last((sink) => sink.end(end))
   }
 
-  fail(refusal: Partial<Refusal> = {}, retry = true): void {
-    this.#last((sink) =>
-      sink.failed({ retry, refusal: { code: 'upstream_error', message: 'No.', fix: 'Try again.', ...refusal } }),
-    )
+  fail(refusal: Partial<Refusal> = {}, retry = true, blameless = false): void {
+    const full = { code: 'upstream_error' as const, message: 'No.', fix: 'Try again.', ...refusal }
+    this.#last((sink) => sink.failed({ retry, refusal: full, blameless }))
   }
 
   lost(reason: string): void {

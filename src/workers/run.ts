@@ -40,7 +40,8 @@ export interface RunSink {
   vector(index: number, values: Float32Array): void
   /** The worker's claims; counting is the caller's. */
   end(end: RunEnd): void
-  failed(failed: { retry: boolean; refusal: Refusal }): void
+  /** `blameless`: it was not begun there, and nothing is wrong with who said so. */
+  failed(failed: { retry: boolean; refusal: Refusal; blameless?: boolean }): void
   /** The worker is gone; its word on this run will never come. */
   lost(reason: string): void
   /** After {@link RunHandle.cancel}: what was already on its way. Nobody reads it, but the worker signs for it. */

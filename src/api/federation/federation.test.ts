@@ -40,6 +40,7 @@ async function openPool(mode: 'off' | 'observe' | 'active' = 'active', source = 
     onTrust: () => {},
     publish: true,
     load: () => ({ running: 0, waiting: 0, slots: 1 }),
+    onReach: () => {},
     onHeard: (event) => heard.push(event),
     onProblem: (error) => {
       throw error

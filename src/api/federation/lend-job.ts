@@ -167,8 +167,17 @@ export class JobLender {
   ): AsyncGenerator<Buffer, void> {
     let over = false
     try {
+      // it was taken: the other pool need not wait for the first token to know
+      yield writeFrame({ tokens: [] })
+      let next: ReturnType<LentSink['next']> | undefined
       while (!over) {
-        const heard = await sink.next(signal)
+        next ??= sink.next(signal)
+        const heard = await this.#whileAlive(next)
+        if (!heard) {
+          yield writeFrame({ tokens: [] })
+          continue
+        }
+        next = undefined
         if (!('ok' in heard)) {
           yield writeFrame({ tokens: heard })
           handle.consumed(
@@ -191,6 +200,19 @@ export class JobLender {
     } finally {
       // who asked is gone, is revoked, or federation is switched off
       if (!over) handle.cancel()
+    }
+  }
+
+  /** What came, or undefined where nothing has for a while. */
+  async #whileAlive<T>(next: Promise<T>): Promise<T | undefined> {
+    const silent = Promise.withResolvers<undefined>()
+    const timer = this.#d.runtime.after(federationLimits.lentAliveMs, () => silent.resolve(undefined))
+    // whoever reads may have left before it ends
+    next.catch(() => {})
+    try {
+      return await Promise.race([next, silent.promise])
+    } finally {
+      timer.cancel()
     }
   }
 

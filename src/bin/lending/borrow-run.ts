@@ -5,6 +5,7 @@ import {
   federationLimits,
   jobPath,
   type LentFrame,
+  type NotCalled,
   type NotCalledCode,
   notCalled,
   type Outbound,
@@ -41,6 +42,10 @@ export interface BorrowDeps {
   /** A version 2 pool has answered; its receipt can be asked for. */
   readonly onEnded: (lender: PoolId, lease: string) => void
   readonly onForged: (lender: PoolId, why: string) => void
+  /** Nobody was reached there, or the connection broke. */
+  readonly onUnreached: (lender: PoolId, why: string) => void
+  /** It is there, and takes no jobs of this pool. */
+  readonly onRefused: (lender: PoolId, why: string) => void
 }
 
 /** One run of a job of this pool at another one: to the runner it is a worker like any other. */
@@ -87,13 +92,19 @@ class BorrowedRun implements RunHandle {
     try {
       const { kind, resume, body } = this.#order
       if (this.#cancelled) return
-      if (kind === 'embedding' || resume.length > 0 || body.length > bodyBytesMax) this.#fail(notForOthers, false)
+      if (kind === 'embedding' || resume.length > 0 || body.length > bodyBytesMax)
+        this.#fail(notForOthers, { blameless: true })
       else if (this.#lender.callee.known.version === 2) await this.#stream(kind)
       else await this.#whole(kind)
     } catch (error) {
       if (this.#cancelled) return
-      if (error instanceof ForgedStream) this.#d.onForged(this.#lender.id, error.message)
-      this.#sink.lost(error instanceof ForgedStream ? error.message : notCalled(error).message)
+      if (error instanceof ForgedStream) {
+        this.#d.onForged(this.#lender.id, error.message)
+        return this.#sink.lost(error.message)
+      }
+      const { code, message } = notCalled(error)
+      if (unreached.includes(code)) this.#d.onUnreached(this.#lender.id, message)
+      this.#sink.lost(message)
     }
   }
 
@@ -101,7 +112,7 @@ class BorrowedRun implements RunHandle {
     const order = this.#order
     const { papers } = order
     const lease = order.lease ?? ''
-    const { lentSilenceMsMax, lentAnswerBytesMax } = federationLimits
+    const { lentHeadMsMax, lentSilenceMsMax, lentAnswerBytesMax } = federationLimits
     this.#d.onSent(this.#lender.id, lease, order.jobId)
     const opened = await this.#d.outbound.open(this.#lender.callee, {
       method: 'POST',
@@ -118,16 +129,13 @@ class BorrowedRun implements RunHandle {
         deadline_ms: order.deadlineMs,
       },
       msMax: order.deadlineMs,
+      headMsMax: lentHeadMsMax,
       silenceMsMax: lentSilenceMsMax,
       answerBytesMax: lentAnswerBytesMax,
       signal: this.#ending.signal,
     })
     if (this.#cancelled) return
-    if (!opened.ok) {
-      if (!notSent.includes(opened.code)) this.#sink.sent?.()
-      this.#fail(refusalOf(opened.message, opened.code), false)
-      return
-    }
+    if (!opened.ok) return this.#notCalled(opened)
     this.#sink.sent?.()
     if (opened.status !== 200) return this.#refused(opened.status, opened.pieces)
     for await (const frame of readLentAnswer(this.#lender.callee, this.#d.self, opened)) {
@@ -138,6 +146,7 @@ class BorrowedRun implements RunHandle {
 
   async #take(frame: LentFrame, lease: string): Promise<void> {
     if ('tokens' in frame) {
+      if (frame.tokens.length === 0) return
       const tokens = TokenBatch.of(frame.tokens)
       this.#sink.tokens(tokens)
       this.#held += tokens.pieceBytes
@@ -148,15 +157,28 @@ class BorrowedRun implements RunHandle {
     } else if ('end' in frame) {
       this.#d.onEnded(this.#lender.id, lease)
       this.#sink.end(frame.end)
-    } else this.#fail(refusalOf(frame.failed.message), frame.failed.busy)
+    } else this.#fail(refusalOf(frame.failed.message), { busy: frame.failed.busy })
   }
 
-  /** What it says when it takes nothing: a full pool is asked again, others are not. */
+  #notCalled({ code, message, status }: NotCalled): void {
+    if (!notSent.includes(code)) this.#sink.sent?.()
+    if (unreached.includes(code)) this.#d.onUnreached(this.#lender.id, message)
+    if (status === undefined) this.#fail(refusalOf(message, code), { blameless: ownDoing.includes(code) })
+    else this.#saidNo(status, message)
+  }
+
   async #refused(status: number, pieces: AsyncIterable<Buffer>): Promise<void> {
     const parts: Buffer[] = []
     for await (const piece of pieces) parts.push(piece)
-    const said = Buffer.concat(parts).toString('utf8').slice(0, 300)
-    if (!this.#cancelled) this.#fail(refusalOf(`It answered ${status}: ${said}`), status === 429)
+    if (!this.#cancelled) this.#saidNo(status, wordsOf(Buffer.concat(parts)))
+  }
+
+  /** A full pool is asked again; one that takes nothing of this pool's not for a moment; what is wrong with this one job is held against nobody. */
+  #saidNo(status: number, words: string): void {
+    const message = `It answered ${status}: ${words}`
+    if (takesNothing.includes(status)) this.#d.onRefused(this.#lender.id, message)
+    const blameless = takesNothing.includes(status) || (status >= 400 && status < 500)
+    this.#fail(refusalOf(message), { busy: status === 429, blameless })
   }
 
   /** Version 1: one question, one answer. Its words are counted one by one, for it names no tokens. */
@@ -181,13 +203,13 @@ class BorrowedRun implements RunHandle {
       signal: this.#ending.signal,
     })
     if (this.#cancelled) return
-    if (called.ok || !notSent.includes(called.code)) this.#sink.sent?.()
-    if (!called.ok) return this.#fail(refusalOf(called.message, called.code), called.status === 429)
+    if (!called.ok) return this.#notCalled(called)
+    this.#sink.sent?.()
     const answer = v1AnswerSchema.safeParse(called.body)
     if (!answer.success || answer.data.origin_request_id !== lease || answer.data.exec_pool_id !== this.#lender.id)
       throw new ForgedStream('Its answer belongs to no request of this pool.')
     const { response, tokens_in: promptTokens, tokens_out } = answer.data
-    const pieces = TokenBatch.of(wordsOf(response).slice(0, order.maxTokens))
+    const pieces = TokenBatch.of(piecesOf(response).slice(0, order.maxTokens))
     const hash = new SegmentHash()
     hash.add(pieces)
     if (pieces.length > 0) this.#sink.tokens(pieces)
@@ -224,9 +246,9 @@ class BorrowedRun implements RunHandle {
     return encodeSigned({ bytes, signature: await signer.sign('worker-statement/1', bytes) })
   }
 
-  #fail(refusal: Refusal, busy: boolean): void {
+  #fail(refusal: Refusal, { busy = false, blameless = false }: { busy?: boolean; blameless?: boolean }): void {
     if (this.#cancelled) return
-    this.#sink.failed({ retry: true, refusal: busy ? { ...refusal, code: 'overloaded' } : refusal })
+    this.#sink.failed({ retry: true, refusal: busy ? { ...refusal, code: 'overloaded' } : refusal, blameless })
   }
 }
 
@@ -235,6 +257,25 @@ const bodyBytesMax = 700_000
 
 /** Nothing has left this pool. */
 const notSent: readonly NotCalledCode[] = ['killed', 'switch_unknown', 'url_refused']
+
+/** What this pool has done itself. */
+const ownDoing: readonly NotCalledCode[] = ['killed', 'switch_unknown', 'revoked', 'cancelled']
+
+const unreached: readonly NotCalledCode[] = ['unreachable', 'timeout']
+
+/** It does not trust this pool with jobs, lends nothing now, or is switched off. */
+const takesNothing: readonly number[] = [401, 403, 404, 503]
+
+/** What a refusal says, where it says anything. */
+function wordsOf(bytes: Buffer): string {
+  const text = bytes.toString('utf8').slice(0, 300)
+  try {
+    const { error } = JSON.parse(bytes.toString('utf8')) as { error?: unknown }
+    return typeof error === 'string' ? error.slice(0, 300) : text
+  } catch {
+    return text
+  }
+}
 
 function refusalOf(message: string, code?: NotCalledCode): Refusal {
   if (code === 'killed') return { code: 'federation_off', message, fix: 'Ask for a model that is here.' }
@@ -251,7 +292,7 @@ function messagesOf(kind: 'chat' | 'completion', body: Buffer): unknown[] {
 }
 
 /** Words with the spaces before them: together the text. What is longer than a piece may be counts as several. */
-function wordsOf(text: string): Token[] {
+function piecesOf(text: string): Token[] {
   return (text.match(/\s*\S+|\s+$/g) ?? []).flatMap((word) => {
     const bytes = Buffer.from(word)
     const pieces = Math.ceil(bytes.length / pieceBytesMax)

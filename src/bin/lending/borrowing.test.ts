@@ -1,6 +1,10 @@
 import { expect, test } from 'vitest'
-import { systemRuntime } from '#runtime'
-import { FederatedPool } from '../../testkit/federated-pool.ts'
+import type { WorkerId } from '#protocol'
+import { type Runtime, systemRuntime } from '#runtime'
+import { FederatedPool, loopbackHosts } from '../../testkit/federated-pool.ts'
+import { Road } from '../../testkit/road.ts'
+import { RunRecorder } from '../../testkit/run-recorder.ts'
+import { withPapers } from '../../testkit/with-papers.ts'
 import { Borrowing } from './borrowing.ts'
 import type { RemoteReceipts } from './remote-receipts.ts'
 
@@ -13,10 +17,35 @@ const capability = {
   prices: { prompt: 1n, completion: 1n },
 }
 
+/** Who may be asked, as the room of jobs is told. */
+let roster: string[] = []
+const jobs = {
+  workerAvailable: ({ id }: { id: string }) => void roster.push(id),
+  workerGone: (id: string) => void roster.splice(roster.indexOf(id), 1),
+  load: { queued: 0 } as never,
+}
+let here: string[] = []
+
+function borrowingOf({ federation, identity }: FederatedPool, runtime: Runtime = systemRuntime): Borrowing {
+  roster = []
+  return new Borrowing({
+    runtime,
+    federation,
+    pool: identity,
+    jobs,
+    prices: { for: async () => ({ prompt: 9n, completion: 9n }) } as never,
+    isHere: (model) => here.includes(model),
+    forwards: () => true,
+    queueMax: 32,
+    receipts: { sent() {}, ended() {} } as unknown as RemoteReceipts,
+    onProblem: (error) => {
+      throw error
+    },
+  })
+}
+
 test('a model that only an unreachable pool has is refused at once, with its name and since when; while that pool is there it is not', async () => {
   let ahead = 0
-  let here: string[] = []
-  const roster: string[] = []
   const runtime = {
     ...systemRuntime,
     now: () => systemRuntime.now() + ahead,
@@ -25,24 +54,7 @@ test('a model that only an unreachable pool has is refused at once, with its nam
   await using anna = await FederatedPool.open('anna', { runtime })
   await using bert = await FederatedPool.open('bert', { capabilities: () => [capability] })
   await anna.federation.office.add(bert.url)
-  using borrowing = new Borrowing({
-    runtime,
-    federation: anna.federation,
-    pool: anna.identity,
-    jobs: {
-      workerAvailable: ({ id }) => void roster.push(id),
-      workerGone: (id) => void roster.splice(roster.indexOf(id), 1),
-      load: { queued: 0 } as never,
-    },
-    prices: { for: async () => ({ prompt: 9n, completion: 9n }) } as never,
-    isHere: (model) => here.includes(model),
-    forwards: () => true,
-    queueMax: 32,
-    receipts: {} as RemoteReceipts,
-    onProblem: (error) => {
-      throw error
-    },
-  })
+  using borrowing = borrowingOf(anna, runtime)
   // who is known only lends nothing
   ahead = 180_000
   expect(borrowing.whyAway('far/model')).toBeUndefined()
@@ -69,4 +81,83 @@ test('a model that only an unreachable pool has is refused at once, with its nam
   expect(borrowing.whyAway('far/model')).toBeUndefined()
   ahead += 61_000
   expect(borrowing.whyAway('far/model')).toMatchObject({ code: 'model_away' })
+})
+
+/** Anna may borrow from Bert, over a road that can be cut. */
+async function neighbours() {
+  const far: { pool?: FederatedPool } = {}
+  const road = await Road.open(() => Number(new URL(far.pool?.url ?? '').port))
+  loopbackHosts.push(new URL(road.url).host)
+  const reached: boolean[] = []
+  const anna = await FederatedPool.open('anna', { onReach: ({ problem }) => reached.push(problem === null) })
+  const bert = await FederatedPool.open('bert', { url: road.url, capabilities: () => [capability] })
+  far.pool = bert
+  await anna.federation.office.add(road.url)
+  await anna.federation.office.promote(bert.id, 2, 'owner.key')
+  const stop = async () => {
+    await road[Symbol.asyncDispose]()
+    await Promise.all([anna, bert].map((pool) => pool[Symbol.asyncDispose]()))
+  }
+  return { road, anna, bert, reached, [Symbol.asyncDispose]: stop }
+}
+
+/** One job that goes to a lender. `roster` as it is when the room of jobs hears that it has failed. */
+async function lend(borrowing: Borrowing, anna: FederatedPool, bert: FederatedPool) {
+  const sink = new RunRecorder()
+  const asked = {
+    kind: 'chat' as const,
+    model: capability.model,
+    digest: null,
+    choice: 0,
+    seed: '0f'.repeat(32),
+    maxTokens: 20,
+    resume: [],
+    deadlineMs: 20_000,
+    body: Buffer.from('{}'),
+    lease: systemRuntime.uuid(),
+  }
+  const papers = { pool: anna.identity, worker: bert.id, now: systemRuntime.now() }
+  borrowing.dispatch(bert.id as unknown as WorkerId, withPapers(asked, papers), sink)
+  const over = await sink.over
+  return { over, message: sink.refusal?.message, roster: [...roster] }
+}
+
+test('a pool that a call has not reached is asked for nothing more, also before it counts as unreachable, until it is found again', async () => {
+  await using all = await neighbours()
+  const { anna, bert, road } = all
+  using borrowing = borrowingOf(anna)
+  await expect.poll(() => roster).toEqual([bert.id])
+  road.cut()
+  // it is gone from the roster before anybody looks for another worker
+  expect(await lend(borrowing, anna, bert)).toMatchObject({ over: 'failed upstream_error, retry', roster: [] })
+  await borrowing.look()
+  expect(roster).toEqual([])
+  expect(anna.federation.heartbeats.isReachable(bert.id)).toBe(true)
+  expect(borrowing.whyAway(capability.model)).toMatchObject({
+    code: 'model_away',
+    message: expect.stringContaining('unreachable since'),
+  })
+  road.mend()
+  // no beat comes so soon
+  await expect.poll(() => roster, { timeout: 20_000 }).toEqual([bert.id])
+  expect(all.reached).toEqual([false, true])
+  expect(borrowing.whyAway(capability.model)).toBeUndefined()
+})
+
+test('a pool that takes no jobs of this one says why to whoever asks, and is asked again a moment later', async () => {
+  await using all = await neighbours()
+  const { anna, bert } = all
+  using borrowing = borrowingOf(anna)
+  await expect.poll(() => roster).toEqual([bert.id])
+  expect(await lend(borrowing, anna, bert)).toMatchObject({ message: expect.stringContaining('404'), roster: [] })
+  expect(borrowing.whyAway(capability.model)).toMatchObject({
+    code: 'model_away',
+    message: expect.stringContaining(
+      'which takes no job of this pool now: It answered 404: there is nothing at this path',
+    ),
+  })
+  await expect.poll(() => roster, { timeout: 20_000 }).toEqual([bert.id])
+  expect(borrowing.whyAway(capability.model)).toBeUndefined()
+  // its faults are not counted
+  expect(await anna.federation.records.read()).toEqual(new Map())
 })

@@ -1,6 +1,6 @@
 import { OfferedModels } from '#api'
 import { type Identity, identityFromSeed, sha256 } from '#crypto'
-import { type Federation, federationLimits, type Peer, successShare } from '#federation'
+import { type Aside, type Federation, federationLimits, type Peer, successShare } from '#federation'
 import type { Jobs } from '#jobs'
 import type { Ledger } from '#ledger'
 import type { PoolId, Refusal, WorkerId } from '#protocol'
@@ -38,16 +38,30 @@ const lookMs = 250
 const backMsMax = 60_000
 
 /** `seenAt`: milliseconds since 1970; 0: never since this pool began. */
-function modelAway(model: string, { id, name, url }: Peer, seenAt: number): Refusal {
-  const since =
-    seenAt === 0 ? 'not reached since this pool began' : `unreachable since ${new Date(seenAt).toISOString()}`
+function modelAway(model: string, { id, name, url }: Peer, { seenAt, aside, reachable }: Away): Refusal {
+  const refused = aside?.why === 'refused' && reachable
+  const how = refused
+    ? `which takes no job of this pool now: ${aside.message}`
+    : seenAt === 0
+      ? 'not reached since this pool began'
+      : `unreachable since ${new Date(seenAt).toISOString()}`
   return {
     code: 'model_away',
-    message: `The model ${JSON.stringify(model)} is at pool ${name || url} (${id.slice(0, 12)}), ${since}.`,
+    message: `The model ${JSON.stringify(model)} is at pool ${name || url} (${id.slice(0, 12)}), ${how}.`,
     fix: 'Try again later, or ask GET /v1/models for what is there now; who runs this pool sees why with `lichen fed show`.',
-    retryAfterMs: federationLimits.heartbeatMs,
+    retryAfterMs: refused
+      ? federationLimits.refusedPauseMs
+      : reachable
+        ? federationLimits.lookAgainMsMax
+        : federationLimits.heartbeatMs,
     param: 'model',
   }
+}
+
+interface Away {
+  readonly seenAt: number
+  readonly reachable: boolean
+  readonly aside: Aside | undefined
 }
 
 /**
@@ -107,6 +121,14 @@ export class Borrowing implements Disposable {
         onSent: (peerId, lease, jobId) => receipts.sent(peerId, lease, jobId),
         onEnded: (peerId, lease) => receipts.ended(peerId, lease),
         onForged: (peerId, why) => void federation.records.note(peerId, 'mismatch', why).catch(onProblem),
+        onUnreached: (peerId, why) => {
+          federation.heartbeats.unreached(peerId, why)
+          this.#gone(id)
+        },
+        onRefused: (peerId, why) => {
+          federation.heartbeats.refused(peerId, why)
+          this.#gone(id)
+        },
       },
       lender,
       order,
@@ -127,10 +149,19 @@ export class Borrowing implements Disposable {
       .filter(({ trust, revoked, capabilities, version }) => {
         return trust >= 2 && !revoked && offersOf(capabilities, version).some(({ offer }) => offer.name === model)
       })
-      .map((peer) => ({ peer, seenAt: federation.heartbeats.of(peer.id).seenAt ?? 0 }))
-    if (having.some(({ peer }) => federation.heartbeats.isReachable(peer.id))) return undefined
+      .map((peer) => ({ peer, ...this.#awayOf(peer) }))
+    if (having.some(({ reachable, aside }) => reachable && !aside)) return undefined
     const [last] = having.sort((a, b) => b.seenAt - a.seenAt)
-    return last && modelAway(model, last.peer, last.seenAt)
+    return last && modelAway(model, last.peer, last)
+  }
+
+  #awayOf({ id }: Peer): Away {
+    const { heartbeats } = this.#o.federation
+    return {
+      seenAt: heartbeats.of(id).seenAt ?? 0,
+      reachable: heartbeats.isReachable(id),
+      aside: heartbeats.whyAside(id),
+    }
   }
 
   /** Tells the roster who may be asked now, and for what. */
@@ -145,7 +176,8 @@ export class Borrowing implements Disposable {
       for (const peer of forwards() ? federation.peers.list() : []) {
         if (peer.trust < 2 || peer.revoked) continue
         const offers = await this.#wanted(peer, isLong)
-        if (offers.length === 0 || !federation.heartbeats.isReachable(peer.id)) continue
+        const { reachable, aside } = this.#awayOf(peer)
+        if (offers.length === 0 || !reachable || aside) continue
         // A pool stands in the roster as a worker whose key is the pool's or its bridge's: both ids are the hash of a key.
         const id = (peer.version === 2 ? peer.id : this.#bridgeTo(peer.id).id) as unknown as WorkerId
         there.add(id)
@@ -189,7 +221,7 @@ export class Borrowing implements Disposable {
 
   /** It takes nothing new; what runs may end. */
   #gone(id: WorkerId): void {
-    this.#lenders.delete(id)
+    if (!this.#lenders.delete(id)) return
     this.models.remove(id)
     this.#o.jobs.workerGone(id)
   }

@@ -1,13 +1,15 @@
 import http from 'node:http'
+import net from 'node:net'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
 import { JobLender, OfferedModels } from '#api'
 import { sha256 } from '#crypto'
-import { jobPath, type LentFrame, writeFrame } from '#federation'
+import { federationLimits, jobPath, type LentFrame, writeFrame } from '#federation'
 import { executorPrices, Ledger } from '#ledger'
 import { decodeSigned, type PoolId, SegmentHash, TokenBatch } from '#protocol'
-import { systemRuntime } from '#runtime'
+import { type Runtime, systemRuntime } from '#runtime'
 import { offerOf, ScriptedJobs, tokenOf, toyDigest } from '../../testkit/api-double.ts'
 import { FederatedPool, loopbackHosts } from '../../testkit/federated-pool.ts'
+import { freePort } from '../../testkit/free-port.ts'
 import { RunRecorder } from '../../testkit/run-recorder.ts'
 import { type PapersOptions, withPapers } from '../../testkit/with-papers.ts'
 import { type BorrowDeps, borrowRun } from './borrow-run.ts'
@@ -21,6 +23,8 @@ let bert: FederatedPool
 let jobs: ScriptedJobs
 let lends = true
 let forged: string[] = []
+let unreached: string[] = []
+let refused: string[] = []
 let leases = 0
 
 beforeAll(async () => {
@@ -35,10 +39,11 @@ beforeAll(async () => {
   const models = new OfferedModels(systemRuntime)
   models.put({ id: 'ff'.repeat(32) as never, draining: false, offers: [offerOf('toy', ['chat'], toyDigest)] })
   const ledger = new Ledger(bert.db.database, systemRuntime)
+  const isSoon = (ms: number) => (ms === federationLimits.lentAliveMs ? 20 : ms)
   const lender = new JobLender({
     jobs,
     models,
-    runtime: systemRuntime,
+    runtime: { ...systemRuntime, after: (ms, act, how) => systemRuntime.after(isSoon(ms), act, how) },
     pool: bert.identity,
     poolId: bert.id,
     lends: () => lends,
@@ -58,6 +63,8 @@ beforeEach(() => {
 afterEach(() => {
   lends = true
   forged = []
+  unreached = []
+  refused = []
 })
 afterAll(async () => {
   await Promise.all([anna, bert].map((pool) => pool[Symbol.asyncDispose]()))
@@ -70,6 +77,8 @@ const deps = (): BorrowDeps => ({
   onSent: () => {},
   onEnded: () => {},
   onForged: (_, why) => forged.push(why),
+  onUnreached: (_, why) => unreached.push(why),
+  onRefused: (_, why) => refused.push(why),
 })
 
 function order(wrong: PapersOptions['wrong'] = {}, lease = ++leases) {
@@ -166,6 +175,81 @@ test('a full pool is asked again, and one that lends nothing is not', async () =
   expect(await borrow().sink.over).toBe('failed overloaded, retry')
   lends = false
   expect(await borrow().sink.over).toBe('failed upstream_error, retry')
+})
+
+test('whoever takes a job says so before the first token, and that it is still there', async () => {
+  jobs.script = () => {}
+  const asked = order()
+  const opened = await anna.federation.outbound.open(bert.as(2), {
+    method: 'POST',
+    target: jobPath,
+    hop: 1,
+    chain: [anna.id],
+    body: {
+      origin_pool_id: anna.id,
+      origin_request_id: asked.lease,
+      kind: 'chat',
+      body: asked.body.toString('base64'),
+      assignment: asked.papers.assignment.toString('base64'),
+      salt: asked.papers.salt.toString('base64'),
+      deadline_ms: 20_000,
+    },
+  })
+  if (!opened.ok) throw new Error(opened.message)
+  let text = ''
+  for await (const piece of opened.pieces) {
+    text += piece.toString()
+    if (text.length > 60) break
+  }
+  expect(text).toMatch(/^(data: \{"tokens":\[\]\}\n\n){3}/)
+  const last = jobs.last
+  await expect.poll(() => last.cancelled).toBe(true)
+})
+
+test('a pool that begins no answer is given up after a while, not at the end of the request', async () => {
+  const swallows = net.createServer((socket) => socket.on('error', () => {}).resume())
+  await new Promise<void>((resolve) => swallows.listen(0, '127.0.0.1', resolve))
+  const host = `127.0.0.1:${(swallows.address() as net.AddressInfo).port}`
+  loopbackHosts.push(host)
+  const isSoon = (ms: number) => (ms === federationLimits.lentHeadMsMax ? 20 : ms)
+  const runtime = { ...systemRuntime, after: (ms, act, how) => systemRuntime.after(isSoon(ms), act, how) } as Runtime
+  await using dora = await FederatedPool.open('dora', { runtime })
+  const sink = new RunRecorder()
+  const callee = { ...bert.as(2), url: `http://${host}` }
+  borrowRun(
+    { ...deps(), outbound: dora.federation.outbound },
+    { id: bert.id, callee, bridge: dora.identity },
+    order(),
+    sink,
+  )
+  expect(await sink.over).toBe('failed upstream_error, retry')
+  expect([sink.refusal?.message, unreached]).toEqual([
+    expect.stringContaining('No answer has begun'),
+    [expect.stringContaining('No answer has begun')],
+  ])
+  swallows.close()
+})
+
+test('that nobody is reached is told apart from a refusal, and only the first is held against it', async () => {
+  const nobody = { ...bert.as(2), url: `http://127.0.0.1:${await freePort()}` }
+  loopbackHosts.push(new URL(nobody.url).host)
+  const lost = borrow(order(), nobody).sink
+  expect(await lost.over).toBe('failed upstream_error, retry')
+  expect([lost.blameless, unreached.length, refused]).toEqual([false, 1, []])
+  lends = false
+  const shut = borrow().sink
+  expect(await shut.over).toBe('failed upstream_error, retry')
+  expect([shut.blameless, unreached.length, refused]).toEqual([true, 1, ['It answered 503: accept_forwarding is off']])
+  lends = true
+  // another price would be taken
+  const cheap = borrow(order({ prices: { prompt: 99n, completion: 400n } })).sink
+  expect(await cheap.over).toBe('failed upstream_error, retry')
+  expect([cheap.blameless, unreached.length, refused.length]).toEqual([true, 1, 1])
+  anna.kill()
+  const own = borrow().sink
+  expect(await own.over).toBe('failed federation_off, retry')
+  expect([own.blameless, unreached.length]).toEqual([true, 1])
+  anna.kill(false)
 })
 
 test('a job that fails over there fails here at once, to be tried elsewhere', async () => {
