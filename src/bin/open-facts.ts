@@ -1,6 +1,6 @@
 import { FactExchange, type Federation, revokedTokens, type Sayings } from '#federation'
 import { findReceipt } from '#jobs'
-import { readGenerationStatement } from '#log'
+import { readGenerationNotes } from '#log'
 import { openCheckpoint } from '#protocol'
 import { slashedWorkers } from '#verification'
 import { binLimits } from './limits.ts'
@@ -24,7 +24,7 @@ export function openFacts(all: Ground & Rooms, federation: Federation): FactExch
     log: {
       checkpoint: () => transparency.checkpoint(),
       consistency: (from, to) => transparency.consistency(from, to),
-      statement: (generation) => readGenerationStatement(database.sql, generation),
+      statements: (max) => readGenerationNotes(database.sql, max),
     },
     onAccused: (event) => log.error(event, 'a witness has seen another history of this pool: run `lichen audit`'),
     onSilence: ({ peer, silent }) => {

@@ -17,7 +17,7 @@ beforeAll(async () => {
   const shown = {
     checkpoint: () => log.log.checkpoint(),
     consistency: (from: number, to: number) => log.log.consistency(from, to),
-    statement: async () => undefined,
+    statements: async () => [],
   }
   ;[anna, bert] = await Promise.all([FactPool.open('anna', { log: shown }, { identity: pool }), FactPool.open('bert')])
   log = await LoggingProcess.start(anna.pool.db)

@@ -2,7 +2,7 @@ import { readFile, stat, writeFile } from 'node:fs/promises'
 import { z } from 'zod'
 import type { Settings } from '#config'
 import { askSeen, type Compared, compareSeen, Outbound, type Peer, Peers, seenSchema, Toggles } from '#federation'
-import { headOf, latestCheckpoint, readGenerationStatement, readPoolKeys, readRootAt } from '#log'
+import { headOf, latestCheckpoint, readGenerationNotes, readPoolKeys, readRootAt } from '#log'
 import { PoolError } from '#protocol'
 import { deadlineSignal, systemRuntime as runtime } from '#runtime'
 import type { Database } from '#storage'
@@ -48,7 +48,7 @@ export async function runAuditAgainst(settings: Settings, from: string, save?: s
       generation: latest.generation,
       size: head?.size ?? 0,
       rootAt: (size) => readRootAt(sql, size),
-      statement: (generation) => readGenerationStatement(sql, generation),
+      statements: await readGenerationNotes(sql),
     },
     (peer ?? peers.find(witness))?.key,
   )

@@ -47,6 +47,8 @@ export const factLimits = {
   /** Open notices because of one peer; further ones are not written down. */
   noticesPerPeerMax: 1_000,
   noticesShownMax: 500,
+  /** Generations of a log whose beginnings a witness is shown, the newest. */
+  generationsShownMax: 64,
   /** Checkpoints of one pool that its witness remembers; the newest stay. */
   witnessedMax: 1_000,
   /** Of these, told to their pool in one answer. */

@@ -57,21 +57,20 @@ function parseDetails(details: unknown) {
   return isGenerationSigned(String(note), statement, Buffer.from(String(key), 'hex')) ? statement : undefined
 }
 
-/** The statement that opened a generation: of an admin after a loss, of the key before after a succession (`key` is that key then). */
-export async function readGenerationStatement(
-  sql: Sql,
-  generation: number,
-): Promise<{ readonly key: string; readonly note: string } | undefined> {
-  const [row] = await sql<{ details: { key: string; note: string } }[]>`
-    select details from acts where action = ${generationAction} and subject = ${String(generation)} order by seq desc limit 1`
-  if (row) return { key: row.details.key, note: row.details.note }
-  const notes = await sql<
-    { note: string }[]
-  >`select details ->> 'note' as note from acts where action = ${successionAction}`
-  for (const { note } of notes) {
+/** What began a generation: an admin's word after a loss, or that of the key before after a succession. */
+export interface GenerationNote {
+  /** Whose it is, hex. */
+  readonly key: string
+  readonly note: string
+}
+
+/** What began the generations of the log, the newest first; none for the first one. */
+export async function readGenerationNotes(sql: Sql, max = 1_000): Promise<readonly GenerationNote[]> {
+  const rows = await sql<{ details: { key?: string; note: string } }[]>`
+    select details from acts where action in (${generationAction}, ${successionAction}) order by seq desc limit ${max}`
+  return rows.flatMap(({ details: { key, note } }) => {
+    if (key !== undefined) return { key, note }
     const opened = openSuccession(note)
-    if (opened.ok && opened.succession.generation === generation)
-      return { key: opened.succession.from.toString('hex'), note }
-  }
-  return undefined
+    return opened.ok ? { key: opened.succession.from.toString('hex'), note } : []
+  })
 }

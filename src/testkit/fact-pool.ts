@@ -17,7 +17,10 @@ export class FactPool implements AsyncDisposable {
     more: Partial<ExchangeOptions> = {},
     pool0: Parameters<typeof FederatedPool.open>[1] = {},
   ): Promise<FactPool> {
-    const pool = await FederatedPool.open(name, pool0)
+    return FactPool.of(await FederatedPool.open(name, pool0), more)
+  }
+
+  static of(pool: FederatedPool, more: Partial<ExchangeOptions> = {}): FactPool {
     const exchange = new FactExchange({
       database: pool.db.database,
       runtime: systemRuntime,

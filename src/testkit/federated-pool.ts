@@ -54,11 +54,11 @@ export class FederatedPool implements AsyncDisposable {
   }
 
   /** One more process of this pool: the same key and database, a connection, a memory and a door of its own. */
-  async another(more: Partial<Options> = {}): Promise<FederatedPool> {
+  async another(more: Partial<Options> = {}, successions: readonly string[] = []): Promise<FederatedPool> {
     const database = await openDatabase({ target: this.db.target, runtime: systemRuntime })
     const drop = () => database.end()
     const db = { ...this.db, database, sql: database.sql, drop, [Symbol.asyncDispose]: drop }
-    return FederatedPool.#on(db, this.#name, { identity: this.identity, ...more }, [], this.admin)
+    return FederatedPool.#on(db, this.#name, { identity: this.identity, ...more }, successions, this.admin)
   }
 
   static async #on(

@@ -40,16 +40,17 @@ export class LoggingProcess implements AsyncDisposable {
   /** With a data directory of its own unless one is given. */
   static async start(
     db: TestDatabase,
-    options: { dataDir?: string; database?: Pick<Database, 'connect'> } = {},
+    options: { dataDir?: string; database?: Pick<Database, 'connect'>; signer?: Identity } = {},
   ): Promise<LoggingProcess> {
     const folder = options.dataDir === undefined ? temporaryFolder() : undefined
     const dataDir = options.dataDir ?? folder?.path ?? ''
     const problems: unknown[] = []
+    const signer = options.signer ?? pool
     const log = await TransparencyLog.open({
       database: db.database,
       runtime: systemRuntime,
-      poolId: pool.id as PoolId,
-      signer: pool,
+      poolId: signer.id as PoolId,
+      signer,
       dataDir,
       onProblem: (error) => problems.push(error),
     })

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { CompactTree, generateIdentity, leafHash } from '#crypto'
-import { headOf, PoolKeys, readGenerationStatement, readRootAt, signGeneration } from '#log'
-import { openCheckpoint, signCheckpoint, signSuccession } from '#protocol'
+import { acceptAgain } from '#federation'
+import { copyAfterSuccession, headOf, PoolKeys, readGenerationNotes, readRootAt, signGeneration, succeed } from '#log'
+import { openCheckpoint, type PoolId, signCheckpoint, signSuccession } from '#protocol'
 import { systemRuntime } from '#runtime'
 import { bytes } from '#storage'
 import { askSeen } from '../../federation/facts/ask-seen.ts'
@@ -21,14 +22,14 @@ let calls = false
 let aheadMs = 0
 const silences: object[] = []
 const later = { ...systemRuntime, monotonic: () => systemRuntime.monotonic() + aheadMs }
+const shownLog = {
+  checkpoint: () => log.log.checkpoint(),
+  consistency: (from: number, to: number) => log.log.consistency(from, to),
+  statements: (max: number) => readGenerationNotes(anna.pool.db.sql, max),
+}
 beforeAll(async () => {
-  const shown = {
-    checkpoint: () => log.log.checkpoint(),
-    consistency: (from: number, to: number) => log.log.consistency(from, to),
-    statement: (generation: number) => readGenerationStatement(anna.pool.db.sql, generation),
-  }
   const asked = {
-    log: shown,
+    log: shownLog,
     mayCall: () => calls,
     runtime: later,
     onSilence: (event: { silent: boolean }) => silences.push(event),
@@ -104,7 +105,7 @@ async function against(more: Partial<Parameters<typeof compareSeen>[1]> = {}) {
     generation: 1,
     size: (await headOf(sql))?.size ?? 0,
     rootAt: (size: number) => readRootAt(sql, size),
-    statement: async () => undefined,
+    statements: [],
     ...more,
   }
   return compareSeen(asked.seen, own, peer.key)
@@ -122,7 +123,7 @@ test('an audit tells a restore an admin has signed for from a shorter log nobody
   const note = signGeneration(statement, bert.pool.identity)
   const signed = { key: bert.pool.identity.publicKey.toString('hex'), note }
   const restored = { generation: 2, size: 320 }
-  expect(await against({ ...restored, statement: async () => signed })).toMatchObject({
+  expect(await against({ ...restored, statements: [signed] })).toMatchObject({
     says: 'holds',
     held: 1,
     upTo: 300,
@@ -138,11 +139,11 @@ test('an audit tells a restore an admin has signed for from a shorter log nobody
     note: signSuccession(handedOn, { old, next, admin: undefined }),
   }
   const rotated = { generation: 3, size: 330, keys: new PoolKeys(next.publicKey, [earlier]) }
-  const statement2 = async (generation: number) => (generation === 2 ? signed : undefined)
-  expect(await against({ ...rotated, statement: statement2 })).toMatchObject({ says: 'holds', lost: 1 })
-  expect(await against(rotated)).toMatchObject({ says: 'fork', generation: 1, size: 300 })
+  const handed = { key: old.publicKey.toString('hex'), note: earlier.note }
+  expect(await against({ ...rotated, statements: [handed, signed] })).toMatchObject({ says: 'holds', lost: 1 })
+  expect(await against({ ...rotated, statements: [handed] })).toMatchObject({ says: 'fork', generation: 1, size: 300 })
   const foreign = { ...signed, key: anna.pool.identity.publicKey.toString('hex') }
-  expect(await against({ ...restored, statement: async () => foreign })).toMatchObject({ says: 'fork' })
+  expect(await against({ ...restored, statements: [foreign] })).toMatchObject({ says: 'fork' })
   expect(await against({ size: 310 })).toMatchObject({ says: 'rollback', size: 350 })
 })
 
@@ -199,39 +200,115 @@ test('a history that was rewritten in the database is caught by the witness, whi
 test('a log whose admin has signed for a loss is told from a fork by a real witness, which signs what is left', async () => {
   await using carl = await FactPool.open('carl')
   await anna.bondWith(carl)
+  await carl.pool.knowsAdmin(pool.id, admin.publicKey)
   const { size } = openedOf(await log.log.checkpoint())
   expect(await anna.exchange.show(carl.pool.id)).toMatchObject({ says: 'vouched', size })
   // an older backup: without its last 50 leaves, and beside it the copy that knows of them
-  await log[Symbol.asyncDispose]()
-  await rewrite(-1, size - 50)
-  const closed = { database: anna.pool.db.database, signer: pool, dataDir: folder.path }
-  const loss = await describeLoss(closed)
-  if (!loss) throw new Error('nothing is lost')
-  const note = await openGeneration(closed, signGeneration(loss, admin), admin.publicKey)
-  log = await LoggingProcess.start(anna.pool.db, { dataDir: folder.path })
-  expect(await anna.exchange.show(carl.pool.id)).toMatchObject({ says: 'vouched', size: openedOf(note).size })
+  await lose(50)
+  expect(await anna.exchange.show(carl.pool.id)).toMatchObject({ says: 'vouched', size: size - 49 })
   expect(await carl.exchange.notices.list(false)).toMatchObject([
     { kind: 'loss', peer: pool.id, details: { lost: 50 }, text: expect.stringContaining('a restore, not a fork') },
   ])
   expect(await carl.sees()).toEqual([])
 })
 
+/** Anna's log without its last `lost` leaves, as an admin has signed; and what the copy outside knows of them stays beside it. */
+async function lose(lost: number): Promise<void> {
+  const { size } = openedOf(await log.log.checkpoint())
+  await log[Symbol.asyncDispose]()
+  await rewrite(-1, size - lost)
+  const closed = { database: anna.pool.db.database, signer: pool, dataDir: folder.path }
+  const loss = await describeLoss(closed)
+  if (!loss) throw new Error('nothing is lost')
+  await openGeneration(closed, signGeneration(loss, admin), admin.publicKey)
+  log = await LoggingProcess.start(anna.pool.db, { dataDir: folder.path })
+}
+
+test('a loss that an admin has signed for is no fork although the key was rotated before the witness saw it', async () => {
+  await using dora = await FactPool.open('dora')
+  await anna.bondWith(dora)
+  await add(2_000, 40)
+  const { size } = openedOf(await log.log.checkpoint())
+  expect(await anna.exchange.show(dora.pool.id)).toMatchObject({ says: 'vouched', size })
+  await add(2_100, 15)
+  expect(await anna.exchange.show(dora.pool.id)).toMatchObject({ says: 'vouched', size: size + 15 })
+  await lose(30)
+  // what was lost has been written anew, and differently, before the key went on
+  await add(3_000, 20)
+  await log[Symbol.asyncDispose]()
+  const next = generateIdentity(systemRuntime)
+  const { database } = anna.pool.db
+  const note = await database.transaction(async (tx) => {
+    const note = await succeed(tx, { old: pool, next, admin: anna.pool.admin, now: Date.now(), actor: 'owner.key' })
+    await acceptAgain(tx, { giver: next.id as PoolId, admin: anna.pool.admin, now: Date.now() })
+    return note
+  })
+  await copyAfterSuccession(database.sql, folder.path, { old: pool.publicKey, next: next.publicKey })
+  log = await LoggingProcess.start(anna.pool.db, { dataDir: folder.path, signer: next })
+  const rotated = await anna.pool.another({ identity: next }, [note])
+  await using annaNow = FactPool.of(rotated, { log: shownLog })
+  await dora.pool.db.sql`update peers set url = ${rotated.url} where id = ${pool.id}`
+  await dora.pool.federation.peers.refresh()
+  await dora.pool.federation.office.confirm(pool.id, next.id, 'owner.key', dora.pool.accepts(next.id))
+  await rotated.federation.peers.refresh()
+  expect(await annaNow.exchange.show(dora.pool.id)).toMatchObject({ says: 'vouched', size: size + 7 })
+  // no human of hers has registered that admin
+  const whoSigned = `as ${admin.id.slice(0, 12)} has signed, whom nobody here has registered`
+  expect(await dora.exchange.notices.list(false)).toMatchObject([
+    { kind: 'loss', peer: next.id, details: { lost: 30 }, text: expect.stringContaining(whoSigned) },
+  ])
+  expect(await dora.sees()).toEqual([])
+})
+
+const hashes = numbers(12).map((n) => leafHash(Buffer.from(String(n))))
+const rootOf = (list: Buffer[]) => {
+  const tree = new CompactTree()
+  for (const hash of list) tree.append(hash)
+  return tree.root()
+}
+const treeOf = (generation: number, size: number, list = hashes) => {
+  return { generation, size, root: rootOf(list.slice(0, size)) }
+}
+const lossAt = (generation: number, size: number) =>
+  ({ how: 'loss', generation, size, signer: admin.publicKey }) as const
+const handedOnAt = (generation: number) => ({ how: 'succession', generation }) as const
+
 test('a log that was restored with losses goes on in its next generation, and is no fork', () => {
-  const hashes = numbers(12).map((n) => leafHash(Buffer.from(String(n))))
-  const rootOf = (list: Buffer[]) => {
-    const tree = new CompactTree()
-    for (const hash of list) tree.append(hash)
-    return tree.root()
-  }
-  const old = { generation: 1, size: 10, root: rootOf(hashes.slice(0, 10)) }
+  const old = treeOf(1, 10)
   const restored = [...hashes.slice(0, 6), leafHash(Buffer.from('statement'))]
-  const shown = { generation: 2, size: 7, root: rootOf(restored), from: 0, path: [], newest: false }
-  expect(judgeCheckpoint([old], { ...shown, began: 6 })).toEqual({ says: 'loss', lost: 4 })
-  expect(judgeCheckpoint([old], shown)).toEqual({ says: 'fork' })
-  expect(judgeCheckpoint([{ ...old, generation: 3 }], { ...shown, began: 6 })).toMatchObject({ says: 'rollback' })
-  const half = { generation: 1, size: 4, root: rootOf(hashes.slice(0, 4)) }
-  expect(judgeCheckpoint([old, half], { ...shown, began: 6 })).toEqual({ says: 'show', from: 4 })
-  expect(judgeCheckpoint([old, half], { ...shown, began: 6, from: 4, path: [leafHash(Buffer.alloc(1))] })).toEqual({
+  const shown = { ...treeOf(2, 7, restored), from: 0, path: [], newest: false, beginnings: [lossAt(2, 6)] }
+  expect(judgeCheckpoint([old], shown)).toEqual({ says: 'loss', lost: 4, signers: [admin.publicKey] })
+  expect(judgeCheckpoint([old], { ...shown, beginnings: [] })).toEqual({ says: 'fork' })
+  expect(judgeCheckpoint([{ ...old, generation: 3 }], shown)).toMatchObject({ says: 'rollback' })
+  const half = treeOf(1, 4)
+  expect(judgeCheckpoint([old, half], shown)).toEqual({ says: 'show', from: 4 })
+  expect(judgeCheckpoint([old, half], { ...shown, from: 4, path: [leafHash(Buffer.alloc(1))] })).toEqual({
     says: 'fork',
   })
+})
+
+test('a key that goes on loses nothing: leaves that are gone with it nobody has signed for', () => {
+  const known = [treeOf(1, 10), treeOf(1, 4)]
+  const shorter = { ...treeOf(2, 7), from: 4, path: [], newest: false, beginnings: [handedOnAt(2)] }
+  expect(judgeCheckpoint(known, shorter)).toEqual({ says: 'show', from: 10 })
+  expect(judgeCheckpoint(known, { ...shorter, newest: true })).toEqual({ says: 'rollback', lost: 3 })
+  const path = [leafHash(Buffer.alloc(1))]
+  expect(judgeCheckpoint(known, { ...shorter, ...treeOf(2, 12), from: 10, path })).toEqual({ says: 'fork' })
+})
+
+test('what was lost in one restore is looked for in none that follows', () => {
+  const known = [treeOf(1, 10), treeOf(1, 8), treeOf(1, 5)]
+  // six were left, the key went on after the ninth, and of those eight were left
+  const now = {
+    ...treeOf(4, 9),
+    from: 5,
+    path: [],
+    newest: false,
+    beginnings: [lossAt(4, 8), handedOnAt(3), lossAt(2, 6)],
+  }
+  expect(judgeCheckpoint(known, now)).not.toEqual({ says: 'show', from: 8 })
+  expect(judgeCheckpoint(known, { ...now, from: 8 })).toEqual({ says: 'show', from: 5 })
+  // the backup was from before the second generation: all of that is gone, and the first was whole up to the eighth
+  const older = { ...now, beginnings: [lossAt(3, 8)], generation: 3 }
+  expect(judgeCheckpoint([...known, treeOf(2, 7)], older)).toEqual({ says: 'show', from: 8 })
 })

@@ -1,7 +1,8 @@
 import { z } from 'zod'
-import { type PublicKeyHandle, sha256, verifySignature } from '#crypto'
-import { isGenerationSigned, type PoolKeys, parseGenerationStatement } from '#log'
-import { openCheckpoint, openSuccession } from '#protocol'
+import { type PublicKeyHandle, verifySignature } from '#crypto'
+import type { GenerationNote, PoolKeys } from '#log'
+import { openCheckpoint } from '#protocol'
+import { leavesLeft, readBeginnings } from './generations.ts'
 import { cosignatureBytes } from './witness.ts'
 
 export const seenSchema = z.object({
@@ -23,8 +24,8 @@ export interface OwnLog {
   readonly size: number
   /** Root of the first leaves; undefined: there are fewer. */
   readonly rootAt: (size: number) => Promise<Buffer | undefined>
-  /** What an admin signed when this generation began. */
-  readonly statement: (generation: number) => Promise<{ readonly key: string; readonly note: string } | undefined>
+  /** What began its generations, the newest first. */
+  readonly statements: readonly GenerationNote[]
 }
 
 export type Compared =
@@ -70,44 +71,18 @@ export async function compareSeen(
     const signature = Buffer.from(cosignature, 'base64')
     if (witness && !verifySignature(witness, cosignatureBytes(note, time), signature)) counts.unvouched++
   }
-  const left = await leavesLeft(own, Math.min(own.generation, ...ours.map(({ generation }) => generation)))
+  const beginnings = readBeginnings(own.statements, { key: own.keys.current, generation: own.generation })
   for (const { note, generation, size, root } of ours.toSorted((a, b) => a.size - b.size)) {
-    const here = await own.rootAt(size)
+    const here = size <= own.size ? await own.rootAt(size) : undefined
     const is = { generation, size, checkpoint: note, root: here?.toString('base64') ?? null }
     if (generation > own.generation) return { says: 'rollback', ...is }
-    const kept = left.get(generation)
+    const kept = leavesLeft(beginnings, own.generation, generation)
     if (kept === undefined) return { says: 'fork', ...is }
-    if (size > kept) {
-      if (generation === own.generation) return { says: 'rollback', ...is }
-      counts.lost++
-    } else if (here?.equals(root) === true) {
+    if (size > kept) counts.lost++
+    else if (here?.equals(root) === true) {
       counts.held++
       counts.upTo = size
     } else return { says: here ? 'fork' : 'rollback', ...is }
   }
   return { says: 'holds', ...counts }
-}
-
-/** How many leaves of each generation, down to `oldest`, are in the log now; none where no admin signed for the next one. */
-async function leavesLeft(own: OwnLog, oldest: number): Promise<Map<number, number>> {
-  const left = new Map([[own.generation, own.size]])
-  let kept = own.size
-  for (let next = own.generation; next > oldest; next--) {
-    const found = await own.statement(next)
-    const handed = own.keys.earlier.find(({ lastGeneration }) => lastGeneration + 1 === next)
-    const succession = handed && openSuccession(handed.note)
-    if (succession?.ok) {
-      kept = Math.min(kept, succession.succession.last.size)
-      left.set(next - 1, kept)
-      continue
-    }
-    const signed = found && parseGenerationStatement(found.note)
-    // under the key of its time: a loss stays signed for after the key was rotated
-    const poolId = sha256(own.keys.ofGeneration(next)).toString('hex')
-    if (!signed || signed.poolId !== poolId || signed.generation !== next) break
-    if (!isGenerationSigned(found.note, signed, Buffer.from(found.key, 'hex'))) break
-    kept = Math.min(kept, signed.size)
-    left.set(next - 1, kept)
-  }
-  return left
 }

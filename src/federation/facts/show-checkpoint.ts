@@ -1,7 +1,9 @@
 import { z } from 'zod'
 import { verifySignature } from '#crypto'
+import type { GenerationNote } from '#log'
 import { openCheckpoint, type PoolId } from '#protocol'
 import type { Database } from '#storage'
+import { factLimits } from '../limits.ts'
 import type { Peer } from '../peers.ts'
 import type { Send } from './reconcile.ts'
 import { cosignatureBytes, witnessPath } from './witness.ts'
@@ -11,8 +13,8 @@ export interface ShownLog {
   /** The newest checkpoint. */
   readonly checkpoint: () => Promise<string>
   readonly consistency: (from: number, to: number) => Promise<readonly Buffer[]>
-  /** What an admin signed when this generation began; undefined for the first. */
-  readonly statement: (generation: number) => Promise<{ readonly key: string; readonly note: string } | undefined>
+  /** What began its generations, the newest first. */
+  readonly statements: (max: number) => Promise<readonly GenerationNote[]>
 }
 
 export type ShowResult =
@@ -40,14 +42,14 @@ export async function showCheckpoint(
   const opened = openCheckpoint(checkpoint, publicKey)
   if (!opened.ok) throw new Error(opened.message)
   const { generation, size } = opened.checkpoint
-  const statement = generation > 1 ? ((await log.statement(generation)) ?? null) : null
+  const statements = generation > 1 ? await log.statements(factLimits.generationsShownMax) : []
   let from = await lastShown(database, peer.id, size)
   for (let tries = 0; tries < 3; tries++) {
     const shorter = from > size
     const path = shorter ? [] : await log.consistency(from, size)
     const body = {
       checkpoint,
-      statement,
+      statements,
       from: Math.min(from, size),
       newest: shorter,
       path: path.map((hash) => hash.toString('base64')),

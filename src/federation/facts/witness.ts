@@ -1,14 +1,16 @@
 import { z } from 'zod'
 import { type Identity, sha256, verifyConsistency } from '#crypto'
-import { isGenerationSigned, parseGenerationStatement } from '#log'
-import { openCheckpoint, openSuccession, type PoolId } from '#protocol'
+import type { GenerationNote } from '#log'
+import { openCheckpoint, type PoolId } from '#protocol'
 import type { Runtime } from '#runtime'
 import { type Database, texts } from '#storage'
+import { peerAdminKeys } from '../admin-signatures.ts'
 import { factLimits } from '../limits.ts'
 import type { Peers } from '../peers.ts'
 import type { Heard } from '../receiver.ts'
 import { type Answer, answerNo, answerYes } from '../signed-route.ts'
 import { placeOf } from '../successions.ts'
+import { type Beginning, leavesLeft, readBeginnings } from './generations.ts'
 import type { Notices } from './notices.ts'
 
 export const witnessPath = '/v1/federation/witness'
@@ -32,8 +34,8 @@ export type Judged =
   | { readonly says: 'fork' }
   /** It has fewer leaves than it has shown, and does not say why. */
   | { readonly says: 'rollback'; readonly lost: number }
-  /** It says, signed by an admin, that it lost leaves. */
-  | { readonly says: 'loss'; readonly lost: number }
+  /** It says, signed by admins, that it lost leaves. */
+  | { readonly says: 'loss'; readonly lost: number; readonly signers: readonly Buffer[] }
 
 /** What a pool shows: a tree, how it grew from its first `from` leaves, and, after a restore, from how many leaves it went on. */
 export interface Shown extends SeenTree {
@@ -41,8 +43,8 @@ export interface Shown extends SeenTree {
   readonly path: readonly Buffer[]
   /** Whether it has nothing newer. */
   readonly newest: boolean
-  /** Leaves that were left when the generation began, by the statement an admin signed; undefined: nobody signed. */
-  readonly began?: number | undefined
+  /** How its generations began, the newest first, as far as somebody has signed. */
+  readonly beginnings: readonly Beginning[]
 }
 
 /** Compares what a pool shows now with what it has shown. `known`: trees of it that were found to belong together, in any order. */
@@ -58,16 +60,22 @@ export function judgeCheckpoint(known: readonly SeenTree[], shown: Shown): Judge
   return { says: goesOn(newest, shown) ? 'grown' : 'fork' }
 }
 
-/** A generation that was not seen before: what was left of the one before must be in it. */
+/** A generation that was not seen before: all that was not signed for as lost must be in it. */
 function judgeNext(known: readonly SeenTree[], newest: SeenTree, shown: Shown): Judged {
-  const { began } = shown
-  if (began === undefined) return { says: 'fork' }
-  const left = known.filter(({ size }) => size <= began).toSorted((a, b) => b.size - a.size)[0]
-  if (left && left.size > 0) {
-    if (shown.from !== left.size) return { says: 'show', from: left.size }
-    if (!goesOn(left, shown)) return { says: 'fork' }
+  const { beginnings, generation } = shown
+  const left = (of: number) => leavesLeft(beginnings, generation, of)
+  const leftOfNewest = left(newest.generation)
+  if (leftOfNewest === undefined) return { says: 'fork' }
+  const kept = known.filter((tree) => tree.size <= (left(tree.generation) ?? 0)).toSorted((a, b) => b.size - a.size)[0]
+  if (kept && kept.size > 0) {
+    if (shown.size < kept.size && shown.newest) return { says: 'rollback', lost: kept.size - shown.size }
+    if (shown.size < kept.size || shown.from !== kept.size) return { says: 'show', from: kept.size }
+    if (!goesOn(kept, shown)) return { says: 'fork' }
   }
-  return { says: 'loss', lost: Math.max(0, newest.size - began) }
+  const lost = Math.max(0, newest.size - leftOfNewest)
+  const since = beginnings.filter((one) => one.generation > newest.generation)
+  const signers = since.flatMap((one) => (one.how === 'loss' ? one.signer : []))
+  return lost > 0 ? { says: 'loss', lost, signers } : { says: 'grown' }
 }
 
 const goesOn = (old: SeenTree, { size, root, path }: Shown) =>
@@ -83,7 +91,9 @@ export const showSchema = z.object({
   from: z.int().min(0),
   path: z.array(z.base64().length(44)).max(128),
   newest: z.boolean(),
-  statement: z.object({ key: z.string().regex(/^[0-9a-f]{64}$/), note: z.string().max(2_000) }).nullable(),
+  statements: z
+    .array(z.object({ key: z.string().regex(/^[0-9a-f]{64}$/), note: z.string().max(2_000) }))
+    .max(factLimits.generationsShownMax),
 })
 
 /** One checkpoint that was vouched for; null stands for this pool. */
@@ -106,24 +116,6 @@ export interface WitnessOptions {
   readonly publish: (pool: PoolId, proof: Buffer) => Promise<unknown>
 }
 
-/**
- * From how many leaves a generation went on: as an admin has signed after a loss, or the key whose place the pool took, when that was
- * confirmed here. Undefined: nobody signed.
- */
-function beganAt(
-  { key: signer, note }: { readonly key: string; readonly note: string },
-  { pool, key, place, generation }: { pool: PoolId; key: Buffer; place: readonly string[]; generation: number },
-): number | undefined {
-  const lost = parseGenerationStatement(note)
-  if (lost) {
-    const holds = lost.poolId === pool && lost.generation === generation
-    return holds && isGenerationSigned(note, lost, Buffer.from(signer, 'hex')) ? lost.size : undefined
-  }
-  const opened = openSuccession(note)
-  if (!opened.ok || !opened.succession.to.equals(key) || opened.succession.generation !== generation) return undefined
-  return place.includes(sha256(opened.succession.from).toString('hex')) ? opened.succession.last.size : undefined
-}
-
 /** Remembers what bonded pools have shown of their logs, vouches for what goes on from it, and tells of what does not. */
 export class Witness {
   readonly #o: WitnessOptions
@@ -137,7 +129,7 @@ export class Witness {
     const read = showSchema.safeParse(verified.body)
     const peer = this.#o.peers.get(envelope.sender)
     if (envelope.version !== 2 || !read.success || !peer) return answerNo(400, 'invalid checkpoint')
-    const { checkpoint: note, from, path, newest, statement } = read.data
+    const { checkpoint: note, from, path, newest, statements } = read.data
     const opened = openCheckpoint(note, peer.key.raw)
     if (!opened.ok) return answerNo(400, 'the checkpoint is not signed by this pool')
     const { generation, size, root } = opened.checkpoint
@@ -149,22 +141,39 @@ export class Witness {
       from,
       newest,
       path: path.map((hash) => Buffer.from(hash, 'base64')),
-      began: statement ? beganAt(statement, { pool: peer.id, key: peer.key.raw, place, generation }) : undefined,
+      beginnings: readBeginnings(statements, { key: peer.key.raw, generation }),
     }
     const known = await this.#known(place)
     const judged = judgeCheckpoint(known, shown)
     if (judged.says === 'show') return answerYes({ from: judged.from })
     if (judged.says === 'fork' || judged.says === 'rollback') return this.#accuse(peer.id, note, judged, place)
-    if (judged.says === 'loss' && judged.lost > 0)
-      await this.#o.notices.open({
-        kind: 'loss',
-        peer: peer.id,
-        subject: peer.id,
-        text: `Its log lost ${judged.lost} leaves and goes on as generation ${generation}, as its admin ${statement?.key.slice(0, 12)} has signed. That is a restore, not a fork.`,
-        details: { lost: judged.lost, statement },
-        same: `loss:${peer.id}:${generation}`,
-      })
+    if (judged.says === 'loss') await this.#tellLoss(peer.id, generation, judged, statements)
     return answerYes(await this.#vouch(peer.id, shown, note))
+  }
+
+  /** Whether the keys that signed are those of its admins, only the humans here know. */
+  async #tellLoss(
+    pool: PoolId,
+    generation: number,
+    { lost, signers }: Judged & { says: 'loss' },
+    statements: readonly GenerationNote[],
+  ): Promise<void> {
+    const known = await peerAdminKeys(this.#o.database.sql, pool)
+    const ids = [...new Set(signers.map((key) => sha256(key).toString('hex')))]
+    const of = (list: readonly string[]) => list.map((id) => id.slice(0, 12)).join(' and ')
+    const strange = ids.filter((id) => !known.has(id))
+    const text =
+      strange.length === 0
+        ? `as its admin ${of(ids)} has signed. That is a restore, not a fork.`
+        : `as ${of(strange)} has signed, whom nobody here has registered as its admin: ask there. A restore by its admin is no fork.`
+    await this.#o.notices.open({
+      kind: 'loss',
+      peer: pool,
+      subject: pool,
+      text: `Its log lost ${lost} leaves and goes on as generation ${generation}, ${text}`,
+      details: { lost, statements },
+      same: `loss:${pool}:${generation}`,
+    })
   }
 
   /** What was seen of the log of the pool that asks, the newest first, a page at a time. */
