@@ -11,6 +11,7 @@ import { adminKeyFile, loadAdminKey } from './admin-key-file.ts'
 import { finishSuccession, nextKeyFile } from './finish-succession.ts'
 import { openForCommand, poolKeyOf, refuseMissingFolder, refuseOtherSchema } from './pool-database.ts'
 import { writeKeyFile } from './replace-key-file.ts'
+import { finishStorageKey } from './rotate-storage-key.ts'
 
 interface RotatedPool {
   readonly ok: true
@@ -38,6 +39,7 @@ export async function rotatePoolKey(settings: Settings, { signedBy, onStep = () 
   const { database } = opened
   await refuseOtherSchema(database)
   await finishSuccession(data, database)
+  await finishStorageKey(data, database)
   const old = await poolKeyOf(data)
   await refuseUnready(database, old)
   await refuseBrokenLog(database, data, old)

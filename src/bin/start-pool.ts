@@ -15,6 +15,7 @@ import { openPoolDatabase } from './open-database.ts'
 import { openDoors } from './open-doors.ts'
 import { openRooms } from './open-rooms.ts'
 import { startOwnWorker } from './own-worker.ts'
+import { finishStorageKey } from './rotate-storage-key.ts'
 import { takeDataFolder } from './take-data-folder.ts'
 
 export interface StartPoolOptions {
@@ -56,6 +57,7 @@ async function compose(options: StartPoolOptions, closers: Closers): Promise<Rea
   const database = await openPoolDatabase({ settings, runtime, events, closers, progress })
   life.stopping.throwIfAborted()
   await finishSuccession(settings.data, database)
+  await finishStorageKey(settings.data, database)
   const pool = await loadPoolIdentity(settings.data, runtime)
   await claimDatabase(database, pool.poolId)
   const trouble = troubleLog(log, (ms, run) => runtime.after(ms, run))

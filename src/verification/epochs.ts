@@ -187,7 +187,7 @@ export class Epochs implements AsyncDisposable {
     const { runtime, commit, logStage, sealingKey } = this.#o
     const key = runtime.randomBytes(verificationLimits.epochKeyBytes)
     const commitment = epochCommitment(key)
-    const sealed = seal(sealingKey, labelOf(epoch), key, runtime)
+    const sealed = seal(sealingKey, epochKeyLabel(epoch), key, runtime)
     const outcome = await commit.submit([
       part(epochStage, { epoch, commitment, sealed }),
       part(logStage, epochLeaf(epoch, commitment)),
@@ -202,7 +202,7 @@ export class Epochs implements AsyncDisposable {
     const [row] = await this.#o.database.sql<{ commitment: Buffer; sealed: Buffer | null; key: Buffer | null }[]>`
       select commitment, sealed, key from epochs where epoch = ${epoch}`
     if (!row) return undefined
-    const key = row.key ?? (row.sealed ? unseal(this.#o.sealingKey, labelOf(epoch), row.sealed) : undefined)
+    const key = row.key ?? (row.sealed ? unseal(this.#o.sealingKey, epochKeyLabel(epoch), row.sealed) : undefined)
     if (!key || !epochCommitment(key).equals(row.commitment)) {
       throw new PoolError(
         'log_mismatch',
@@ -214,4 +214,5 @@ export class Epochs implements AsyncDisposable {
   }
 }
 
-const labelOf = (epoch: number) => `lichen/epoch-key/1 ${epoch}`
+/** Binds a sealed key to its hour. */
+export const epochKeyLabel = (epoch: number) => `lichen/epoch-key/1 ${epoch}`

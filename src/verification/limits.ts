@@ -30,6 +30,8 @@ export const verificationLimits = {
   checkWaitMs: 900_000,
   /** Transcripts are destroyed so long after the answer: the time that earnings are held. */
   transcriptMs: 24 * hourMs,
+  /** Kept answers whose keys are sealed anew with one statement, when the storage key is rotated: some hundred kilobytes. */
+  resealedAtOnce: 2_000,
   /** Tokens of an answer at which a verifier looks; of a longer one so many are picked. */
   checkedPositionsMax: 4_096,
   /** Of an answer that came from an upstream so many are picked, and so many likely tokens are told of each. */

@@ -13,6 +13,7 @@ type Options = { json?: boolean }
 const kinds = `
 What there is, and what rotating it does:
   pool       who the pool is: the old key names the new one, other pools' and workers' people confirm it
+  storage    seals what lies in the database for a day or two: all of it is sealed anew (the pool must not run)
   session    encrypts sessions with workers: replaced, nobody notices (the pool must not run)
   owner      owner.key, the owner's bearer: replaced (the pool must not run)
   api-key    one key of a user: a new one that may the same, the old one is refused
@@ -26,6 +27,7 @@ new certificate into the files of \`tls_cert\` and \`tls_key\`, then start the p
 export function rotateCommand(): Command {
   const group = new Command()
     .addCommand(poolCommand())
+    .addCommand(storageCommand())
     .addCommand(localCommand('session', 'session.key', 'what sessions with workers are encrypted with'))
     .addCommand(localCommand('owner', 'owner.key', "the owner's bearer"))
     .addCommand(apiKeyCommand())
@@ -66,6 +68,23 @@ function poolCommand(): Command {
     ['lichen rotate pool', 'once in a while'],
     ['lichen rotate pool --signed-by ada', 'peers that know the key of Ada will insist on it'],
   ])
+}
+
+function storageCommand(): Command {
+  const command = new Command('storage')
+    .description('seal epoch keys and kept answers in the database under another key; the pool must not run')
+    .action(async ({ json }: Options, self: Command) => {
+      const settings = await settingsOf(self)
+      const { rotateStorageKey } = await import('../rotate-storage-key.ts')
+      await rotateStorageKey(settings)
+      const file = path.join(settings.data, 'sealing.key')
+      print(
+        json === true,
+        { ok: true, file },
+        () => 'sealing.key is another one now. Make a backup with keys: older ones are of the old key.',
+      )
+    })
+  return withExamples(withSettings(command, ['pool']), [['lichen rotate storage', 'while the pool is stopped']])
 }
 
 function localCommand(name: string, file: string, what: string): Command {
