@@ -7,29 +7,18 @@
  *
  *   npm run bench:start
  */
-import { execFileSync, spawn, spawnSync } from 'node:child_process'
-import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { spawn, spawnSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
+import { installBundle } from '../src/testkit/install-bundle.ts'
 
 const root = path.resolve(import.meta.dirname, '..')
 const rounds = 15
 const goal = 1.2
 const folder = mkdtempSync(path.join(os.tmpdir(), 'lichen-start-'))
 const data = path.join(folder, 'data')
-
-/** The package as it is installed: the bundle, and no sources that the launcher would prefer. */
-function packed(): string {
-  execFileSync(process.execPath, [path.join(root, 'tools/build.mjs')], { stdio: ['ignore', 'ignore', 'ignore'] })
-  const place = path.join(folder, 'packed')
-  mkdirSync(place)
-  for (const name of ['bin', 'dist', 'package.json']) {
-    cpSync(path.join(root, name), path.join(place, name), { recursive: true })
-  }
-  symlinkSync(path.join(root, 'node_modules'), path.join(place, 'node_modules'))
-  return place
-}
 
 const median = (values: readonly number[]) => [...values].sort((a, b) => a - b)[values.length >> 1] ?? Number.NaN
 
@@ -56,7 +45,9 @@ function measure(commands: Readonly<Record<string, readonly string[]>>) {
 }
 
 const node = process.execPath
-const launchers = { sources: path.join(root, 'bin/lichen'), bundle: path.join(packed(), 'bin/lichen') }
+const installed = path.join(folder, 'installed')
+await installBundle(installed)
+const launchers = { sources: path.join(root, 'bin/lichen'), bundle: path.join(installed, 'bin/lichen') }
 const pool = spawn(launchers.sources, ['pool', '--json', '--port', '0', '--data', data], {
   stdio: ['ignore', 'pipe', 'ignore'],
 })

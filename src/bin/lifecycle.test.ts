@@ -1,6 +1,6 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import http from 'node:http'
 import net from 'node:net'
 import os from 'node:os'
@@ -74,6 +74,7 @@ function countingUpstream() {
 describe('a first start', () => {
   test('from an empty folder answers the official client, and stdout holds one line', async () => {
     const town = newTown()
+    mkdirSync(town.dataDir, { mode: 0o700 })
     const program = await town.start('up')
     const ready = JSON.parse(program.stdout[0] ?? '')
     expect(ready).toMatchObject({ ready: true, pid: program.pid, pool_id: expect.stringMatching(/^[0-9a-f]{64}$/) })
@@ -81,6 +82,7 @@ describe('a first start', () => {
     expect(answer.choices[0]?.message.content).toBe('7')
     expect((await fetch(`${town.url}/readyz`)).status).toBe(200)
     expect(program.stdout).toHaveLength(1)
+    expect(program.stderr).toContain('Making the database (first start)…')
     expect(program.stderr).toContain('Starting PostgreSQL…')
   })
 

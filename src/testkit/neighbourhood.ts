@@ -5,9 +5,12 @@ import path from 'node:path'
 import readline from 'node:readline'
 import OpenAI from 'openai'
 import type { CheatingWorkerPlan } from './cheating-worker.ts'
+import { sharedFolder } from './shared.ts'
+import { prepareDataDir } from './test-server.ts'
 
 const root = path.resolve(import.meta.dirname, '../..')
-export const lichenBin = path.join(root, 'bin/lichen')
+/** Lichen's commands: installed for this run of the tests, else those of this clone. */
+export const lichenBin = path.join(sharedFolder() ?? root, sharedFolder() ? 'lichen/bin/lichen' : 'bin/lichen')
 export const demoModelPath = path.join(root, 'models/lichen-demo.gguf')
 
 /** Environment of a program under test: no setting of the developer's own machine leaks in. */
@@ -153,13 +156,17 @@ export class Neighbourhood implements AsyncDisposable {
     return path.join(this.folder, 'pool')
   }
 
-  /** Starts `up` (with a local worker) or `pool` (without), on a free port or the port it had. */
+  /**
+   * Starts `up` (with a local worker) or `pool` (without), on a free port or the port it had; the first time on a
+   * prepared database, unless its data folder is there.
+   */
   async start(
     command: 'up' | 'pool' = 'pool',
     args: string[] = [],
     env: Record<string, string> = {},
   ): Promise<Program> {
     const port = this.url ? new URL(this.url).port : '0'
+    if (!existsSync(this.dataDir)) await prepareDataDir(this.dataDir)
     const program = this.run([command, '--json', '--port', port, '--data', this.dataDir, ...args], env)
     const ready = await program.firstLine()
     this.pool = program

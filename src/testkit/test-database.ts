@@ -1,11 +1,7 @@
-import net from 'node:net'
-import { text } from 'node:stream/consumers'
 import { systemRuntime } from '#runtime'
 import { type Database, type DatabaseTarget, openDatabase, type Sql } from '#storage'
+import { askBroker } from './shared.ts'
 import { startTestServer, type TestServer, urlOf, withDatabase } from './test-server.ts'
-
-/** Where test files find the run's server; set by `global-setup.ts`. */
-const brokerVariable = 'LICHEN_TEST_BROKER'
 
 /** A migrated, empty database of one's own. */
 export interface TestDatabase extends AsyncDisposable {
@@ -47,12 +43,8 @@ async function administer(admin: DatabaseTarget, statement: string): Promise<voi
 }
 
 async function findServer(): Promise<Pick<TestServer, 'admin' | 'template'>> {
-  const broker = process.env[brokerVariable]
-  if (!broker) {
-    own ??= startTestServer()
-    return own
-  }
-  const answer = JSON.parse(await text(net.connect(broker))) as TestServer | { error: string }
-  if ('error' in answer) throw new Error(`no test database: ${answer.error}`)
-  return answer
+  const shared = await askBroker<Pick<TestServer, 'admin' | 'template'>>('server')
+  if (shared) return shared
+  own ??= startTestServer()
+  return own
 }

@@ -1,8 +1,10 @@
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { cpSync, existsSync } from 'node:fs'
+import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { systemRuntime } from '#runtime'
 import { type DatabaseTarget, migrate, openDatabase, readMigrations, startEmbeddedPostgres } from '#storage'
+import { askBroker } from './shared.ts'
 
 /** A server for a run of tests: yours (`LICHEN_TEST_DATABASE_URL`), or an embedded one with an empty template. */
 export interface TestServer {
@@ -45,9 +47,7 @@ async function embeddedServer(): Promise<TestServer> {
   })
   const stop = async () => {
     await server.stop()
-    // under root without a usable user namespace the cluster is elsewhere
-    const elsewhere = await readFile(path.join(folder, 'postgres.location'), 'utf8').catch(() => '')
-    for (const place of [elsewhere.trim(), folder]) if (place) await rm(place, { recursive: true, force: true })
+    await removeDataDir(folder)
   }
   try {
     return { admin: server.target, template: await makeTemplate(server.target), stop }
@@ -55,6 +55,38 @@ async function embeddedServer(): Promise<TestServer> {
     await stop()
     throw error
   }
+}
+
+async function removeDataDir(folder: string): Promise<void> {
+  // under root without a usable user namespace the cluster is elsewhere
+  const elsewhere = await readFile(path.join(folder, 'postgres.location'), 'utf8').catch(() => '')
+  for (const place of [elsewhere.trim(), folder]) if (place) await rm(place, { recursive: true, force: true })
+}
+
+/** The files of an embedded server that is migrated, empty and stopped; no `files` where it keeps them elsewhere. */
+export async function makeCluster(folder: string): Promise<{ files?: string; remove(): Promise<void> }> {
+  await mkdir(folder, { mode: 0o700 })
+  const remove = () => removeDataDir(folder)
+  {
+    await using server = await startEmbeddedPostgres({
+      dataDir: folder,
+      runtime: systemRuntime,
+      settings: { fsync: 'off' },
+    })
+    await using database = await openDatabase({ target: server.target, runtime: systemRuntime })
+    await migrate(database, await readMigrations(migrationsFolder))
+  }
+  const files = path.join(folder, 'postgres')
+  return existsSync(files) ? { files, remove } : { remove }
+}
+
+/** Gives a new data folder a database that a first start would make in some seconds; outside a run it does nothing. */
+export async function prepareDataDir(dataDir: string): Promise<void> {
+  const cluster = await askBroker<{ files?: string }>('cluster')
+  if (cluster?.files === undefined) return
+  const files = path.join(dataDir, 'postgres')
+  await mkdir(files, { recursive: true, mode: 0o700 })
+  cpSync(cluster.files, files, { recursive: true })
 }
 
 async function externalServer(admin: DatabaseTarget): Promise<TestServer> {

@@ -16,7 +16,7 @@ import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { systemRuntime as runtime } from '#runtime'
-import { temporaryFolder } from '#testkit'
+import { prepareDataDir, temporaryFolder } from '#testkit'
 import type { DatabaseTarget } from '../address.ts'
 import { openDatabase } from '../database.ts'
 import { packagedBinaries } from './binaries.ts'
@@ -133,6 +133,7 @@ const killGroup = (answer: Answer, signal: NodeJS.Signals) => process.kill(answe
 
 describe('a pool that was killed', () => {
   test('leaves no database running, and the next start has its data', async () => {
+    await prepareDataDir(data)
     const first = await hold()
     await remember(first.target, 'before')
     children[0]?.kill('SIGKILL')
@@ -143,6 +144,7 @@ describe('a pool that was killed', () => {
   })
 
   test('together with its watchdog leaves an orphan, which the next start ends first', async () => {
+    await prepareDataDir(data)
     const first = await hold()
     await remember(first.target, 'before')
     const dogs = execFileSync('ps', ['-eo', 'pid=,args='], { encoding: 'utf8' }).split('\n')
@@ -157,6 +159,7 @@ describe('a pool that was killed', () => {
   })
 
   test('together with its database and with backends still running is recovered', async () => {
+    await prepareDataDir(data)
     const first = await hold()
     await remember(first.target, 'before')
     await using database = await openDatabase({ target: first.target, runtime })
@@ -170,6 +173,7 @@ describe('a pool that was killed', () => {
   })
 
   test('does not cost a stranger its life that got the number of its database', async () => {
+    await prepareDataDir(data)
     const first = await hold()
     await remember(first.target, 'before')
     await stopped()
@@ -194,6 +198,7 @@ describe('a pool that was killed', () => {
 
 describe('a start', () => {
   test('on a data directory in use is refused, and the sentence names the process', async () => {
+    await prepareDataDir(data)
     await hold()
     const { refusal } = await hold()
     expect(refusal.code).toBe('data_in_use')
@@ -284,6 +289,7 @@ describe('a start', () => {
   })
 
   test('of a database made by another PostgreSQL is refused', async () => {
+    await prepareDataDir(data)
     await hold()
     await stopped()
     writeFileSync(path.join(data, 'postgres/PG_VERSION'), '16\n')
