@@ -1,27 +1,10 @@
 import type { Sql } from '#storage'
-import type { SegmentRow } from './job-stages.ts'
+import type { JobRow, MoveRow, SegmentRow } from './job-stages.ts'
 import { isFinal, type JobState } from './job-states.ts'
 import { jobsLimits } from './limits.ts'
 
 /** A job on record. Times are milliseconds since 1970; null = not yet, or not at all. */
-export interface JobSummary {
-  readonly id: string
-  readonly state: JobState
-  readonly kind: string
-  readonly keyId: string
-  readonly model: string
-  readonly digest: string | null
-  readonly choices: number
-  readonly maxTokens: number
-  readonly streamed: boolean
-  readonly acceptedAt: number
-  readonly deadlineAt: number
-  readonly firstTokenAt: number | null
-  readonly endedAt: number | null
-  readonly promptTokens: number | null
-  readonly completionTokens: number | null
-  readonly code: string | null
-}
+export interface JobSummary extends Omit<JobRow, 'instance'>, MoveRow {}
 
 export interface JobDetails extends JobSummary {
   readonly segments: readonly SegmentRow[]

@@ -78,16 +78,8 @@ export async function readBalances(sql: Sql, page: { after?: string; limit?: num
   return rows.map(toBalance)
 }
 
-interface StoredEntry {
+interface StoredEntry extends Omit<HistoryEntry, 'seq' | 'counterparties'> {
   readonly seq: bigint
-  readonly at: number
-  readonly transfer: string
-  readonly phase: TransferPhase
-  readonly kind: TransferKind
-  readonly amount: bigint
-  readonly balance: bigint
-  readonly hold: string | null
-  readonly authorisation: Buffer | null
   readonly names: string[]
   readonly keys: (Buffer | null)[]
   readonly amounts: bigint[]

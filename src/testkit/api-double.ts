@@ -1,6 +1,7 @@
 import type { AddressInfo } from 'node:net'
 import OpenAI from 'openai'
 import { type ApiDeps, buildServer, type Client, OfferedModels } from '#api'
+import type { Identity } from '#identity'
 import type {
   AcceptedRequest,
   IdempotencyClaim,
@@ -14,6 +15,8 @@ import type {
 } from '#jobs'
 import { type FinishReason, type ModelOffer, PoolError, type Refusal, TextAssembler, type Token } from '#protocol'
 import { systemRuntime } from '#runtime'
+import type { Database } from '#storage'
+import { TrustLogs } from '#verification'
 import { smallPayer } from './small-workers.ts'
 import { testPool } from './with-papers.ts'
 
@@ -195,27 +198,25 @@ export const offerOf = (name: string, features: ModelOffer['features'], digest: 
 
 export const toyDigest = 'ab'.repeat(32)
 
-/** Nothing ever happened. */
-export const noJournal: ApiDeps['admin']['journal'] = { read: async () => [], add: () => {} }
-
-/** Nobody appeals. */
-export const noAppeals = { list: async () => [] } as unknown as ApiDeps['admin']['appeals']
-
-/** All circuits are closed, and nobody has a record. */
-export const noTrust: ApiDeps['admin']['trust'] = { circuitOf: () => 'closed', reset: async () => {} }
-
 /** A pool whose owner has done nothing: no worker, and no database to administer. */
 const noAdmin = {
   workers: { list: () => [], show: () => ({ worker: undefined, violations: [] }), drain: () => false },
-  journal: noJournal,
-  appeals: noAppeals,
-  trust: noTrust,
+  journal: { read: async () => [], add: () => {} },
+  appeals: { list: async () => [] },
+  trust: { circuitOf: () => 'closed', reset: async () => {} },
   ownOperator: 'self',
   inviteUrl: () => 'http://127.0.0.1:5424',
   database: 'embedded',
   queueMax: 10,
   warnings: () => [],
-} as unknown as ApiDeps['admin'] // identity is missing: tests that administer hand in a real one
+} as unknown as ApiDeps['admin'] // what is missing is in `adminOver`
+
+/** What an owner administers in a real database, where nothing else has happened. */
+export const adminOver = (
+  database: Database,
+  identity: Identity,
+  more: Partial<ApiDeps['admin']> = {},
+): ApiDeps['admin'] => ({ ...noAdmin, identity, trustLogs: new TrustLogs(database), ...more })
 
 const noFederation: ApiDeps['federation'] = {
   info: async () => ({ status: 503, body: { mode: 'off' }, headers: [] }),

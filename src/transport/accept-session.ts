@@ -1,10 +1,10 @@
 import type { WebSocket } from 'ws'
 import { acceptPublicKey, type DhKey, generateDhKey, type Identity, sha256 } from '#crypto'
 import { messageType, PoolError, parseWorkerId, type Refusal, type RefusalCode, type WorkerId } from '#protocol'
-import type { Runtime } from '#runtime'
+import { deadlineSignal, type Runtime } from '#runtime'
 import { closeCode } from './close-code.ts'
 import { authDeadline, FrameInbox } from './frame-inbox.ts'
-import { abortable, handshakeDeadline, handshakeFailed, prologue } from './handshake-frames.ts'
+import { abortable, handshakeFailed, prologue } from './handshake-frames.ts'
 import { transportLimits } from './limits.ts'
 import { NoiseError, NoiseHandshake } from './noise-handshake.ts'
 import { NoiseSession, type SecureSession, type SessionLimits } from './secure-session.ts'
@@ -36,7 +36,7 @@ export interface AcceptOptions {
   /** Whether this key was accepted before; then its curve check (1 ms) is not repeated. */
   isKnownKey?(id: WorkerId): boolean | Promise<boolean>
   readonly limits?: SessionLimits
-  /** Ends a handshake that is under way with 1001. */
+  /** Ends a handshake that is under way; its reason is told. */
   readonly signal?: AbortSignal | undefined
   /** Why no session came of it. */
   onRefused?(code: RefusalCode): void
@@ -47,8 +47,7 @@ export interface AcceptOptions {
 export async function acceptSession(options: AcceptOptions): Promise<SecureSession | undefined> {
   const { runtime, signal, socket } = options
   const inbox = new FrameInbox(socket)
-  const patience = { ms: transportLimits.authMsMax, late: authDeadline, parent: signal, left: goingAway }
-  using deadline = handshakeDeadline(runtime, patience)
+  using deadline = deadlineSignal(runtime, transportLimits.authMsMax, authDeadline, signal)
   try {
     const { session, peer } = await shakeHands(inbox, options, deadline.signal)
     return await letIn(session, peer, options, deadline.signal)
@@ -57,8 +56,6 @@ export async function acceptSession(options: AcceptOptions): Promise<SecureSessi
     return undefined
   }
 }
-
-const goingAway = () => new PoolError('shutting_down', 'The pool is going away.', 'Connect again in a moment.')
 
 /** Close codes of handshakes that ended otherwise than by a proven worker being refused. */
 const codeOf: Partial<Record<RefusalCode, number>> = {

@@ -1,16 +1,9 @@
 import { WebSocket } from 'ws'
 import { acceptPublicKey, type DhKey, generateDhKey, type Identity, sha256 } from '#crypto'
 import { PoolError, type PoolId, protocolLimits } from '#protocol'
-import type { Runtime } from '#runtime'
+import { deadlineSignal, type Runtime } from '#runtime'
 import { authDeadline, FrameInbox } from './frame-inbox.ts'
-import {
-  abortable,
-  handshakeDeadline,
-  handshakeFailed,
-  prologue,
-  sessionPath,
-  subprotocol,
-} from './handshake-frames.ts'
+import { abortable, handshakeFailed, prologue, sessionPath, subprotocol } from './handshake-frames.ts'
 import { transportLimits } from './limits.ts'
 import { NoiseError, NoiseHandshake } from './noise-handshake.ts'
 import { NoiseSession, type SecureSession } from './secure-session.ts'
@@ -42,7 +35,7 @@ export async function dialSession(options: DialOptions): Promise<SecureSession> 
   const inbox = new FrameInbox(socket)
   try {
     await openInTime(socket, options)
-    using deadline = handshakeDeadline(runtime, { ms: transportLimits.authMsMax, late: authDeadline, parent: signal })
+    using deadline = deadlineSignal(runtime, transportLimits.authMsMax, authDeadline, signal)
     return await shakeHands(inbox, options, deadline.signal)
   } catch (error) {
     socket.terminate()
@@ -78,7 +71,7 @@ function openSocket(url: string): WebSocket {
 /** More patient than the handshake: thousands may stand before the door of a pool that was restarted, and each has a turn. */
 async function openInTime(socket: WebSocket, { runtime, signal, url }: DialOptions): Promise<void> {
   const late = () => unreachable(url, 'it did not answer in time')
-  using deadline = handshakeDeadline(runtime, { ms: transportLimits.openMsMax, late, parent: signal })
+  using deadline = deadlineSignal(runtime, transportLimits.openMsMax, late, signal)
   await abortable(opened(socket, url), deadline.signal)
 }
 

@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { type WebSocket, WebSocketServer } from 'ws'
 import type { DhKey, Identity } from '#crypto'
-import { protocolLimits, type Refusal, type RefusalCode, type WorkerId } from '#protocol'
+import { PoolError, protocolLimits, type Refusal, type RefusalCode, type WorkerId } from '#protocol'
 import type { Runtime } from '#runtime'
 import { type Admission, acceptSession, type Peer } from './accept-session.ts'
 import { clientAddress, parseTrustedProxies, sourceGroup, type TrustedProxies } from './client-address.ts'
@@ -87,7 +87,7 @@ export class WorkerDoor<A extends Admission> {
 
   /** Lets nobody in any more, ends handshakes under way and closes every session with 1001. */
   close(): void {
-    this.#leaving.abort()
+    this.#leaving.abort(PoolError.from(goingAway))
     for (const socket of this.#server.clients) socket.close(closeCode.goingAway, 'shutting_down')
   }
 

@@ -1,16 +1,10 @@
 import { sha256 } from '#crypto'
 import { decodeSigned, type SignatureChecker, type StatedLook } from '#protocol'
 import { type Sql, uuids } from '#storage'
+import type { AnswerSeen } from './check-columns.ts'
 
 /** A look on record that a receipt tells of, too. */
-export interface MutualLookOnRecord {
-  readonly jobId: string
-  readonly choice: number
-  readonly attempt: number
-  readonly workerId: string
-  readonly model: string
-  readonly digest: string | null
-  readonly epoch: number
+export interface MutualLookOnRecord extends AnswerSeen {
   readonly verifier: string
   readonly says: string
   readonly why: string | null

@@ -1,16 +1,20 @@
 import type { Sql } from '#storage'
 
-/** A check that somebody must make. */
-export interface OwedCheck {
-  readonly id: string
+/** A worker's answer, as whoever looks at it finds it. */
+export interface AnswerSeen {
   readonly jobId: string
   readonly choice: number
   readonly attempt: number
   readonly workerId: string
   readonly model: string
   readonly digest: string | null
-  readonly statement: Buffer | null
   readonly epoch: number
+}
+
+/** A check that somebody must make. */
+export interface OwedCheck extends AnswerSeen {
+  readonly id: string
+  readonly statement: Buffer | null
   readonly reason: string
   /** Milliseconds since 1970. */
   readonly owedAt: number

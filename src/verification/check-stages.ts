@@ -1,17 +1,11 @@
 import { bigints, bytes, numbers, type Stage, texts, uuids } from '#storage'
+import type { AnswerSeen } from './check-columns.ts'
 import type { MutualLook } from './comparison.ts'
 
 /** A check as it begins: owed, or waived at once. */
-export interface CheckRow {
+export interface CheckRow extends AnswerSeen {
   readonly id: string
-  readonly jobId: string
-  readonly choice: number
-  readonly attempt: number
-  readonly workerId: string
-  readonly model: string
-  readonly digest: string | null
   readonly statement: Buffer | null
-  readonly epoch: number
   readonly qPpm: number
   readonly reason: 'sampled' | 'unsigned' | 'doubt' | 'reference'
   /** Why nobody will look; null: somebody will. */
@@ -80,16 +74,8 @@ export const transcriptStage: Stage<TranscriptRow> = {
 }
 
 /** A look at an answer by a worker that computed the same beside it. */
-export interface MutualLookRow extends MutualLook {
+export interface MutualLookRow extends MutualLook, AnswerSeen {
   readonly id: string
-  readonly jobId: string
-  readonly choice: number
-  readonly attempt: number
-  /** Whose answer it is. */
-  readonly workerId: string
-  readonly model: string
-  readonly digest: string | null
-  readonly epoch: number
 }
 
 /** Written with the receipt that tells of them. */

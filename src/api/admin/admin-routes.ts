@@ -18,29 +18,12 @@ import { jobRoutes } from './jobs.ts'
 import { ledgerRoutes } from './ledger.ts'
 import { offeredModelRoutes } from './models.ts'
 import { priceRoutes } from './prices.ts'
-import { statusRoute } from './status.ts'
+import { type StatusNeeds, statusRoute } from './status.ts'
 import { trustLogRoutes } from './trust-logs.ts'
 import { userRoutes } from './users.ts'
 import { workerRoutes } from './workers.ts'
 
-type Needs = Pick<
-  ApiDeps,
-  | 'runtime'
-  | 'version'
-  | 'poolId'
-  | 'jobs'
-  | 'models'
-  | 'databaseAnswers'
-  | 'isStopping'
-  | 'admin'
-  | 'money'
-  | 'federationAdmin'
-  | 'federationMode'
-  | 'factsAdmin'
-  | 'toggles'
-  | 'requestsAdmin'
-  | 'tokens'
->
+type Needs = StatusNeeds & Pick<ApiDeps, 'money' | 'federationAdmin' | 'factsAdmin' | 'requestsAdmin' | 'tokens'>
 
 /** The doors of those who run the pool, each with the least role that may enter. */
 export function adminRoutes(deps: Needs, limits: ApiLimits, counts: RequestCounts): readonly Route[] {

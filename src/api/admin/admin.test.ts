@@ -5,9 +5,8 @@ import { Identity, parseInvite } from '#identity'
 import { EventJournal } from '#observability'
 import type { WorkerId } from '#protocol'
 import { systemRuntime } from '#runtime'
-import { TrustLogs } from '#verification'
 import { Workers } from '#workers'
-import { ApiDouble, noAppeals, noTrust, toyDigest } from '../../testkit/api-double.ts'
+import { ApiDouble, adminOver, toyDigest } from '../../testkit/api-double.ts'
 import { RawWorker } from '../../testkit/raw-worker.ts'
 import { sessionPair } from '../../testkit/session-pair.ts'
 import { type TestDatabase, testDatabase } from '../../testkit/test-database.ts'
@@ -25,19 +24,13 @@ beforeAll(async () => {
   journal = new EventJournal({ database: db.database, runtime: systemRuntime, onProblem: () => {} })
   api = await ApiDouble.open({
     authenticate: (key) => identity.authenticate(key),
-    admin: {
-      identity,
-      trustLogs: new TrustLogs(db.database),
+    admin: adminOver(db.database, identity, {
       workers,
       journal,
-      appeals: noAppeals,
-      trust: noTrust,
-      ownOperator: 'self',
       inviteUrl: () => 'https://pool.example',
-      database: 'embedded',
       queueMax: 1_024,
       warnings: () => ['Listening without TLS.'],
-    },
+    }),
   })
 })
 afterAll(async () => {

@@ -4,9 +4,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { packageRoot } from '#config'
 import { Identity, mayActAs, poolItself, type Role, roles } from '#identity'
 import { systemRuntime } from '#runtime'
-import { TrustLogs } from '#verification'
 import { Workers } from '#workers'
-import { ApiDouble, noAppeals, noJournal, noTrust } from '../../testkit/api-double.ts'
+import { ApiDouble, adminOver } from '../../testkit/api-double.ts'
 import { type TestDatabase, testDatabase } from '../../testkit/test-database.ts'
 
 /** `GET /v1/admin/keys` and the least role, as docs/reference/roles.md says. */
@@ -33,19 +32,7 @@ beforeAll(async () => {
   }
   api = await ApiDouble.open({
     authenticate: (key) => identity.authenticate(key),
-    admin: {
-      identity,
-      trustLogs: new TrustLogs(db.database),
-      workers,
-      journal: noJournal,
-      appeals: noAppeals,
-      trust: noTrust,
-      ownOperator: 'self',
-      inviteUrl: () => 'https://pool.example',
-      database: 'embedded',
-      queueMax: 1,
-      warnings: () => [],
-    },
+    admin: adminOver(db.database, identity, { workers }),
   })
 })
 afterAll(async () => {

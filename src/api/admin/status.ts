@@ -38,7 +38,8 @@ const statusSchema = z.strictObject({
 })
 type Status = z.infer<typeof statusSchema>
 
-type Needs = Pick<
+/** What a pool must have to say how it is. */
+export type StatusNeeds = Pick<
   ApiDeps,
   | 'runtime'
   | 'version'
@@ -52,7 +53,7 @@ type Needs = Pick<
   | 'toggles'
 >
 
-function workersOf({ admin }: Needs): Status['workers'] {
+function workersOf({ admin }: StatusNeeds): Status['workers'] {
   const sum = { connected: 0, approved: 0, pending: 0, draining: 0, slots: 0, busy: 0 }
   for (const worker of admin.workers.list()) {
     sum.connected++
@@ -65,7 +66,7 @@ function workersOf({ admin }: Needs): Status['workers'] {
   return sum
 }
 
-function fetchesOf({ admin }: Needs): Status['fetching'] {
+function fetchesOf({ admin }: StatusNeeds): Status['fetching'] {
   return admin.workers.list().flatMap((worker) => {
     const { fetching } = worker
     return fetching
@@ -74,7 +75,7 @@ function fetchesOf({ admin }: Needs): Status['fetching'] {
   })
 }
 
-function warningsOf(deps: Needs, workers: Status['workers'], reason: string | null): string[] {
+function warningsOf(deps: StatusNeeds, workers: Status['workers'], reason: string | null): string[] {
   const warnings = reason === null ? [] : [reason]
   if (workers.pending > 0) {
     const who = workers.pending === 1 ? '1 connected worker waits' : `${workers.pending} connected workers wait`
@@ -84,7 +85,7 @@ function warningsOf(deps: Needs, workers: Status['workers'], reason: string | nu
 }
 
 /** How the pool is: everything `lichen status` shows. */
-export function statusRoute(deps: Needs, counts: RequestCounts): Route {
+export function statusRoute(deps: StatusNeeds, counts: RequestCounts): Route {
   const startedAt = deps.runtime.monotonic()
   return route({
     method: 'GET',

@@ -7,8 +7,7 @@ import { auditAccountKeys, auditAuthorisations, auditPrices, transferLeaf } from
 import { PoolKeys } from '#log'
 import { encodeMessage, encodeSigned, type Grant, signBatch, type Transfer } from '#protocol'
 import { systemRuntime } from '#runtime'
-import { TrustLogs } from '#verification'
-import { ApiDouble, noAppeals, noJournal, noTrust } from '../../testkit/api-double.ts'
+import { ApiDouble, adminOver } from '../../testkit/api-double.ts'
 import { SmallTill } from '../../testkit/small-till.ts'
 import { type TestDatabase, testDatabase } from '../../testkit/test-database.ts'
 import { testPool } from '../../testkit/with-papers.ts'
@@ -33,23 +32,10 @@ beforeAll(async () => {
   db = await testDatabase()
   identity = new Identity(db.database, systemRuntime)
   till = await SmallTill.open(db.database)
-  const workers = { list: () => [], show: () => ({ worker: undefined, violations: [] }), drain: () => false }
   api = await ApiDouble.open({
     poolId: till.poolId,
     authenticate: (key) => identity.authenticate(key),
-    admin: {
-      identity,
-      trustLogs: new TrustLogs(db.database),
-      workers,
-      journal: noJournal,
-      appeals: noAppeals,
-      trust: noTrust,
-      ownOperator: 'self',
-      inviteUrl: () => '',
-      database: 'embedded',
-      queueMax: 1,
-      warnings: () => [],
-    },
+    admin: adminOver(db.database, identity),
     money: till.money,
   })
   await identity.addAdminKey({ name: 'ada', publicKey: admin.publicKey }, poolItself)

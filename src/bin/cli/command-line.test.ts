@@ -1,32 +1,19 @@
-import { execFile, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
-import { packageRoot, packageVersion } from '#config'
-import { testDatabase } from '#testkit'
+import { packageVersion } from '#config'
+import { lichenBin, testDatabase } from '#testkit'
+import { runCommand } from '../../testkit/run-command.ts'
 import type { Finding } from './doctor-checks.ts'
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'lichen-cli-'))
 afterAll(() => rmSync(folder, { recursive: true }))
 
-interface Ended {
-  readonly code: number
-  readonly out: string
-  readonly err: string
-}
-
-/** Runs a command to its end, with nothing of this machine's settings. */
-function lichen(args: string[], options: { env?: Record<string, string>; input?: string } = {}): Promise<Ended> {
-  const env = { PATH: process.env.PATH ?? '', HOME: folder, ...options.env }
-  return new Promise((resolve) => {
-    const child = execFile(path.join(packageRoot, 'bin/lichen'), args, { env, cwd: folder }, (error, out, err) => {
-      resolve({ code: error ? Number(error.code) : 0, out, err })
-    })
-    child.stdin?.end(options.input ?? '')
-  })
-}
+const lichen = (args: string[], more?: { env?: Record<string, string>; input?: string }) =>
+  runCommand(folder, args, more)
 
 describe('a command line', () => {
   test('--version says the version and nothing else', async () => {
@@ -35,7 +22,7 @@ describe('a command line', () => {
 
   test('whose reader has gone ends without a word', async () => {
     // a shell's `head` ends after the first line; `status` of the pipe is what `lichen` said
-    const command = `'${path.join(packageRoot, 'bin/lichen')}' conformance --list | true; exit "\${PIPESTATUS[0]}"`
+    const command = `'${lichenBin}' conformance --list | true; exit "\${PIPESTATUS[0]}"`
     const { status, stderr } = spawnSync('bash', ['-c', command], {
       cwd: folder,
       encoding: 'utf8',
@@ -64,7 +51,7 @@ describe('a command line', () => {
   test('an unknown command is told the nearest one, exit 2', async () => {
     const { code, err, out } = await lichen(['workes'])
     expect({ code, out }).toEqual({ code: 2, out: '' })
-    expect(err).toContain(`Did you mean \`${path.join(packageRoot, 'bin/lichen')} worker\`?`)
+    expect(err).toContain(`Did you mean \`${lichenBin} worker\`?`)
   })
 
   test('a wrong flag, a missing argument and a wrong setting are exit 2', async () => {
@@ -92,7 +79,7 @@ describe('a command line', () => {
   })
 
   test('hints name the command as this person would type it', async () => {
-    const launcher = path.join(packageRoot, 'bin/lichen')
+    const launcher = lichenBin
     const { err } = await lichen(['models'])
     expect(err).toContain(`\`${launcher} up\``)
     expect((await lichen(['keys', '--help'])).out).toContain(`$ ${launcher} keys ls`)
@@ -118,7 +105,7 @@ describe('a command line', () => {
 
   test('the launcher works through a symbolic link', () => {
     const link = path.join(folder, 'lichen')
-    spawnSync('ln', ['-s', path.join(packageRoot, 'bin/lichen'), link])
+    spawnSync('ln', ['-s', lichenBin, link])
     expect(spawnSync(link, ['--version'], { encoding: 'utf8' }).stdout).toBe(`${packageVersion}\n`)
   })
 })

@@ -1,13 +1,11 @@
-import { execFile } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { packageRoot } from '#config'
 import { Identity, poolItself } from '#identity'
 import { systemRuntime } from '#runtime'
-import { TrustLogs } from '#verification'
-import { ApiDouble, noAppeals, noJournal, noTrust } from '../../testkit/api-double.ts'
+import { ApiDouble, adminOver } from '../../testkit/api-double.ts'
+import { runCommand } from '../../testkit/run-command.ts'
 import { SmallTill } from '../../testkit/small-till.ts'
 import { type TestDatabase, testDatabase } from '../../testkit/test-database.ts'
 
@@ -24,19 +22,7 @@ beforeAll(async () => {
   api = await ApiDouble.open({
     poolId: till.poolId,
     authenticate: (key) => identity.authenticate(key),
-    admin: {
-      identity,
-      trustLogs: new TrustLogs(db.database),
-      workers: noWorkers,
-      journal: noJournal,
-      appeals: noAppeals,
-      trust: noTrust,
-      ownOperator: 'self',
-      inviteUrl: () => '',
-      database: 'embedded',
-      queueMax: 1,
-      warnings: () => [],
-    },
+    admin: adminOver(db.database, identity),
     money: till.money,
     prices: async () => ({ pool_id: till.poolId, pool_key: '', prices: [] }),
   })
@@ -48,24 +34,12 @@ afterAll(async () => {
   await db.drop()
   rmSync(folder, { recursive: true })
 })
-const noWorkers = { list: () => [], show: () => ({ worker: undefined, violations: [] }), drain: () => false }
-
-interface Ended {
-  readonly code: number
-  readonly out: string
-  readonly err: string
-}
 
 /** Runs a command on Ada's machine, with the owner's key unless another is given. */
-function lichen(args: string | string[], more: Record<string, string> = {}): Promise<Ended> {
-  const env = { PATH: process.env.PATH ?? '', HOME: folder, LICHEN_URL: api.url, LICHEN_ADMIN_KEY: 'owner', ...more }
-  const line = typeof args === 'string' ? args.split(' ') : args
-  return new Promise((resolve) => {
-    execFile(path.join(packageRoot, 'bin/lichen'), [...line, '--data', data], { env, cwd: folder }, (error, out, err) =>
-      resolve({ code: error ? Number(error.code) : 0, out, err }),
-    )
+const lichen = (args: string | string[], more: Record<string, string> = {}) =>
+  runCommand(folder, [...(typeof args === 'string' ? args.split(' ') : args), '--data', data], {
+    env: { LICHEN_URL: api.url, LICHEN_ADMIN_KEY: 'owner', ...more },
   })
-}
 
 // biome-ignore lint/suspicious/noExplicitAny: the API's schemas are checked where the API is
 async function json(args: string | string[], more?: Record<string, string>): Promise<any> {

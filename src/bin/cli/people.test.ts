@@ -1,15 +1,13 @@
-import { execFile } from 'node:child_process'
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { packageRoot } from '#config'
 import { identityFromSeed } from '#crypto'
 import { Identity, poolItself, type Role } from '#identity'
 import { systemRuntime } from '#runtime'
-import { TrustLogs } from '#verification'
 import { Workers } from '#workers'
-import { ApiDouble, noAppeals, noJournal, noTrust } from '../../testkit/api-double.ts'
+import { ApiDouble, adminOver } from '../../testkit/api-double.ts'
+import { runCommand } from '../../testkit/run-command.ts'
 import { type TestDatabase, testDatabase } from '../../testkit/test-database.ts'
 import { loadAdminKey } from '../admin-key-file.ts'
 
@@ -23,22 +21,9 @@ beforeAll(async () => {
   db = await testDatabase()
   identity = new Identity(db.database, systemRuntime)
   workers = new Workers({ runtime: systemRuntime })
-  const inviteUrl = () => 'https://pool.example'
   api = await ApiDouble.open({
     authenticate: (key) => identity.authenticate(key),
-    admin: {
-      identity,
-      trustLogs: new TrustLogs(db.database),
-      workers,
-      journal: noJournal,
-      appeals: noAppeals,
-      trust: noTrust,
-      ownOperator: 'self',
-      inviteUrl,
-      database: 'embedded',
-      queueMax: 1,
-      warnings: () => [],
-    },
+    admin: adminOver(db.database, identity, { workers, inviteUrl: () => 'https://pool.example' }),
   })
 })
 afterAll(async () => {
@@ -49,24 +34,11 @@ afterAll(async () => {
   rmSync(folder, { recursive: true })
 })
 
-interface Ended {
-  readonly code: number
-  readonly out: string
-  readonly err: string
-}
-
 /** Runs a command against the pool, with the owner's key unless another is given. */
-function lichen(line: string, more: Record<string, string> = {}): Promise<Ended> {
-  const env = { PATH: process.env.PATH ?? '', HOME: folder, LICHEN_URL: api.url, LICHEN_ADMIN_KEY: 'owner', ...more }
-  return new Promise((resolve) => {
-    execFile(
-      path.join(packageRoot, 'bin/lichen'),
-      [...line.split(' '), '--data', data],
-      { env, cwd: folder },
-      (error, out, err) => resolve({ code: error ? Number(error.code) : 0, out, err }),
-    )
+const lichen = (line: string, more: Record<string, string> = {}) =>
+  runCommand(folder, [...line.split(' '), '--data', data], {
+    env: { LICHEN_URL: api.url, LICHEN_ADMIN_KEY: 'owner', ...more },
   })
-}
 
 // biome-ignore lint/suspicious/noExplicitAny: the API's schemas are checked where the API is
 async function json(line: string, more?: Record<string, string>): Promise<any> {

@@ -1,12 +1,11 @@
-import { execFile } from 'node:child_process'
 import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import http from 'node:http'
 import type { AddressInfo } from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
 import { afterAll, expect, test } from 'vitest'
-import { packageRoot } from '#config'
 import { pool, sampleReceipt, sampleResponse } from '../../testkit/receipt-sample.ts'
+import { runCommand } from '../../testkit/run-command.ts'
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'lichen-verify-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
@@ -19,19 +18,8 @@ function fileOf(name: string, bytes: Buffer): string {
 const receipt = fileOf('receipt.json', sampleReceipt())
 const response = fileOf('response.json', sampleResponse)
 
-function lichen(args: string[], environment = {}): Promise<{ code: number; out: string; err: string }> {
-  const env = {
-    PATH: process.env.PATH ?? '',
-    HOME: folder,
-    XDG_CONFIG_HOME: path.join(folder, 'config'),
-    ...environment,
-  }
-  return new Promise((resolve) => {
-    execFile(path.join(packageRoot, 'bin/lichen'), args, { env, cwd: folder }, (error, out, err) => {
-      resolve({ code: error ? Number(error.code) : 0, out, err })
-    })
-  })
-}
+const lichen = (args: string[], environment = {}) =>
+  runCommand(folder, args, { env: { XDG_CONFIG_HOME: path.join(folder, 'config'), ...environment } })
 
 test('a receipt that fits is exit 0 and one line for each thing that was checked', async () => {
   const { code, out } = await lichen(['verify', receipt, '--response', response])
