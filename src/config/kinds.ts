@@ -123,8 +123,8 @@ export function inUnits(ms: number): string {
   return `${ms / unitMs[unit]}${unit}`
 }
 
-export const url = (protocols: readonly string[], placeholder = 'url'): Kind<string> => ({
-  placeholder,
+export const url = (protocols: readonly string[]): Kind<string> => ({
+  placeholder: 'url',
   parse: (value) => {
     const parsed = URL.canParse(value) ? new URL(value) : undefined
     if (!parsed || !protocols.includes(parsed.protocol)) {

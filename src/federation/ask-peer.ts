@@ -107,7 +107,7 @@ const mayHaveArrived = (code: string) =>
 
 const { eventsMax } = federationLimits
 const flat = z.union([z.string().max(200), z.number(), z.boolean()])
-const members = (max: number) => (value: object) => Object.keys(value).length <= max
+const fewMembers = (value: object) => Object.keys(value).length <= 16
 const callbackSchema = z.object({
   request_id: z.string().regex(/^fadm_[0-9a-f]{16}$/),
   status: z.enum(['executed', 'rejected', 'failed']),
@@ -120,12 +120,12 @@ const callbackSchema = z.object({
             type: z.string().max(40),
             subject: z.string().max(200),
             at: z.int().min(0),
-            details: z.record(z.string().max(40), flat).refine(members(16)),
+            details: z.record(z.string().max(40), flat).refine(fewMembers),
           }),
         )
         .max(eventsMax)
         .optional(),
-      cleared: z.record(z.string().max(40), z.int().min(0)).refine(members(16)).optional(),
+      cleared: z.record(z.string().max(40), z.int().min(0)).refine(fewMembers).optional(),
     })
     .nullish(),
 })

@@ -1,6 +1,5 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { checkProfiles } from './sampling.ts'
 import {
   type Act,
   decideAfterCheck,
@@ -128,7 +127,7 @@ test.each<[string, StandingEvent[], number]>([
   ['the same with a chart above zero', [...cleans(700), hitBy('anna')], 1_000_000],
   ['the same, frozen', [...cleans(700), { kind: 'mismatch', by: [] }], 1_000_000],
 ])('%s is checked at the rate due', (_, events, ppm) => {
-  expect(dueRatePpm(lived(events).standing, checkProfiles.sampled)).toBe(ppm)
+  expect(dueRatePpm(lived(events).standing)).toBe(ppm)
 })
 
 const says = fc.constantFrom('hit' as const, 'clean' as const)

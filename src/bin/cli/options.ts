@@ -13,15 +13,11 @@ import {
 type Program = 'pool' | 'worker' | 'client'
 
 /** Adds the flags of the settings that a program listens to, and `--json`. */
-export function withSettings(
-  command: Command,
-  programs: readonly Program[],
-  more: readonly SettingName[] = [],
-): Command {
+export function withSettings(command: Command, programs: readonly Program[]): Command {
   for (const name of settingNames) {
     const setting = settingsTable[name]
     const wanted = setting.programs.some((one) => one === 'all' || programs.includes(one as Program))
-    if ((wanted || more.includes(name)) && !('secret' in setting)) command.addOption(settingOption(name))
+    if (wanted && !('secret' in setting)) command.addOption(settingOption(name))
   }
   return command.option('--json', 'machine-readable output')
 }

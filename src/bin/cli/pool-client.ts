@@ -73,7 +73,7 @@ export class PoolClient {
   }
 
   /** One request; resolves when the head of the answer is there. */
-  request(method: string, route: string, body?: object, signal?: AbortSignal): Promise<Answer> {
+  request(method: string, route: string, body?: object): Promise<Answer> {
     const url = new URL(`${this.url}${route}`)
     const payload = body === undefined ? undefined : Buffer.from(JSON.stringify(body))
     const headers = {
@@ -81,18 +81,12 @@ export class PoolClient {
       ...(payload ? { 'content-type': 'application/json', 'content-length': payload.length } : {}),
     }
     return new Promise((resolve, reject) => {
-      const request = requesterFor(url)(
-        url,
-        { method, headers, agent: false, ...(signal ? { signal } : {}), ...this.#trust() },
-        (message) => resolve({ status: message.statusCode ?? 0, headers: message.headers, body: message }),
+      const request = requesterFor(url)(url, { method, headers, agent: false, ...this.#trust() }, (message) =>
+        resolve({ status: message.statusCode ?? 0, headers: message.headers, body: message }),
       )
       request.on('error', (error: NodeJS.ErrnoException) => {
         const why = error.code ?? error.message
-        reject(
-          error.name === 'AbortError'
-            ? error
-            : new UnreachableError(`The pool at ${this.url} does not answer (${why}).`),
-        )
+        reject(new UnreachableError(`The pool at ${this.url} does not answer (${why}).`))
       })
       request.end(payload)
     })

@@ -4,7 +4,7 @@ import { epochOf, selects } from '#protocol'
 import type { CheckOutcome } from '#reputation'
 import { chooseVerifiers } from '../choose-verifiers.ts'
 import { verificationLimits } from '../limits.ts'
-import { checkProfiles, type Sample, transcriptOf } from '../sampling.ts'
+import { type Sample, transcriptOf } from '../sampling.ts'
 import type { Duty } from '../standings.ts'
 import { type Act, decideAfterCheck, dueRatePpm, type StandingEvent } from '../verdict.ts'
 import { confirmHit, type Vote } from '../votes.ts'
@@ -78,7 +78,7 @@ export class LabPool {
     const cheated = this.#happens(cheats === 'rate' ? this.#rate : cheats)
     const wrong = cheated && this.#happens(visible)
     const sample = { epochKey: this.#epochKey(), statementHash: worker.nextStatement() }
-    const qPpm = dueRatePpm(worker.standing.serve, checkProfiles.sampled)
+    const qPpm = dueRatePpm(worker.standing.serve)
     this.tally.requests += 1
     if (cheated) worker.cheated += 1
     worker.held.push({ at: this.#now, wrong })

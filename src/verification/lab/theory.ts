@@ -48,8 +48,8 @@ export function theoryOf(suspect: Suspect): Theory {
 }
 
 /** Chance of a false alarm for each request of an honest worker, and its share of checked requests, over a life. */
-export function honestTheory(requests: number, rule: Omit<Suspect, 'hit'> = {}) {
-  const life = theoryOf({ ...rule, hit: chartDefaults.honestHitRate, requestsMax: requests })
+export function honestTheory(requests: number) {
+  const life = theoryOf({ hit: chartDefaults.honestHitRate, requestsMax: requests })
   return { falseAlarmPerRequest: life.caught / requests, checkRate: life.checks / life.requests }
 }
 
