@@ -5,6 +5,6 @@
  * Imports nothing.
  * Always  no other room reads the clock or throws dice, so a simulator can run the real code.
  */
-export { type Deadline, deadlineSignal, withDeadline } from './deadline.ts'
+export { deadlineSignal, withDeadline } from './deadline.ts'
 export type { Runtime, Timer } from './runtime.ts'
 export { systemRuntime } from './system-runtime.ts'
