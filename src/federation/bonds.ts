@@ -53,18 +53,19 @@ export class Bonds {
     else this.#problems.delete(`${id} ${by}`)
   }
 
-  /** Gives the word of an admin here to a version 2 peer, and takes its admin's word. Undefined: done, or there is nothing to give. */
+  /** Gives the word of an admin here to a version 2 peer, and takes its admin's word. Undefined: done, or there is nothing to give or to take. */
   async exchange(id: PoolId): Promise<NotCalled | undefined> {
     const peer = this.#peers.get(id)
     const own = await this.#acts.ourAcceptance(id)
-    if (peer?.version !== 2 || !own) return undefined
+    const refusedTheirs = this.#problems.has(`${id} us`)
+    if (peer?.version !== 2 || !(own || refusedTheirs)) return undefined
     const body = { acceptance: toWire(own) }
     const called = await this.#outbound.call(
       { url: peer.url, known: peer },
       { method: 'POST', target: acceptPath, body },
     )
     const why = called.ok ? undefined : faults.find((fault) => called.message === refusalText(fault))
-    if (called.ok || why) this.#note(id, 'them', why, own.key_id)
+    if (own && (called.ok || why)) this.#note(id, 'them', why, own.key_id)
     if (!called.ok) return called
     await this.#take(id, called.body)
     return undefined

@@ -125,6 +125,19 @@ test('pools are bonded when admins of both have signed and each knows the otherâ
   ])
 })
 
+test('a word that was given before its key was known counts once the key is registered, before anybody here has signed', async () => {
+  const [carl, dora] = [await FederatedPool.open('carl'), await FederatedPool.open('dora')]
+  await office(carl).add(dora.url)
+  await dora.bond(carl.id)
+  expect(await trouble(carl, dora)).toMatchObject([{ by: 'us', why: 'unknown_admin' }])
+  await carl.knowsAdminOf(dora)
+  expect(await office(carl).show(dora.id)).toMatchObject({
+    peer: { trust: 1, ourLevel: 0, theirLevel: 3 },
+    bondProblems: [],
+  })
+  await Promise.all([carl, dora].map((pool) => pool[Symbol.asyncDispose]()))
+})
+
 test('who was demoted is not raised by an old word of either side', async () => {
   const before = await office(anna).show(bert.id)
   await office(anna).demote(bert.id, 2, 'owner.key')
