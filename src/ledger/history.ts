@@ -1,5 +1,5 @@
 import { PoolError } from '#protocol'
-import type { Sql } from '#storage'
+import type { Sql, Tx } from '#storage'
 import type { AccountKind } from './account-name.ts'
 import type { TransferKind, TransferPhase } from './ledger-op.ts'
 import { ledgerLimits } from './limits.ts'
@@ -63,7 +63,7 @@ const toBalance = ({ name, kind, key, posted, held, seq }: StoredBalance): Accou
 }
 
 /** @throws PoolError not_found. */
-export async function readBalance(sql: Sql, name: string): Promise<AccountBalance> {
+export async function readBalance(sql: Sql | Tx, name: string): Promise<AccountBalance> {
   const [row] = await sql<StoredBalance[]>`
     select name, kind, key_of(a) as key, posted, held, seq from accounts a where name = ${name}`
   if (!row) throw new PoolError('not_found', `There is no account ${name}.`, 'See `lichen ledger balance`.')

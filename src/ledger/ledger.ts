@@ -1,6 +1,6 @@
 import { PoolError } from '#protocol'
 import type { Runtime } from '#runtime'
-import { type Database, databaseError } from '#storage'
+import { type Database, databaseError, type Sql, type Tx } from '#storage'
 import { accountKind } from './account-name.ts'
 import { auditLedger, type LedgerAudit } from './audit.ts'
 import { exportRows } from './export-rows.ts'
@@ -56,8 +56,8 @@ export class Ledger {
   }
 
   /** @throws PoolError not_found, like every method that names an account. */
-  balance(name: string): Promise<AccountBalance> {
-    return this.#read(() => readBalance(this.#database.sql, name))
+  balance(name: string, sql: Sql | Tx = this.#database.sql): Promise<AccountBalance> {
+    return this.#read(() => readBalance(sql, name))
   }
 
   /** In order of name, behind `after`. */

@@ -56,10 +56,9 @@ export interface LendDeps {
 
 /** What is kept of jobs for other pools. */
 export interface LendingBooks {
-  /** Whether this pool asks so for the first time. */
-  firstTime(peer: PoolId, originRequestId: string): Promise<boolean>
-  /** Reserves what a job may cost at most, micro-credits; undefined: the pool owes too much. The result ends the reservation. */
-  reserve(peer: PoolId, amount: bigint): Promise<(() => void) | undefined>
+  /** Takes a job down, and reserves what it may cost at most, in micro-credits. `again`: it was asked for before; `credit`: the pool owes too much. */
+  reserve(peer: PoolId, originRequestId: string, amount: bigint): Promise<'reserved' | 'again' | 'credit'>
+  /** Its hold stands in place of what was reserved. */
   accepted(peer: PoolId, originRequestId: string, jobId: string): Promise<void>
   /** Why a job was not taken after all: the same may be asked again. */
   forget(peer: PoolId, originRequestId: string): Promise<void>
@@ -285,19 +284,15 @@ export class JobLender {
     const { books, jobs } = this.#d
     const { prompt = 0n, completion = 0n } = request.key.lent?.prices ?? {}
     const cap = BigInt(request.promptBytes + 16 * request.messages) * prompt + BigInt(request.maxTokens) * completion
-    if (!(await books.firstTime(peer, originRequestId)))
+    const taken = await books.reserve(peer, originRequestId, cap)
+    if (taken === 'again')
       throw new PoolError('conflict', 'This request was made before.', 'Give each request an id of its own.')
+    if (taken === 'credit')
+      throw new PoolError('insufficient_credit', 'Your pool owes this one as much as it may.', 'Settle first.')
     try {
-      const release = await books.reserve(peer, cap)
-      if (!release)
-        throw new PoolError('insufficient_credit', 'Your pool owes this one as much as it may.', 'Settle first.')
-      try {
-        const handle = await jobs.accept(request, sink)
-        await books.accepted(peer, originRequestId, handle.id)
-        return handle
-      } finally {
-        release()
-      }
+      const handle = await jobs.accept(request, sink)
+      await books.accepted(peer, originRequestId, handle.id)
+      return handle
     } catch (error) {
       await books.forget(peer, originRequestId)
       throw error

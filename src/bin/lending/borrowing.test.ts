@@ -144,6 +144,16 @@ test('a pool that a call has not reached is asked for nothing more, also before 
   expect(borrowing.whyAway(capability.model)).toBeUndefined()
 })
 
+test('every process of a pool knows which worker is a pool, also of what another one has sent there', async () => {
+  await using all = await neighbours()
+  const { anna, bert } = all
+  await using restarted = await anna.another()
+  using borrowing = borrowingOf(restarted)
+  await expect.poll(() => restarted.federation.peers.get(bert.id)?.trust).toBe(2)
+  expect(borrowing.peerOf(bert.id)).toBe(bert.id)
+  expect(borrowing.peerOf(anna.id)).toBeUndefined()
+})
+
 test('a pool that takes no jobs of this one says why to whoever asks, and is asked again a moment later', async () => {
   await using all = await neighbours()
   const { anna, bert } = all

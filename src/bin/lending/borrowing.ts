@@ -95,9 +95,9 @@ export class Borrowing implements Disposable {
     for (const id of [...this.#lenders.keys()]) this.#gone(id)
   }
 
-  /** The pool behind a worker that is one, or that is this pool's bridge to one. */
+  /** The pool behind a worker that is one, or that is this pool's bridge to one; also of what another process of this pool has sent there. */
   peerOf(workerId: string): PoolId | undefined {
-    return this.#peers.get(workerId)
+    return this.#peers.get(workerId) ?? this.#o.federation.peers.get(workerId as PoolId)?.id
   }
 
   /** How much of a peer's work came to something of late, 0 … 1; a newcomer stands in the middle. */
@@ -175,11 +175,12 @@ export class Borrowing implements Disposable {
       const there = new Set<WorkerId>()
       for (const peer of forwards() ? federation.peers.list() : []) {
         if (peer.trust < 2 || peer.revoked) continue
+        // A pool stands in the roster as a worker whose key is the pool's or its bridge's: both ids are the hash of a key.
+        const id = (peer.version === 2 ? peer.id : this.#bridgeTo(peer.id).id) as unknown as WorkerId
+        this.#peers.set(id, peer.id)
         const offers = await this.#wanted(peer, isLong)
         const { reachable, aside } = this.#awayOf(peer)
         if (offers.length === 0 || !reachable || aside) continue
-        // A pool stands in the roster as a worker whose key is the pool's or its bridge's: both ids are the hash of a key.
-        const id = (peer.version === 2 ? peer.id : this.#bridgeTo(peer.id).id) as unknown as WorkerId
         there.add(id)
         this.#tell(id, peer, offers)
       }
@@ -205,7 +206,6 @@ export class Borrowing implements Disposable {
     const told = JSON.stringify(wanted.map(({ offer, workers }) => [offer, workers]))
     if (this.#lenders.get(id)?.told === told) return
     this.#lenders.set(id, { peer: peer.id, told })
-    this.#peers.set(id, peer.id)
     this.models.put({ id, draining: false, offers: wanted.map(({ offer }) => offer) })
     this.#o.jobs.workerAvailable({
       id,

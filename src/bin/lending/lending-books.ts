@@ -26,7 +26,10 @@ export async function peerBalance(
   return { posted, held }
 }
 
-/** Who asked for what, and how much more each pool may owe. */
+/** A job is accepted within so long, or its process has died over it. */
+const acceptMsMax = 60_000
+
+/** Who asked for what, and how much more each pool may owe: for all processes of the pool. */
 export function lendingBooks({
   database,
   runtime,
@@ -40,31 +43,31 @@ export function lendingBooks({
   readonly creditLimit: bigint
 }): LendingBooks {
   const { sql } = database
-  /** Reserved by this process and not yet in the ledger. */
-  const reserved = new Map<PoolId, bigint>()
-  const add = (peer: PoolId, amount: bigint) => reserved.set(peer, (reserved.get(peer) ?? 0n) + amount)
   return {
-    async firstTime(peer, originRequestId) {
-      const rows = await sql`
-        insert into lent_jobs (peer_id, origin_request_id, at) values (${peer}, ${originRequestId}, ${new Date(runtime.now())})
-        on conflict do nothing returning peer_id`
-      return rows.length === 1
-    },
-    async reserve(peer, amount) {
-      add(peer, amount)
-      const release = () => void add(peer, -amount)
-      try {
-        const { posted, held } = await peerBalance(ledger, peer)
-        if (posted - held + creditLimit >= (reserved.get(peer) ?? 0n)) return release
-      } catch (error) {
-        release()
-        throw error
-      }
-      release()
-      return undefined
+    async reserve(peer, originRequestId, amount) {
+      const now = runtime.now()
+      await peerBalance(ledger, peer)
+      return database.transaction(async (tx) => {
+        // one after the other, whichever process they reached
+        await tx`select 1 from peers where id = ${peer} for no key update`
+        const rows = await tx`
+          insert into lent_jobs (peer_id, origin_request_id, at, reserved)
+          values (${peer}, ${originRequestId}, ${new Date(now)}, ${amount})
+          on conflict do nothing returning peer_id`
+        if (rows.length === 0) return 'again'
+        const [row] = await tx<{ reserved: bigint }[]>`
+          select sum(reserved)::bigint as reserved from lent_jobs
+           where peer_id = ${peer} and reserved is not null and at > ${new Date(now - acceptMsMax)}`
+        const { posted, held } = await ledger.balance(`peer:${peer}`, tx)
+        if (posted - held + creditLimit >= (row?.reserved ?? 0n)) return 'reserved'
+        await tx`delete from lent_jobs where peer_id = ${peer} and origin_request_id = ${originRequestId}`
+        return 'credit'
+      })
     },
     async accepted(peer, originRequestId, jobId) {
-      await sql`update lent_jobs set job_id = ${jobId} where peer_id = ${peer} and origin_request_id = ${originRequestId}`
+      await sql`
+        update lent_jobs set job_id = ${jobId}, reserved = null
+         where peer_id = ${peer} and origin_request_id = ${originRequestId}`
     },
     async forget(peer, originRequestId) {
       await sql`delete from lent_jobs where peer_id = ${peer} and origin_request_id = ${originRequestId} and job_id is null`
