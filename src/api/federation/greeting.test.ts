@@ -1,5 +1,5 @@
 import { afterAll, beforeEach, expect, test } from 'vitest'
-import type { Capability } from '#federation'
+import { type Capability, jobPath } from '#federation'
 import { FederatedPool } from '../../testkit/federated-pool.ts'
 
 const model = (name: string): Capability => ({
@@ -55,3 +55,49 @@ test('every process of a pool looks at whom one of them was told to trust', asyn
   await anna.federation.office.promote(bert.id, 2, 'owner.key')
   await expect.poll(() => other.federation.heartbeats.isReachable(bert.id)).toBe(true)
 })
+
+test('a pool that one process revokes is cut off by the others in mid-stream, in both directions', async () => {
+  await using other = await anna.another()
+  for (const [one, peer] of [
+    [anna, bert],
+    [bert, anna],
+  ] as const)
+    await one.federation.office.promote(peer.id, 2, 'owner.key')
+  await expect.poll(() => other.federation.peers.get(bert.id)?.trust).toBe(2)
+  const served: string[] = []
+  for (const [name, { federation }] of [
+    ['anna', other],
+    ['bert', bert],
+  ] as const)
+    federation.serve(jobPath, {
+      trustMin: 2,
+      async reply(_, signal) {
+        signal.addEventListener('abort', () => served.push(`${name} stops`))
+        return { contentType: 'text/event-stream', pieces: endless() }
+      },
+    })
+  const ask = (from: FederatedPool, to: FederatedPool) =>
+    from.federation.outbound.open(to.as(2), {
+      method: 'POST',
+      target: jobPath,
+      hop: 1,
+      chain: [from.id],
+      body: { origin_pool_id: from.id },
+    })
+  const streams = await Promise.all([ask(bert, other), ask(other, bert)])
+  const read = streams.map(async (stream) => {
+    if (!stream.ok) throw new Error(stream.message)
+    await stream.pieces.next()
+    for await (const piece of stream.pieces) expect(piece.length).toBeGreaterThan(0)
+  })
+  const ends = Promise.allSettled(read)
+  await anna.federation.office.revoke(bert.id, 'owner.key')
+  expect((await ends).map(({ status }) => status)).toEqual(['rejected', 'rejected'])
+  await expect.poll(() => served).toContain('anna stops')
+})
+
+/** One event, and then nothing. */
+async function* endless(): AsyncGenerator<Buffer, void> {
+  yield Buffer.from('data: {}\n\n')
+  await new Promise(() => {})
+}

@@ -45,8 +45,8 @@ afterAll(async () => {
 
 const folder = temporaryFolder()
 afterAll(() => folder[Symbol.dispose]())
-function openedOf(note: string) {
-  const opened = openCheckpoint(note, pool.publicKey)
+function openedOf(note: string, { publicKey } = pool) {
+  const opened = openCheckpoint(note, publicKey)
   if (!opened.ok) throw new Error(opened.message)
   return opened.checkpoint
 }
@@ -148,22 +148,22 @@ test('an audit tells a restore an admin has signed for from a shorter log nobody
 })
 
 /** What only a superuser of the server can do: another history, whole in itself, under the pool's own signature. */
-async function rewrite(changed: number, size: number): Promise<void> {
+async function rewrite(changed: number, size: number, generation = 1, signer = pool): Promise<void> {
   const rows = await anna.pool.db.sql<
     { hash: Buffer }[]
   >`select hash from log_leaves where index < ${size} order by index`
   const tree = new CompactTree()
   const forged = leafHash(Buffer.from('forged'))
   for (const [n, { hash }] of rows.entries()) tree.append(n === changed ? forged : hash)
-  const note = signCheckpoint({ generation: 1, size, root: tree.root() }, anna.pool.identity)
+  const note = signCheckpoint({ generation, size, root: tree.root() }, signer)
   await anna.pool.db.database.transaction((tx) =>
     tx
       .unsafe(
         `set local session_replication_role = replica; truncate log_tiles; delete from log_checkpoints;
          delete from log_leaves where index >= ${size};
          update log_leaves set hash = '\\x${forged.toString('hex')}' where index = ${changed};
-         insert into log_checkpoints values (0, 1, ${size}, '${note}');
-         update log_head set size = ${size}, checkpoints = 1, frontier = '${bytes(tree.frontier)}'`,
+         insert into log_checkpoints values (0, ${generation}, ${size}, '${note}');
+         update log_head set size = ${size}, generation = ${generation}, checkpoints = 1, frontier = '${bytes(tree.frontier)}'`,
       )
       .simple(),
   )
@@ -224,19 +224,16 @@ async function lose(lost: number): Promise<void> {
   log = await LoggingProcess.start(anna.pool.db, { dataDir: folder.path })
 }
 
-test('a loss that an admin has signed for is no fork although the key was rotated before the witness saw it', async () => {
-  await using dora = await FactPool.open('dora')
-  await anna.bondWith(dora)
-  await add(2_000, 40)
-  const { size } = openedOf(await log.log.checkpoint())
-  expect(await anna.exchange.show(dora.pool.id)).toMatchObject({ says: 'vouched', size })
-  await add(2_100, 15)
-  expect(await anna.exchange.show(dora.pool.id)).toMatchObject({ says: 'vouched', size: size + 15 })
-  await lose(30)
-  // what was lost has been written anew, and differently, before the key went on
-  await add(3_000, 20)
+/** Anna's key after its rotation, who she is since, and two witnesses who saw her log before. */
+const next = generateIdentity(systemRuntime)
+let annaNow: FactPool
+let dora: FactPool
+let emil: FactPool
+afterAll(() => Promise.all([annaNow, dora, emil].map((pool) => pool?.[Symbol.asyncDispose]())))
+
+/** Anna's key is rotated, and she runs under the new one. */
+async function rotate(): Promise<FactPool> {
   await log[Symbol.asyncDispose]()
-  const next = generateIdentity(systemRuntime)
   const { database } = anna.pool.db
   const note = await database.transaction(async (tx) => {
     const note = await succeed(tx, { old: pool, next, admin: anna.pool.admin, now: Date.now(), actor: 'owner.key' })
@@ -245,12 +242,32 @@ test('a loss that an admin has signed for is no fork although the key was rotate
   })
   await copyAfterSuccession(database.sql, folder.path, { old: pool.publicKey, next: next.publicKey })
   log = await LoggingProcess.start(anna.pool.db, { dataDir: folder.path, signer: next })
-  const rotated = await anna.pool.another({ identity: next }, [note])
-  await using annaNow = FactPool.of(rotated, { log: shownLog })
-  await dora.pool.db.sql`update peers set url = ${rotated.url} where id = ${pool.id}`
-  await dora.pool.federation.peers.refresh()
-  await dora.pool.federation.office.confirm(pool.id, next.id, 'owner.key', dora.pool.accepts(next.id))
-  await rotated.federation.peers.refresh()
+  return FactPool.of(await anna.pool.another({ identity: next }, [note]), { log: shownLog })
+}
+
+/** A witness's human confirms who Anna is now, at her new address. */
+async function follows({ pool: witness }: FactPool): Promise<void> {
+  await witness.db.sql`update peers set url = ${annaNow.pool.url} where id = ${pool.id}`
+  await witness.federation.peers.refresh()
+  await witness.federation.office.confirm(pool.id, next.id, 'owner.key', witness.accepts(next.id))
+  await annaNow.pool.federation.peers.refresh()
+}
+
+test('a loss that an admin has signed for is no fork although the key was rotated before the witness saw it', async () => {
+  ;[dora, emil] = await Promise.all([FactPool.open('dora'), FactPool.open('emil')])
+  await anna.bondWith(dora)
+  await anna.bondWith(emil)
+  await add(2_000, 40)
+  const { size } = openedOf(await log.log.checkpoint())
+  expect(await anna.exchange.show(dora.pool.id)).toMatchObject({ says: 'vouched', size })
+  await add(2_100, 15)
+  expect(await anna.exchange.show(dora.pool.id)).toMatchObject({ says: 'vouched', size: size + 15 })
+  await lose(30)
+  expect(await anna.exchange.show(emil.pool.id)).toMatchObject({ says: 'vouched', size: size - 14 })
+  // what was lost has been written anew, and differently, before the key went on
+  await add(3_000, 20)
+  annaNow = await rotate()
+  await follows(dora)
   expect(await annaNow.exchange.show(dora.pool.id)).toMatchObject({ says: 'vouched', size: size + 7 })
   // no human of hers has registered that admin
   const whoSigned = `as ${admin.id.slice(0, 12)} has signed, whom nobody here has registered`
@@ -258,6 +275,35 @@ test('a loss that an admin has signed for is no fork although the key was rotate
     { kind: 'loss', peer: next.id, details: { lost: 30 }, text: expect.stringContaining(whoSigned) },
   ])
   expect(await dora.sees()).toEqual([])
+})
+
+/** The two histories that a witness holds against the pool under its new key, and whose signature each has. */
+async function proofOf({ exchange }: FactPool) {
+  const [fork] = await exchange.facts.view('fork')
+  const { first, second } = JSON.parse(String(fork?.value)) as { first: string; second: string }
+  const by = (note: string) =>
+    [pool, next].find(({ publicKey }) => openCheckpoint(note, publicKey).ok) === next ? 'new key' : 'old key'
+  return { about: fork?.name, first: by(first), second: by(second) }
+}
+
+test('a history that is rewritten after a rotation is proven by what the new key has signed, or the old one before', async () => {
+  const { generation, size } = openedOf(await log.log.checkpoint(), next)
+  await log[Symbol.asyncDispose]()
+  await rewrite(40, size - 5, generation, next)
+  using elsewhere = temporaryFolder()
+  log = await LoggingProcess.start(anna.pool.db, { dataDir: elsewhere.path, signer: next })
+  await add(4_000, 20)
+  const accused = { says: 'accused', problem: expect.stringContaining('two histories') }
+  expect(await annaNow.exchange.show(dora.pool.id)).toMatchObject(accused)
+  expect(await proofOf(dora)).toEqual({ about: next.id, first: 'new key', second: 'new key' })
+  // he has seen nothing yet that the new key has signed
+  await follows(emil)
+  expect(await annaNow.exchange.show(emil.pool.id)).toMatchObject(accused)
+  expect(await proofOf(emil)).toEqual({ about: next.id, first: 'old key', second: 'new key' })
+  for (const { exchange } of [dora, emil])
+    expect(await exchange.notices.list(false)).toContainEqual(expect.objectContaining({ kind: 'fork', peer: next.id }))
+  await log[Symbol.asyncDispose]()
+  log = await LoggingProcess.start(anna.pool.db, { signer: next })
 })
 
 const hashes = numbers(12).map((n) => leafHash(Buffer.from(String(n))))
