@@ -1,26 +1,68 @@
 /**
- * Program: a pool's real door (HTTP server, receiver, nonces in PostgreSQL) with a hundred peers of each version, and plain Fastify beside
- * it. Told over IPC what to measure; ends when its parent does. The database has no fsync, as in the tests.
+ * Program: a pool's real door (HTTP server, kill switch with its files and its row, networks by a trusted proxy's word, receiver, nonces in
+ * PostgreSQL) with a hundred peers of each version, and plain Fastify beside it. Told over IPC what to measure; ends when its parent does.
+ * The database has no fsync, as in the tests.
  */
 import { readFileSync } from 'node:fs'
 import Fastify from 'fastify'
-import { Peers } from '#federation'
+import type { Origin } from '#api'
+import { AdminRequests, type KillSwitch, Peers, Toggles } from '#federation'
 import type { PoolId } from '#protocol'
 import { systemRuntime } from '#runtime'
 import { openDatabase } from '#storage'
+import { clientAddress, parseTrustedProxies, sourceGroup } from '#transport'
+import { KillSwitchFiles, killSwitchFilesOf } from '../../src/bin/kill-switch-files.ts'
 import { ApiDouble } from '../../src/testkit/api-double.ts'
 import { FederatedPool } from '../../src/testkit/federated-pool.ts'
 import { processTree } from '../../src/testkit/neighbourhood.ts'
-import { signerOf, signersEach } from './signers.ts'
+import { temporaryFolder } from '../../src/testkit/temporary-folder.ts'
+import { besieged, revokedSigner, signerOf, signersEach } from './signers.ts'
 
-const pool = await FederatedPool.open('bench')
+const late: { toggles?: Toggles } = {}
+const toggles = () => late.toggles as Toggles
+const killSwitch: KillSwitch = {
+  whyOff: () => toggles().whyOff(),
+  register: (abort) => toggles().register(abort),
+}
+const pool = await FederatedPool.open('bench', { killSwitch })
 const { federation } = pool
-// the network is what the header says, so that many networks can knock from one machine
+const data = temporaryFolder()
+const files = new KillSwitchFiles(killSwitchFilesOf({ data: data.path, federationKillFiles: [] }), systemRuntime)
+late.toggles = await Toggles.open({
+  database: pool.db.database,
+  runtime: systemRuntime,
+  filesThere: () => files.there(),
+  whyNoWrite: async () => undefined,
+  onFlip: () => {},
+  onProblem: (error) => console.error(error),
+})
+const requests = new AdminRequests({
+  database: pool.db.database,
+  runtime: systemRuntime,
+  poolId: pool.id,
+  peers: federation.peers,
+  toggles: toggles(),
+  quorum: 1,
+  v1Writers: [],
+  adminKeys: async () => new Map(),
+  events: async () => [],
+  pendingSlashes: async () => [],
+  reset: async () => ({}),
+  send: async () => ({ ok: false, code: 'unreachable', message: 'nobody is asked here' }),
+  onEvent: () => {},
+  onProblem: (error) => console.error(error),
+})
+for (const [path, route] of Object.entries(requests.routes)) federation.serve(path, route)
+// a proxy that is believed says which network it is, so that many networks can knock from one machine
+const trusted = parseTrustedProxies(['127.0.0.1'])
+const networkOf = ({ remoteAddress, forwardedFor }: Origin) =>
+  sourceGroup(clientAddress(remoteAddress, forwardedFor, trusted))
 const door = await ApiDouble.open({
   federation: {
     info: () => federation.info(),
     directory: (page) => federation.directory(page),
-    answer: (request, _remote, forwarded) => federation.answer(request, forwarded ?? '127.0.0'),
+    turnAway: ({ head, bodyBytes, ...origin }) => federation.turnAway(head, bodyBytes, networkOf(origin)),
+    answer: (request, origin) => federation.answer(request, networkOf(origin)),
   },
 })
 const plain = Fastify({ logger: false })
@@ -38,6 +80,9 @@ for (const version of [1, 2] as const)
     const { id, publicKey } = signerOf(version, n)
     await federation.peers.introduce(id as PoolId, publicKey, said)
   }
+for (const { id, publicKey } of [besieged, revokedSigner])
+  await federation.peers.introduce(id as PoolId, publicKey, said)
+await federation.office.revoke(revokedSigner.id, 'owner.key')
 
 /** Microseconds that the database has used, in steps of 10 ms. */
 function databaseUs(): number {
@@ -98,13 +143,25 @@ federation.serve('/v1/federation/job', {
   reply: () => ({ contentType: 'text/event-stream', pieces: endless() }),
 })
 
+/** What asking has cost so far: it is no part of what is measured. */
+let askingUs = 0
+function cpu(): { poolUs: number; databaseUs: number } {
+  const before = process.cpuUsage()
+  const used = { poolUs: before.user + before.system - askingUs, databaseUs: databaseUs() }
+  const { user, system } = process.cpuUsage(before)
+  askingUs += user + system
+  return used
+}
+
 process.on('message', async (wish: 'cpu' | 'revoke') => {
-  const { user, system } = process.cpuUsage()
-  process.send?.(wish === 'cpu' ? { poolUs: user + system, databaseUs: databaseUs() } : await revocation())
+  process.send?.(wish === 'cpu' ? cpu() : await revocation())
 })
 process.on('disconnect', async () => {
   await plain.close()
   await door[Symbol.asyncDispose]()
+  await requests[Symbol.asyncDispose]()
+  toggles()[Symbol.dispose]()
+  data[Symbol.dispose]()
   await pool[Symbol.asyncDispose]()
 })
 process.send?.({ id: pool.id, door: door.port, plain: (plain.server.address() as { port: number }).port })

@@ -5,3 +5,9 @@ export const signersEach = 100
 
 export const signerOf = (version: 1 | 2, n: number): Identity =>
   identityFromSeed(sha256(Buffer.from(`bench signer ${version} ${n}`)))
+
+/** A pool under whose id others flood. */
+export const besieged: Identity = signerOf(2, signersEach)
+
+/** A pool whose trust was taken back. */
+export const revokedSigner: Identity = signerOf(2, signersEach + 1)

@@ -36,7 +36,7 @@ import { refuseSocket } from './refuse-socket.ts'
 import { RequestCounts } from './request-counts.ts'
 import { requestId } from './request-id.ts'
 import type { Method, Notice, Route } from './route.ts'
-import { serveRoute } from './serve-route.ts'
+import { serveRoute, turnAwayHook } from './serve-route.ts'
 import { modelFileRoute } from './workers/model-files.ts'
 
 type AnyAnswerRoute = { [K in OpenAiKind]: AnswerRoute<K> }[OpenAiKind]
@@ -89,7 +89,9 @@ export function buildServer(handedIn: ApiDeps): FastifyInstance {
       method: route.method,
       url: route.path,
       bodyLimit: route.bodyBytesMax ?? limits.adminBodyBytesMax,
-      onRequest: doorkeeper.hookFor(route.caller),
+      onRequest: route.turnAway
+        ? [doorkeeper.hookFor(route.caller), turnAwayHook(deps, doorkeeper, route)]
+        : doorkeeper.hookFor(route.caller),
       handler: (request, reply) => void serveRoute(deps, doorkeeper, route, request, reply),
     })
   for (const route of simple) if (!route.form) addSimple(app, route)

@@ -5,6 +5,7 @@ import { requireBearer } from './bearer.ts'
 import type { OriginHeaders } from './browser-origins.ts'
 import type { ApiDeps, Client } from './deps.ts'
 import type { ApiLimits } from './limits.ts'
+import { Linger } from './linger.ts'
 import { RequestRate, rateHeaders } from './request-rate.ts'
 import type { Caller } from './route.ts'
 import { toRefusal } from './to-refusal.ts'
@@ -45,10 +46,12 @@ export class Doorkeeper {
   readonly #deps: Needs
   readonly #rate: RequestRate
   readonly #originHeaders: OriginHeaders
+  readonly #linger: Linger
 
   constructor(deps: Needs, limits: ApiLimits, headersFor: OriginHeaders) {
     this.#deps = deps
     this.#originHeaders = headersFor
+    this.#linger = new Linger(deps.runtime)
     this.#rate = new RequestRate(deps.runtime, limits.rateBucketsMax)
   }
 
@@ -88,8 +91,15 @@ export class Doorkeeper {
     if (unexpected && !left) this.#deps.log.error({ err: error, request_id: request.id, route }, 'a request failed')
     if (reply.raw.destroyed || reply.raw.headersSent) return
     const { since, headers } = this.entryOf(request)
-    const status = writeRefusal(reply.raw, refusal, [...headers, ...more])
+    const ends = refusal.code === 'body_too_large' ? this.endUnread(reply) : []
+    const status = writeRefusal(reply.raw, refusal, [...headers, ...more, ...ends])
     this.#deps.ended(route, status, this.#deps.runtime.monotonic() - since)
+  }
+
+  /** Headers of an answer to a request whose body is not read, and after which the connection ends. */
+  endUnread(reply: FastifyReply): readonly string[] {
+    this.#linger.behind(reply.raw)
+    return ['connection', 'close']
   }
 
   #note(request: FastifyRequest): Entry {

@@ -28,6 +28,12 @@ export const apiLimits = {
   rateBucketsMax: 100_000,
   /** Requests of one connection that wait behind an unanswered one. Nobody but a flood sends more (RFC 9112 §9.3.2). */
   pipelinedRequestsMax: 16,
+  /** A body that nobody wants is let pass by when it has no more; else the connection ends: a new one costs as much as reading so many. */
+  passedByBytesMax: 65_536,
+  /** A client that still sends such a body has so long to read the answer … */
+  lingerMs: 1_000,
+  /** … as long as no more do at once; each holds what the kernel has taken of the body. */
+  lingeringMax: 128,
   /** The metrics page is made anew at most so often: it is open to all, and making it costs milliseconds. */
   metricsAgeMs: 1_000,
   /** How long somebody stays logged in at the page of the pool. */

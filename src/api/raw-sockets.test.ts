@@ -93,6 +93,34 @@ test('a body over 4 MiB is 413, declared or not, and the client gets to read it'
   expect(chunked.status).toBe(413)
 })
 
+test('of a body that is far too large nothing more is read, and its connection ends', async () => {
+  await using api = await ApiDouble.open()
+  const head = [
+    'POST /v1/chat/completions HTTP/1.1',
+    'host: x',
+    'authorization: Bearer sk-all',
+    'content-type: application/json',
+    'content-length: 1000000000',
+    '',
+    '',
+  ].join('\r\n')
+  const socket = net.connect(api.port, '127.0.0.1')
+  let [text, sent] = ['', 0]
+  const piece = Buffer.alloc(65_536, 0x20)
+  const send = () => {
+    while (socket.writable && sent < 500_000_000 && socket.write(piece)) sent += piece.length
+  }
+  socket.on('drain', send).on('error', () => {})
+  socket.setEncoding('utf8').on('data', (part: string) => {
+    text += part
+  })
+  socket.write(head)
+  send()
+  await new Promise((resolve) => socket.on('close', resolve))
+  expect(text).toMatch(/^HTTP\/1\.1 413 .*connection: close/is)
+  expect(sent).toBeLessThan(100_000_000)
+})
+
 test('a body of exactly 4 MiB is read', async () => {
   await using api = await ApiDouble.open()
   const empty = chat({ user: '' }).length

@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { z } from 'zod'
-import type { RawRequest } from '#federation'
+import type { RawHead, RawRequest } from '#federation'
 import type { Actor, Role } from '#identity'
 import type { Client } from './deps.ts'
 
@@ -29,6 +29,19 @@ export interface Notice {
   readonly status?: 200 | 201
 }
 
+/** Where a request came from, as its connection and a proxy say. */
+export interface Origin {
+  readonly remoteAddress: string | undefined
+  readonly forwardedFor: string | undefined
+}
+
+/** A request whose body has not been read. */
+export interface Knock extends Origin {
+  readonly head: RawHead
+  /** As many as are said to come; 0 where nothing is said. */
+  readonly bodyBytes: number
+}
+
 /** What a handler is given: parsed, and from somebody who may. */
 export interface Visit<Query = unknown, Body = unknown> {
   readonly params: Readonly<Record<string, string>>
@@ -42,11 +55,7 @@ export interface Visit<Query = unknown, Body = unknown> {
   /** Who acts; nobody in particular where anyone may come. */
   readonly by: Actor
   /** The request as it came, for those who verify a signature over its bytes. */
-  readonly raw: {
-    readonly request: RawRequest
-    readonly remoteAddress: string | undefined
-    readonly forwardedFor: string | undefined
-  }
+  readonly raw: Origin & { readonly request: RawRequest }
   /** `by.actor`, for acts: `owner.key` or `key:<id>`. */
   readonly actor: string
 }
@@ -92,12 +101,15 @@ export class StreamReply {
 
 /** A door whose answer is known when its handler returns: JSON, a {@link TextReply} or a {@link StreamReply}. */
 export interface Route extends Notice {
+  /** The answer that the head of a request has earned by itself; undefined: its body is read, and {@link handle} is asked. */
+  readonly turnAway?: (knock: Knock) => Promise<TextReply> | undefined
   readonly handle: (visit: Visit) => unknown
 }
 
 interface Typed<Query extends z.ZodType, Body extends z.ZodType> extends Omit<Notice, 'query' | 'body'> {
   readonly query?: Query
   readonly body?: Body
+  readonly turnAway?: Route['turnAway']
   readonly handle: (visit: Visit<z.infer<Query>, z.infer<Body>>) => unknown
 }
 

@@ -1,9 +1,11 @@
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
 import type { z } from 'zod'
+import type { RawHead } from '#federation'
 import { explainIssue, PoolError, parseJson } from '#protocol'
 import type { ApiDeps } from './deps.ts'
 import { actorOf, type Doorkeeper } from './doorkeeper.ts'
-import { type Route, StreamReply } from './route.ts'
+import { apiLimits } from './limits.ts'
+import { type Origin, type Route, StreamReply } from './route.ts'
 import { writeReply } from './write-reply.ts'
 import { writeStream } from './write-stream.ts'
 
@@ -27,7 +29,9 @@ export async function serveRoute(
       headers: request.headers,
       models: client?.models ?? undefined,
       client,
-      raw: rawOf(request),
+      get raw() {
+        return { ...originOf(request), request: { ...headOf(request), body: bytesOf(request) } }
+      },
       by,
       actor: by.actor,
     })
@@ -42,19 +46,58 @@ export async function serveRoute(
   }
 }
 
-function rawOf({ raw, body }: FastifyRequest) {
-  const headers: [string, string][] = []
-  for (let at = 0; at + 1 < raw.rawHeaders.length; at += 2) {
-    headers.push([raw.rawHeaders[at] ?? '', raw.rawHeaders[at + 1] ?? ''])
+/**
+ * In front of a route: what the head of a request alone has earned is said before its body is read. A short body is let pass by, which
+ * costs less than a new connection; behind a long one, or one of unknown length, the connection ends.
+ */
+export function turnAwayHook(
+  deps: Pick<ApiDeps, 'runtime' | 'ended'>,
+  doorkeeper: Doorkeeper,
+  { path, turnAway }: Pick<Route, 'path' | 'turnAway'>,
+) {
+  return (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction): void => {
+    const { 'content-length': length = '0', 'transfer-encoding': coding } = request.headers
+    const bodyBytes = Number(length)
+    const said = turnAway?.({ head: headOf(request), bodyBytes, ...originOf(request) })
+    if (!said) {
+      done()
+      return
+    }
+    reply.hijack()
+    const { since, headers } = doorkeeper.entryOf(request)
+    const ends = coding !== undefined || bodyBytes > apiLimits.passedByBytesMax
+    said.then(
+      (value) => {
+        if (reply.raw.destroyed) return
+        const status = writeReply(
+          reply.raw,
+          value,
+          value.status,
+          ends ? [...headers, ...doorkeeper.endUnread(reply)] : headers,
+        )
+        deps.ended(path, status, deps.runtime.monotonic() - since)
+      },
+      (error) => doorkeeper.refuse(error, request, reply, path),
+    )
   }
-  const bytes = Buffer.isBuffer(body) ? body : Buffer.alloc(0)
+}
+
+const headOf = ({ raw }: FastifyRequest): RawHead => ({
+  method: raw.method ?? '',
+  target: raw.url ?? '',
+  headers: raw.rawHeaders,
+})
+
+function originOf({ raw }: FastifyRequest): Origin {
   const forwarded = raw.headers['x-forwarded-for']
   return {
-    request: { method: raw.method ?? '', target: raw.url ?? '', headers, body: bytes },
     remoteAddress: raw.socket.remoteAddress,
     forwardedFor: Array.isArray(forwarded) ? forwarded.join(',') : forwarded,
   }
 }
+
+const nothing = Buffer.alloc(0)
+const bytesOf = ({ body }: FastifyRequest): Buffer => (Buffer.isBuffer(body) ? body : nothing)
 
 /** The body as JSON; none at all means "nothing to say". */
 function bodyOf(request: FastifyRequest): unknown {

@@ -11,9 +11,8 @@ import type { PoolId } from '#protocol'
 import { systemRuntime } from '#runtime'
 import { FederatedPool, loopbackHosts } from '../testkit/federated-pool.ts'
 import { temporaryFolder } from '../testkit/temporary-folder.ts'
-import { killSwitchFilesThere } from './kill-switch-files.ts'
+import { KillSwitchFiles } from './kill-switch-files.ts'
 
-let served = false
 const folder = temporaryFolder()
 const file = path.join(folder.path, 'fed_disable')
 let toggles: Toggles
@@ -23,15 +22,19 @@ let neighbour: http.Server
 const reached: string[] = []
 /** The address of `slow.example`, which is known once this is called. */
 let found: ((addresses: readonly string[]) => void) | undefined
+const sender = generateIdentity(systemRuntime)
+/** What a pool without lending, admin requests and facts serves. */
+const served = ['handshake', 'verify', 'peer/accept', 'peer/status']
 
 beforeAll(async () => {
   const later: KillSwitch = { whyOff: () => toggles.whyOff(), register: (abort) => toggles.register(abort) }
   const resolve = () => new Promise<readonly string[]>((resolved) => (found = resolved))
   pool = await FederatedPool.open('anna', { killSwitch: later, resolve })
+  const files = new KillSwitchFiles([file], systemRuntime)
   toggles = await Toggles.open({
     database: pool.db.database,
     runtime: systemRuntime,
-    filesThere: () => killSwitchFilesThere([file], systemRuntime),
+    filesThere: () => files.there(),
     whyNoWrite: async () => undefined,
     onFlip: () => {},
     onProblem: () => {},
@@ -47,6 +50,14 @@ beforeAll(async () => {
   })
   await new Promise<void>((resolve) => neighbour.listen(0, '127.0.0.1', resolve))
   loopbackHosts.push(host(), slowHost())
+  const said = { name: 'sender', url: 'https://sender.example', moleculeId: '', capabilities: [] }
+  await pool.federation.peers.introduce(sender.id as PoolId, sender.publicKey, said)
+  for (const { method, path: door } of await doors()) {
+    const name = door.slice('/v1/federation/'.length)
+    const reply = () =>
+      name === 'job' ? { contentType: 'text/event-stream', pieces: silent() } : { status: 200, body: {}, headers: [] }
+    if (method === 'POST' && !served.includes(name)) pool.federation.serve(door, { trustMin: 1, reply })
+  }
 })
 afterAll(async () => {
   toggles[Symbol.dispose]()
@@ -80,10 +91,23 @@ async function knock({ method, path: door }: { method: string; path: string }): 
   return (await fetch(pool.url + door, { method, ...body })).status
 }
 
+async function* silent(): AsyncGenerator<Buffer, void> {
+  yield Buffer.from('data: one\n\n')
+  await new Promise(() => {})
+}
+
+/** Nothing in it alone is to be refused. */
+const goodHead = () => [
+  `x-iamine-atom-id: ${sender.id}`,
+  `x-iamine-timestamp: ${Math.floor(Date.now() / 1_000)}`,
+  `x-iamine-nonce: ${'a0'.repeat(8)}`,
+  `x-iamine-signature: ${Buffer.alloc(64).toString('base64')}`,
+]
+
 /** A request that has begun: all but its last byte is there. `rest` sends that, and gives the status of the answer. */
 async function begun({ method, path: door }: { method: string; path: string }): Promise<() => Promise<number>> {
   const { hostname, port, host } = new URL(pool.url)
-  const body = 'content-type: application/json\r\ncontent-length: 2\r\n\r\n{}'
+  const body = [...goodHead(), 'content-type: application/json', 'content-length: 2', '', '{}'].join('\r\n')
   const whole = `${method} ${door} HTTP/1.1\r\nhost: ${host}\r\nconnection: close\r\n${method === 'GET' ? '\r\n' : body}`
   const socket = net.connect(Number(port), hostname)
   const parts: Buffer[] = []
@@ -180,13 +204,6 @@ test.each(Object.entries(flips))(
   async (_name, flip) => {
     await using bela = await FederatedPool.open('bela')
     await bela.federation.office.add(pool.url, undefined)
-    async function* silent() {
-      yield Buffer.from('data: one\n\n')
-      await new Promise(() => {})
-    }
-    const reply = () => ({ contentType: 'text/event-stream', pieces: silent() })
-    if (!served) pool.federation.serve('/v1/federation/job', { trustMin: 1, reply })
-    served = true
     const ask = { method: 'POST', target: '/v1/federation/job', hop: 1, chain: [bela.id] } as const
     const stream = await bela.federation.outbound.open(pool.as(2), { ...ask, body: { origin_pool_id: bela.id } })
     if (!stream.ok) throw new Error(stream.message)

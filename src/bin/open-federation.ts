@@ -1,8 +1,8 @@
-import type { ApiDeps, FederationAdmin, FederationDoor } from '#api'
+import type { ApiDeps, FederationAdmin, FederationDoor, Origin } from '#api'
 import { type Capability, Federation, handshakePath, PeerAdminKeys, Toggles, Tokens } from '#federation'
 import type { Runtime } from '#runtime'
 import { clientAddress, parseTrustedProxies, sourceGroup } from '#transport'
-import { killSwitchFilesOf, killSwitchFilesThere } from './kill-switch-files.ts'
+import { KillSwitchFiles, killSwitchFilesOf } from './kill-switch-files.ts'
 import { binLimits } from './limits.ts'
 import { adminKeysOf, openAdminRequests } from './open-admin-requests.ts'
 import type { Ground, Rooms } from './open-rooms.ts'
@@ -11,11 +11,11 @@ import type { Ground, Rooms } from './open-rooms.ts'
 export async function openFederation(all: Ground & Rooms) {
   const { settings, runtime, pool, database, models, workers, jobs, journal, breakers, ledger, log, trouble, closers } =
     all
-  const files = killSwitchFilesOf(settings)
+  const files = new KillSwitchFiles(killSwitchFilesOf(settings), runtime)
   const toggles = await Toggles.open({
     database,
     runtime,
-    filesThere: () => killSwitchFilesThere(files, runtime),
+    filesThere: () => files.there(),
     whyNoWrite: async () => {
       const { size } = await adminKeysOf(all)(database.sql)
       const need = settings.federationAdminQuorum
@@ -45,6 +45,7 @@ export async function openFederation(all: Ground & Rooms) {
     publish: settings.federationPublish,
     load: () => loadOf(workers, jobs),
     policy: { httpHosts: settings.federationHttpHosts, privateRanges: settings.federationPrivateRanges },
+    networkOf: sourceGroup,
     onCalledBack: ({ peer, failed }) => log.info({ peer, failed: failed?.message }, 'another pool was called back'),
     onTrust: (change) => {
       journal.add('peer_status', change.peer, { state: `trust ${change.to}` })
@@ -75,11 +76,13 @@ export async function openFederation(all: Ground & Rooms) {
   closers.add('overviews', () => overview.cancel())
   closers.add('federation', () => federation[Symbol.dispose]())
   const trusted = parseTrustedProxies(settings.trustedProxies)
+  const networkOf = ({ remoteAddress, forwardedFor }: Origin) =>
+    sourceGroup(clientAddress(remoteAddress, forwardedFor, trusted))
   const door: FederationDoor = {
     info: () => federation.info(),
     directory: (page) => federation.directory(page),
-    answer: (request, remote, forwarded) =>
-      federation.answer(request, sourceGroup(clientAddress(remote, forwarded, trusted))),
+    turnAway: ({ head, bodyBytes, ...origin }) => federation.turnAway(head, bodyBytes, networkOf(origin)),
+    answer: (request, origin) => federation.answer(request, networkOf(origin)),
   }
   const { office } = federation
   const admin: Omit<FederationAdmin, 'statement'> = Object.assign(office, {

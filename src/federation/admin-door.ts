@@ -24,6 +24,7 @@ const trustMin = 3
 export function adminDoor(o: Options): SignedRoute {
   return {
     trustMin,
+    beforeBody: (bytes) => (bytes > jsonLimits.bodyBytesMax ? answerNo(400, 'malformed: body_too_large') : undefined),
     before: async (request) => {
       const read = readBody(request.body)
       if (typeof read === 'string') return answerNo(400, read)
@@ -43,8 +44,8 @@ function readBody(body: Buffer): AdminRequest | string {
 
 /** Of the pool a request says it is from. Nothing of it is believed yet; what is told here anybody may know who has the id. */
 function senderOf({ headers }: RawRequest, peers: Options['peers']) {
-  const ids = headers.filter(([name]) => name.toLowerCase() === envelopeHeaders.sender)
-  const id = ids.length === 1 ? parsePoolId(ids[0]?.[1] ?? '') : undefined
+  const at = headers.flatMap((name, n) => (n % 2 === 0 && name.toLowerCase() === envelopeHeaders.sender ? [n] : []))
+  const id = at.length === 1 ? parsePoolId(headers[(at[0] ?? 0) + 1] ?? '') : undefined
   return id && peers.get(id)
 }
 

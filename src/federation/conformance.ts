@@ -17,7 +17,7 @@ import { signEnvelope } from './envelope.ts'
 import { readFact, type SignedFact, whyRefused } from './facts/fact.ts'
 import { countingFacts, type FactSet, faultsOf, joinFacts, viewOf } from './facts/merge.ts'
 import { checkPeerUrl } from './peer-url.ts'
-import { readEnvelope } from './read-envelope.ts'
+import { readHead } from './read-envelope.ts'
 import { verifyToken } from './token.ts'
 import { isFresh, type KnownKey, verifyEnvelope, whyNotHeard } from './verify-envelope.ts'
 
@@ -78,9 +78,9 @@ type VerifyInput = z.infer<typeof verifySchema>
 
 /** The receiver of a pool in its order, with the list of nonces given instead of kept. */
 function verify({ self, now, known, seen, request }: VerifyInput): OpResult {
-  const read = readEnvelope(request)
+  const read = readHead({ ...request, headers: request.headers.flat() }, request.body.length)
   if (!read.ok) return no(read.code)
-  const { envelope } = read
+  const envelope = { ...read.envelope, body: request.body }
   if (!isFresh(envelope, now)) return no('not_fresh')
   const entry = known.find(({ public_key }) => sha256(public_key).toString('hex') === envelope.sender)
   if (entry && !acceptPublicKey(entry.public_key).ok) return no('key_refused')

@@ -16,7 +16,7 @@ import { PeerOffice } from './peer-office.ts'
 import { checkPeerUrl, type UrlPolicy } from './peer-url.ts'
 import { type Peer, Peers } from './peers.ts'
 import { proveKey } from './prove-key.ts'
-import { pathOf, type RawRequest } from './read-envelope.ts'
+import { pathOf, type RawHead, type RawRequest } from './read-envelope.ts'
 import { type Heard, isHandshake, type NotHeard, Receiver } from './receiver.ts'
 import { Reciprocations } from './reciprocations.ts'
 import { Records } from './records.ts'
@@ -53,6 +53,8 @@ export interface FederationOptions {
   readonly capabilities: () => readonly Capability[]
   readonly killSwitch: KillSwitch
   readonly policy: UrlPolicy
+  /** The network of an address, as requests are counted by it (/24, /56). */
+  readonly networkOf: (address: string) => string
   readonly resolve?: OutboundOptions['resolve']
   /** Whether the lists of this pool and its peers are told to everybody. */
   readonly publish: boolean
@@ -87,7 +89,11 @@ export class Federation implements Disposable {
     this.peers = peers
     this.#receiver = new Receiver(options.poolId, options.runtime, peers)
     const { poolId, identity, database, runtime, url, policy, onProblem } = options
-    this.outbound = new Outbound({ ...options, whileTrusted: (id, abort) => peers.whileTrusted(id, abort) })
+    this.outbound = new Outbound({
+      ...options,
+      whileTrusted: (id, abort) => peers.whileTrusted(id, abort),
+      onSigned: (id, address) => this.#receiver.proved(id, options.networkOf(address)),
+    })
     const { outbound } = this
     const introduction = () => this.introduction()
     this.acts = new TrustActs({ ...options, peers })
@@ -190,13 +196,30 @@ export class Federation implements Disposable {
     if (peer && (peer.ourLevel > peer.trust || bonds.problemsOf(id).length > 0)) await bonds.exchange(id)
   }
 
+  /**
+   * What the head of a signed request has earned by itself, whatever its body; undefined: read that, then {@link answer}. `bodyBytes`: as
+   * many as are said to come. `source`: the network it came from.
+   */
+  turnAway(head: RawHead, bodyBytes: number, source: string): Promise<Answer> | undefined {
+    const why = this.#whyTurnedAway(head, bodyBytes, source)
+    return why && this.#closed().then((closed) => closed ?? why)
+  }
+
+  #whyTurnedAway(head: RawHead, bodyBytes: number, source: string): Answer | undefined {
+    const signed = this.#routes.get(pathOf(head.target))
+    if (!signed) return nothingHere
+    if (signed.before) return signed.beforeBody?.(bodyBytes)
+    const judged = this.#receiver.judge(head, bodyBytes, source)
+    return 'error' in judged ? refusal(judged) : undefined
+  }
+
   /** A signed request. `source`: the network it came from. */
   async answer(request: RawRequest, source: string): Promise<Answer | StreamedAnswer> {
     const closed = await this.#closed()
     if (closed) return closed
     const path = pathOf(request.target)
     const signed = this.#routes.get(path)
-    if (!signed) return answerNo(404, 'there is nothing at this path')
+    if (!signed) return nothingHere
     const early = await signed.before?.(request)
     if (early) return early
     const heard = this.#receiver.receive(request, source, signed.bucket)
@@ -357,6 +380,8 @@ export class Federation implements Disposable {
     }
   }
 }
+
+const nothingHere = answerNo(404, 'there is nothing at this path')
 
 function refusal({ status, error, retryAfterS }: NotHeard): Answer {
   return answerNo(status, error, retryAfterS === undefined ? [] : ['retry-after', String(retryAfterS)])

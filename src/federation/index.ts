@@ -42,7 +42,7 @@ export { type Callee, type NotCalled, type NotCalledCode, notCalled, Outbound } 
 export { type PeerAdminKey, PeerAdminKeys } from './peer-keys.ts'
 export type { Added, PeerDetails, PeerOffice, PeerView } from './peer-office.ts'
 export { type Peer, Peers } from './peers.ts'
-export type { RawRequest } from './read-envelope.ts'
+export type { RawHead, RawRequest } from './read-envelope.ts'
 export { jobPath, receiptPath } from './read-envelope.ts'
 export type { Heard } from './receiver.ts'
 export type { RequestRow } from './request-rows.ts'

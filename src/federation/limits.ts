@@ -92,6 +92,14 @@ export const federationLimits = {
   strangersPerMinute: 20,
   /** Signatures that do not hold, from one /24 or /56; beyond, none from there is looked at. */
   failuresPerMinute: 120,
+  /** The same under the id of one pool, or of strangers together, from networks where that pool has not proved itself. */
+  forgeriesPerMinute: 120,
+  /** The same under all ids together: what forgers from everywhere can make a pool compute, a third of a second a minute. */
+  forgeriesPerMinuteInAll: 1_200,
+  /** A signature that does not hold counts once, and once more for each so many bytes of its body: they were read and hashed. */
+  bytesPerFailure: 65_536,
+  /** Networks where one pool has proved itself that are remembered. */
+  networksPerPeerMax: 8,
   /** Networks that are counted at once. */
   sourcesMax: 4_096,
   /** Texts a pool says of itself: its name. */

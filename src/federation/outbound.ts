@@ -68,6 +68,8 @@ export interface Opened {
   readonly pieces: AsyncGenerator<Buffer, void>
   /** sha256 of the signed bytes of the request: what the answer is bound to; empty where the call was unsigned. */
   readonly requestHash: Buffer
+  /** The address that answers. */
+  readonly address: string
 }
 
 export interface Called {
@@ -88,6 +90,8 @@ export interface OutboundOptions {
   readonly policy: UrlPolicy
   /** `abort` is called once this pool is revoked, also when it is already. The result forgets it. */
   readonly whileTrusted?: (id: PoolId, abort: () => void) => () => void
+  /** A pool of version 2 has answered from this address under its signature. */
+  readonly onSigned?: (id: PoolId, address: string) => void
   /** All addresses of a name. */
   readonly resolve?: ((host: string) => Promise<readonly string[]>) | undefined
 }
@@ -134,6 +138,7 @@ export class Outbound implements Disposable {
     }
     const bytes = Buffer.concat(parts)
     const signed = this.#isSigned(to, opened, bytes)
+    if (signed && to.known) this.#options.onSigned?.(to.known.id, opened.address)
     if (opened.status < 200 || opened.status > 299) return saidNo(opened, bytes)
     if (to.known?.version === 2 && !signed)
       return no('answer_forged', 'The answer is not signed by the pool that was asked.')
@@ -187,7 +192,8 @@ export class Outbound implements Disposable {
       const header = (name: string) => textOf(response.headers[name])
       const contentType = header('content-type') ?? ''
       const pieces = this.#pieces(response, ask, ending, close)
-      return { ok: true, status: response.statusCode ?? 0, contentType, header, pieces, requestHash }
+      const { address } = place
+      return { ok: true, status: response.statusCode ?? 0, contentType, header, pieces, requestHash, address }
     } catch (error) {
       const reason = ending.signal.aborted ? ending.signal.reason : error
       cancel()

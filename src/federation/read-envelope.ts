@@ -2,18 +2,26 @@ import { type PoolId, parsePoolId } from '#protocol'
 import { type EnvelopeVersion, envelopeHeaders, type SignedParts, type Stamp } from './envelope.ts'
 import { federationLimits } from './limits.ts'
 
-/** A request as it came: names in any case, repeated ones still apart. */
-export interface RawRequest {
+/** The head of a request as it came. */
+export interface RawHead {
   readonly method: string
   readonly target: string
-  readonly headers: readonly (readonly [name: string, value: string])[]
+  /** Name, value, name, value: names in any case, repeated ones still apart. */
+  readonly headers: readonly string[]
+}
+
+export interface RawRequest extends RawHead {
   readonly body: Buffer
 }
 
-export interface ReadEnvelope extends Stamp, SignedParts {
+export interface EnvelopeHead extends Stamp, Omit<SignedParts, 'body'> {
   readonly version: EnvelopeVersion
   readonly sender: PoolId
   readonly signature: Buffer
+}
+
+export interface ReadEnvelope extends EnvelopeHead {
+  readonly body: Buffer
 }
 
 export type EnvelopeRefusal =
@@ -52,14 +60,14 @@ const decimal = /^(?:0|[1-9][0-9]{0,11})$/
 const nonceForm = /^[0-9a-f]{16}$/
 const contentTypeForm = /^[\x20-\x7e]{0,200}$/
 
-/** Sizes and syntax, before a key is looked at: a few microseconds for garbage. */
-export function readEnvelope(request: RawRequest): { ok: true; envelope: ReadEnvelope } | Refused {
-  if (request.body.length > federationLimits.bodyBytesMax) return refuse('body_too_large')
-  const found = collect(request.headers)
+/** Sizes and syntax, before a key is looked at: a few microseconds for garbage. `bodyBytes`: as many as there are, or are said to come. */
+export function readHead(head: RawHead, bodyBytes: number): { ok: true; envelope: EnvelopeHead } | Refused {
+  if (bodyBytes > federationLimits.bodyBytesMax) return refuse('body_too_large')
+  const found = collect(head.headers)
   if (!found) return refuse('duplicate_header')
   const version = readVersion(found.get(envelopeHeaders.version))
   if (!version) return refuse('malformed_header')
-  const { method, target, body } = request
+  const { method, target } = head
   if (!targetFits(version, method, target)) return refuse('malformed_target')
   const sender = found.get(envelopeHeaders.sender)
   const timestamp = found.get(envelopeHeaders.timestamp)
@@ -76,19 +84,19 @@ export function readEnvelope(request: RawRequest): { ok: true; envelope: ReadEnv
   if (!way) return refuse('malformed_header')
   if (way.hop > 0 && pathOf(target) !== jobPath) return refuse('hop_not_allowed')
   const stamp = { sender: id, timestamp: Number(timestamp), nonce, ...way }
-  return { ok: true, envelope: { version, ...stamp, method, target, contentType, body, signature: bytes } }
+  return { ok: true, envelope: { version, ...stamp, method, target, contentType, signature: bytes } }
 }
 
 const read: ReadonlySet<string> = new Set([...Object.values(envelopeHeaders), 'content-type'])
 
 /** The headers that count, by name; undefined when one of them stands twice. */
-function collect(headers: RawRequest['headers']): Map<string, string> | undefined {
+function collect(headers: RawHead['headers']): Map<string, string> | undefined {
   const found = new Map<string, string>()
-  for (const [name, value] of headers) {
-    const lower = name.toLowerCase()
-    if (!read.has(lower)) continue
-    if (found.has(lower)) return undefined
-    found.set(lower, value)
+  for (let at = 0; at + 1 < headers.length; at += 2) {
+    const name = headers[at]?.toLowerCase() ?? ''
+    if (!read.has(name)) continue
+    if (found.has(name)) return undefined
+    found.set(name, headers[at + 1] ?? '')
   }
   return found
 }

@@ -22,6 +22,8 @@ export interface SignedRoute {
   readonly trustMin: 0 | 1 | 2 | 3 | 4
   /** Refusals that come before the signature is looked at; only what anybody may know belongs here. */
   readonly before?: (request: RawRequest) => Answer | undefined | Promise<Answer | undefined>
+  /** Of a path that has {@link before}: why a body of so many bytes is not even read. */
+  readonly beforeBody?: (bodyBytes: number) => Answer | undefined
   /** Requests of one pool; those of `jobs` and `facts` are counted apart, per level of trust. */
   readonly bucket?: 'jobs' | 'facts'
   /**

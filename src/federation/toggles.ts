@@ -26,7 +26,7 @@ interface Options {
   readonly database: Database
   readonly runtime: Runtime
   /** Files that switch federation off and are there, or cannot be looked at; asked anew each time. */
-  readonly filesThere: () => Promise<readonly SwitchFile[]>
+  readonly filesThere: () => readonly SwitchFile[] | Promise<readonly SwitchFile[]>
   /** Why `write` may not be switched on, one sentence: nobody could sign. */
   readonly whyNoWrite: () => Promise<string | undefined>
   /** Switches that a setting keeps off, by its name, whatever the rows say. */

@@ -2,7 +2,7 @@ import { acceptPublicKey, type PublicKeyHandle, sha256, verifySignature } from '
 import { type PoolId, parseJson } from '#protocol'
 import { v1Bytes, v2Bytes } from './envelope.ts'
 import { federationLimits } from './limits.ts'
-import { jobPath, pathOf, type ReadEnvelope, type Refused, refuse } from './read-envelope.ts'
+import { type EnvelopeHead, jobPath, pathOf, type ReadEnvelope, type Refused, refuse } from './read-envelope.ts'
 
 /** What is known of a signer. Its key was accepted when it was registered. */
 export interface KnownKey {
@@ -16,12 +16,12 @@ export const handshakePath = '/v1/federation/handshake'
 
 const bodyLimits = { bodyBytesMax: federationLimits.bodyBytesMax, jsonDepthMax: 32 }
 
-export function isFresh(envelope: Pick<ReadEnvelope, 'timestamp'>, now: number): boolean {
+export function isFresh(envelope: Pick<EnvelopeHead, 'timestamp'>, now: number): boolean {
   return Math.abs(envelope.timestamp * 1_000 - now) <= federationLimits.freshnessMs
 }
 
 /** Whether this key may sign at all, before a signature is looked at. */
-export function whyNotHeard(envelope: ReadEnvelope, known: KnownKey | undefined): Refused | undefined {
+export function whyNotHeard(envelope: EnvelopeHead, known: KnownKey | undefined): Refused | undefined {
   if (!known) return pathOf(envelope.target) === handshakePath ? undefined : refuse('unknown_signer')
   if (known.revoked) return refuse('revoked')
   return envelope.version === 1 && known.spokeV2 ? refuse('downgrade') : undefined

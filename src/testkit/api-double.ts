@@ -221,6 +221,7 @@ export const adminOver = (
 const noFederation: ApiDeps['federation'] = {
   info: async () => ({ status: 503, body: { mode: 'off' }, headers: [] }),
   directory: async () => ({ status: 503, body: { mode: 'off' }, headers: [] }),
+  turnAway: () => undefined,
   answer: async () => ({ status: 503, body: { mode: 'off' }, headers: [] }),
 }
 /** Nobody has touched a switch. */

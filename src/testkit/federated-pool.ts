@@ -12,6 +12,9 @@ type Options = Parameters<typeof Federation.open>[0]
 /** Hosts on loopback that pools of a test may call. */
 export const loopbackHosts: string[] = []
 
+/** This machine is one network; a test puts others into `x-forwarded-for`. */
+const networkOf = ({ forwardedFor = '192.0.2' }: { readonly forwardedFor?: string | undefined }) => forwardedFor
+
 /** A pool that speaks with others: its own key, its own database, real sockets on loopback, and no workers. */
 export class FederatedPool implements AsyncDisposable {
   readonly identity: Identity
@@ -79,7 +82,8 @@ export class FederatedPool implements AsyncDisposable {
       federation: {
         info: () => door().info(),
         directory: (page) => door().directory(page),
-        answer: (request) => door().answer(request, '192.0.2'),
+        turnAway: ({ head, bodyBytes, ...origin }) => door().turnAway(head, bodyBytes, networkOf(origin)),
+        answer: (request, origin) => door().answer(request, networkOf(origin)),
       },
     })
     loopbackHosts.push(new URL(api.url).host)
@@ -95,6 +99,7 @@ export class FederatedPool implements AsyncDisposable {
       capabilities: () => [],
       killSwitch: off,
       policy: { httpHosts: loopbackHosts, privateRanges: ['127.0.0.0/8'] },
+      networkOf: () => networkOf({}),
       publish: true,
       load: () => ({ running: 0, waiting: 0, slots: 1 }),
       onTrust: (change) => changes.push(change),

@@ -3,6 +3,7 @@ import http from 'node:http'
 import { gzipSync } from 'node:zlib'
 import { ed25519 } from '@noble/curves/ed25519.js'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { federationLimits } from '#federation'
 import { signEnvelope } from '../../federation/envelope.ts'
 import { FederatedPool, loopbackHosts } from '../../testkit/federated-pool.ts'
 import { ForeignPool } from '../../testkit/foreign-pool.ts'
@@ -43,12 +44,11 @@ function raw(url: string, target: string, headers: string[], body: Buffer): Prom
   })
 }
 
-/** A message of anna to bert, as it lies on the wire. */
-function letter(version: 1 | 2, path: string, body: object, more: object = {}) {
+/** A message, of anna to bert where nothing else is said, as it lies on the wire. */
+function letter(version: 1 | 2, path: string, body: object, { from = anna.identity, audience = bert.id } = {}) {
   const bytes = Buffer.from(JSON.stringify(body))
   const parts = { method: 'POST', target: path, contentType: 'application/json', body: bytes }
-  const stamp = { ...once(), audience: bert.id, ...more }
-  const { headers } = signEnvelope(anna.identity, { version, ...parts, ...stamp })
+  const { headers } = signEnvelope(from, { version, ...parts, ...once(), audience })
   const list = Object.entries(headers).flat()
   return {
     headers: [...list, 'Content-Type', 'application/json', 'Content-Length', String(bytes.length), 'Host', 'x'],
@@ -115,6 +115,23 @@ test('headers that stand twice, paths that are written otherwise, queries and sw
   expect(await raw(bert.url, verify, said.headers, swapped)).toMatchObject({ status: 401, text: /bad_signature/ })
   const untyped = said.headers.map((one) => (one === 'application/json' ? 'application/json; v=2' : one))
   expect((await raw(bert.url, verify, untyped, said.body)).text).toContain('bad_signature')
+})
+
+test('a pool that was met at its address is heard from there, however many forge under its id before its first word', async () => {
+  const carl = await FederatedPool.open('carl')
+  // one that calls nobody back
+  const dora = await FederatedPool.open('dora', { policy: { httpHosts: [], privateRanges: [] } })
+  await carl.federation.office.add(dora.url)
+  const forger = new ForeignPool(randomBytes(32))
+  const statuses: number[] = []
+  for (let n = 0; n < federationLimits.forgeriesPerMinute + 40; n++) {
+    const headers = { 'X-IAMINE-Envelope': '2', 'X-IAMINE-Atom-Id': dora.id, 'X-Forwarded-For': `10.0.${n}` }
+    statuses.push((await forger.send(carl.url, { path: verify, body: challenge(dora), headers })).status)
+  }
+  expect(statuses.at(-1)).toBe(429)
+  const said = letter(2, verify, challenge(dora), { from: dora.identity, audience: carl.id })
+  expect((await raw(carl.url, verify, said.headers, said.body)).status).toBe(200)
+  await Promise.all([carl, dora].map((pool) => pool[Symbol.asyncDispose]()))
 })
 
 test('a job that has come too far, or has been here, is not taken', async () => {

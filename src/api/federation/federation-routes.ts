@@ -1,23 +1,22 @@
 import { type Answer, federationLimits, type RawRequest, type StreamedAnswer } from '#federation'
-import { type Route, route, StreamReply, TextReply } from '../route.ts'
+import { type Knock, type Origin, type Route, route, StreamReply, TextReply } from '../route.ts'
 
 /** Federation, as the doors see it. */
 export interface FederationDoor {
   info(): Promise<Answer>
   directory(page: 'molecule' | 'discover' | 'pools'): Promise<Answer>
-  /** `remoteAddress` and `forwardedFor` of the connection say from which network it came. */
-  answer(
-    request: RawRequest,
-    remoteAddress: string | undefined,
-    forwardedFor: string | undefined,
-  ): Promise<Answer | StreamedAnswer>
+  /** What the head of a signed request has earned by itself; undefined: its body is read, and `answer` is asked. */
+  turnAway(knock: Knock): Promise<Answer> | undefined
+  answer(request: RawRequest, origin: Origin): Promise<Answer | StreamedAnswer>
 }
 
 function reply(answer: Answer | StreamedAnswer): TextReply | StreamReply {
   if ('pieces' in answer) return new StreamReply(answer.contentType, answer.pieces, [], answer.abandon)
-  const { status, body, headers } = answer
-  return new TextReply('application/json; charset=utf-8', JSON.stringify(body), status, headers)
+  return whole(answer)
 }
+
+const whole = ({ status, body, headers }: Answer) =>
+  new TextReply('application/json; charset=utf-8', JSON.stringify(body), status, headers)
 
 /** The doors for other pools. Who comes through a signed one is known by the signature over the very bytes of the request. */
 export function federationRoutes(federation: FederationDoor): readonly Route[] {
@@ -28,7 +27,8 @@ export function federationRoutes(federation: FederationDoor): readonly Route[] {
       caller: 'anyone',
       summary,
       bodyBytesMax: federationLimits.bodyBytesMax,
-      handle: async ({ raw }) => reply(await federation.answer(raw.request, raw.remoteAddress, raw.forwardedFor)),
+      turnAway: (knock) => federation.turnAway(knock)?.then(whole),
+      handle: async ({ raw }) => reply(await federation.answer(raw.request, raw)),
     })
   return [
     route({
@@ -41,7 +41,7 @@ export function federationRoutes(federation: FederationDoor): readonly Route[] {
         reply(
           headers['x-iamine-envelope'] === undefined
             ? await federation.info()
-            : await federation.answer(raw.request, raw.remoteAddress, raw.forwardedFor),
+            : await federation.answer(raw.request, raw),
         ),
     }),
     ...(['molecule', 'discover', 'pools'] as const).map((page) =>

@@ -1,12 +1,14 @@
 import { randomBytes } from 'node:crypto'
+import net from 'node:net'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { identityFromSeed, sha256, verifySignature } from '#crypto'
-import { Federation } from '#federation'
+import { Federation, federationLimits, type RawRequest } from '#federation'
 import type { PoolId } from '#protocol'
 import { systemRuntime } from '#runtime'
 import { type TestDatabase, testDatabase } from '#testkit'
 import { ApiDouble } from '../../testkit/api-double.ts'
 import { ForeignPool } from '../../testkit/foreign-pool.ts'
+import type { Knock, Origin } from '../route.ts'
 
 const own = identityFromSeed(Buffer.alloc(32, 9))
 let db: TestDatabase
@@ -14,6 +16,7 @@ let killed = false
 let heard: object[] = []
 const open: AsyncDisposable[] = []
 
+/** `source`: the network that requests come from; as their `x-forwarded-for` says where it does. */
 async function openPool(mode: 'off' | 'observe' | 'active' = 'active', source = '192.0.2'): Promise<string> {
   const federation = await Federation.open({
     database: db.database,
@@ -36,6 +39,7 @@ async function openPool(mode: 'off' | 'observe' | 'active' = 'active', source = 
     ],
     killSwitch: { whyOff: async () => (killed ? 'killed' : undefined), register: () => () => {} },
     policy: { httpHosts: [], privateRanges: [] },
+    networkOf: (address) => address,
     onCalledBack: () => {},
     onTrust: () => {},
     publish: true,
@@ -49,7 +53,8 @@ async function openPool(mode: 'off' | 'observe' | 'active' = 'active', source = 
   const door = {
     info: () => federation.info(),
     directory: (page: 'molecule' | 'discover' | 'pools') => federation.directory(page),
-    answer: (request: Parameters<Federation['answer']>[0]) => federation.answer(request, source),
+    turnAway: ({ head, bodyBytes, forwardedFor = source }: Knock) => federation.turnAway(head, bodyBytes, forwardedFor),
+    answer: (request: RawRequest, { forwardedFor = source }: Origin) => federation.answer(request, forwardedFor),
   }
   const api = await ApiDouble.open({ federation: door })
   open.push({
@@ -243,6 +248,79 @@ test('a forger who floods under a pool’s id is shut out, and the pool is not',
   for (let n = 0; n < 130; n++) statuses.push((await forger.send(forgers, forged)).status)
   expect(new Set(statuses)).toEqual(new Set([401, 429]))
   expect((await pool.send(url, { path: verifyPath, body: challenge(pool) })).status).toBe(200)
+})
+
+test('a forger who floods under a pool’s id from everywhere is not even looked at, and the pool is answered all the while', async () => {
+  const pool = await acquainted()
+  const from = (network: string) => ({ 'X-Forwarded-For': network })
+  const asks = () => pool.send(url, { path: verifyPath, body: challenge(pool), headers: from('198.51.7') })
+  expect((await asks()).status).toBe(200)
+  const forger = stranger()
+  const statuses: number[] = []
+  const answered: number[] = []
+  for (let n = 0; n < federationLimits.forgeriesPerMinute + 60; n++) {
+    const headers = { 'X-IAMINE-Atom-Id': pool.id, ...from(`10.${n >> 8}.${n & 255}`) }
+    const { status, body } = await forger.send(url, { path: verifyPath, body: challenge(pool), headers })
+    statuses.push(status)
+    if (status === 429) expect(body).toEqual({ error: 'too many failed signatures under this id' })
+    if (n % 10 === 0) answered.push((await asks()).status)
+  }
+  expect(statuses.slice(0, federationLimits.forgeriesPerMinute)).not.toContain(429)
+  expect(statuses.filter((status) => status === 429).length).toBeGreaterThan(20)
+  expect(new Set(answered)).toEqual(new Set([200]))
+  // others are heard from anywhere
+  const other = await acquainted()
+  const elsewhere = { path: verifyPath, body: challenge(other), headers: from('10.99.9') }
+  expect((await other.send(url, elsewhere)).status).toBe(200)
+})
+
+/** Sends bytes as they are over one connection; what came back until it was closed, or `until` was in it. */
+async function knock(bytes: string, until?: string): Promise<string> {
+  const socket = net.connect(Number(new URL(url).port), '127.0.0.1', () => socket.write(bytes))
+  let text = ''
+  const over = Promise.withResolvers<void>()
+  socket.on('error', () => over.resolve()).on('close', () => over.resolve())
+  socket.setEncoding('utf8').on('data', (part: string) => {
+    text += part
+    if (until !== undefined && text.includes(until)) over.resolve()
+  })
+  await over.promise
+  socket.destroy()
+  return text
+}
+const head = (...lines: string[]) => [...lines, 'host: x', 'content-type: application/json', '', ''].join('\r\n')
+const post = `POST ${verifyPath} HTTP/1.1`
+
+test('what its head refuses is answered before its body is there; behind a long one the connection ends', async () => {
+  const short = await knock(head(post, 'content-length: 100'), '}')
+  expect(short).toMatch(/^HTTP\/1\.1 401 .*"signature: missing_header"/s)
+  expect(short).not.toMatch(/connection: close/i)
+  for (const length of ['content-length: 1000000', 'transfer-encoding: chunked'])
+    expect(await knock(head(post, length))).toMatch(
+      /^HTTP\/1\.1 401 .*connection: close.*"signature: missing_header"/is,
+    )
+  expect(await knock(head(post, 'content-length: 1048577'))).toMatch(/^HTTP\/1\.1 413 .*"signature: body_too_large"/s)
+  killed = true
+  expect(await knock(head(post, 'content-length: 1048577'))).toMatch(/^HTTP\/1\.1 503 /)
+})
+
+test('after a refused request with its short body the connection serves the next one', async () => {
+  const next = head('GET /v1/federation/info HTTP/1.1', 'connection: close')
+  const text = await knock(`${head(post, 'content-length: 2')}{}${next}`)
+  expect(text.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 401', 'HTTP/1.1 200'])
+})
+
+test('a body that does not say how long it is ends at the limit, with the connection', async () => {
+  const pool = await acquainted()
+  const stamped = [
+    `x-iamine-atom-id: ${pool.id}`,
+    `x-iamine-timestamp: ${Math.floor(Date.now() / 1_000)}`,
+    `x-iamine-nonce: ${'c0'.repeat(8)}`,
+    `x-iamine-signature: ${Buffer.alloc(64).toString('base64')}`,
+  ]
+  const piece = `10000\r\n${' '.repeat(65_536)}\r\n`
+  const text = await knock(head(post, ...stamped, 'transfer-encoding: chunked') + piece.repeat(17))
+  expect(text).toMatch(/^HTTP\/1\.1 413 .*connection: close/is)
 })
 
 test('with the kill switch on everything is 503, and nothing is looked at', async () => {
