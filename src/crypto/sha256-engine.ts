@@ -1,7 +1,7 @@
 /**
  * SHA-256 (FIPS 180-4) of short messages in WebAssembly. `node:crypto` spends most of its time on a short message in making a hash object,
- * checking arguments and carrying the digest over as a string or Buffer; a tree of 64 tokens is 127 such hashes. Here the messages lie in
- * one memory, digests are written where the next message wants them, and nothing is allocated.
+ * checking arguments and carrying the digest over as a string or Buffer; the path of one message in a batch of 64 is six such hashes. Here the
+ * messages lie in one memory, digests are written where the next message wants them, and nothing is allocated.
  *
  * The module is assembled below from the standard's own description, when it is first used: there is no binary to trust.
  */
