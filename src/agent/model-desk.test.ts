@@ -46,7 +46,7 @@ let workers = 0
 
 /** A worker's desk, and what it says to its pool. */
 async function openWorker(
-  more: { folder?: string; spaceBytes?: number; load?: () => Promise<never> } = {},
+  more: { folder?: string; spaceBytes?: number; load?: (name: string) => Promise<PacedEngine> } = {},
 ): Promise<{ desk: ModelDesk; engines: EngineSet; folder: string; said: string[]; begin(): void }> {
   const { folder = path.join(town.path, `worker-${++workers}`), spaceBytes = 2 ** 30, load } = more
   const log = { info() {}, warn() {} }
@@ -188,5 +188,57 @@ test('a file no engine can load is removed and refused', async () => {
   desk.take(offer())
   await expect.poll(() => said).toContain('model_unreadable')
   expect(readdirSync(folder)).toEqual(['held.json'])
+  await desk[Symbol.asyncDispose]()
+})
+
+/** A pool that has another file, too, and offers it in place of the first. */
+function fernFor(drop: string[], more: { readonly digest?: string } = {}): ModelOffered {
+  const fern = path.join(town.path, 'fern.gguf')
+  const bytes = Buffer.from(content).fill(7, 0, 9)
+  writeFileSync(fern, bytes)
+  const { digest: other = sha256(bytes).toString('hex') } = more
+  library = new ModelLibrary([{ name: 'fern', path: fern, digest: other, bytes: bytes.length }], {
+    runtime,
+    bytesPerSecond: 2 ** 40,
+  })
+  return {
+    ...offer(),
+    name: 'fern',
+    digest: other,
+    drop,
+    ticket: library.tickets.issue('w', other, bytes.length) ?? '',
+  }
+}
+
+test('what is given up is lent until the model in its place is there: a fetch that fails takes nothing', async () => {
+  const { desk, engines, folder, said, begin } = await openWorker()
+  library = libraryWith(2 ** 40)
+  begin()
+  desk.take(offer())
+  await expect.poll(() => said).toContain('held')
+  desk.take(fernFor([digest], { digest: 'ab'.repeat(32) }))
+  await expect.poll(() => said).toContain('digest_mismatch')
+  expect(engines.choose('moss', digest)).toBeDefined()
+  desk.take(fernFor([digest]))
+  await expect.poll(() => said.filter((word) => word === 'held')).toHaveLength(2)
+  expect(engines.choose('moss', null)).toBeUndefined()
+  expect(readdirSync(folder)).toHaveLength(2)
+  await desk[Symbol.asyncDispose]()
+})
+
+test('what was given up for a model that no engine can load is lent again', async () => {
+  const load = async (name: string) => {
+    if (name === 'fern') throw new PoolError('model_unreadable', 'No.', 'Another one.')
+    return new PacedEngine({ runtime, pieces: [], offers: [{ ...demoOffer, name, digest }] })
+  }
+  const { desk, engines, folder, said, begin } = await openWorker({ load })
+  library = libraryWith(2 ** 40)
+  begin()
+  desk.take(offer())
+  await expect.poll(() => said).toContain('held')
+  desk.take(fernFor([digest]))
+  await expect.poll(() => said).toContain('model_unreadable')
+  expect(engines.choose('moss', digest)).toBeDefined()
+  expect(readdirSync(folder).sort()).toEqual([`${digest}.gguf`, 'held.json'])
   await desk[Symbol.asyncDispose]()
 })

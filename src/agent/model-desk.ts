@@ -122,10 +122,9 @@ export class ModelDesk {
       log.info(fields, 'the pool offers a model: fetching it')
       if (this.#o.engines.choose(name, null) === undefined) {
         await this.#refuseMore(model)
-        for (const old of model.drop) await this.#drop(old)
         const path = await this.#obtain(model, line, signal)
         await this.#held.add({ name, digest, bytes })
-        await this.#lend(name, digest, path)
+        await this.#exchange(model, path)
       }
       log.info(fields, 'the model that was offered is lent')
       line.say(messageType.fetched, encodeFetched({ offer, code: null, message: '', fix: '' }))
@@ -143,7 +142,7 @@ export class ModelDesk {
     const { offer, digest, bytes, ticket, expiresMs: msMax } = model
     const held = (await this.#held.list()).find((one) => one.digest === digest && one.bytes === bytes)
     if (held) return held.path
-    await this.#refuseTooLarge(bytes, digest)
+    await this.#makeRoom(model)
     const onProgress = (has: number) => line.say(messageType.fetching, encodeFetching(offer, has))
     const at = { url: this.#o.urlOf(digest), ticket, digest, bytes, folder: this.#held.folder }
     return fetchModel({ ...at, msMax, runtime: this.#o.runtime, signal, onProgress })
@@ -171,27 +170,57 @@ export class ModelDesk {
     line.say(messageType.fetched, encodeFetched({ offer, code, message, fix }))
   }
 
-  /** Gives up a model that came from the pool: lent no more, its engine ended, its file deleted. Others are not the pool's to drop. */
-  async #drop(digest: string): Promise<void> {
-    if (!(await this.#held.list()).some((model) => model.digest === digest)) return
+  /**
+   * Lends the new model in the place of those that are given up, which are deleted when that is done: there may be no memory for both. Where it
+   * cannot be loaded they are lent again.
+   */
+  async #exchange({ name, digest, drop }: ModelOffered, path: string): Promise<void> {
+    const old = await this.#heldAmong(drop)
+    for (const model of old) await this.#stopLending(model.digest)
+    try {
+      await this.#lend(name, digest, path)
+    } catch (error) {
+      for (const model of old) await this.#lend(model.name, model.digest, model.path).catch(() => {})
+      throw error
+    }
+    for (const model of old) await this.#remove(model.digest)
+  }
+
+  /** Where the disk has no room for both, what is given up goes before the new file comes; where it has none even so, nothing goes. */
+  async #makeRoom({ bytes, digest, drop }: ModelOffered): Promise<void> {
+    await this.#held.clearOthers(digest)
+    if (bytes <= (await this.#held.roomBytes())) return
+    const old = (await this.#heldAmong(drop)).map((model) => model.digest)
+    if (bytes > (await this.#held.roomBytes(old))) {
+      throw new PoolError(
+        'disk_full',
+        'The model is larger than what this worker gives room for.',
+        'Raise --model-space.',
+      )
+    }
+    for (const one of old) {
+      await this.#stopLending(one)
+      await this.#remove(one)
+    }
+  }
+
+  /** Models that came from the pool: others are not its to drop. */
+  async #heldAmong(digests: readonly string[]) {
+    return (await this.#held.list()).filter(({ digest }) => digests.includes(digest))
+  }
+
+  async #stopLending(digest: string): Promise<void> {
     const theirs = this.#lent.filter((one) => one.digest === digest)
     this.#lent = this.#lent.filter((one) => one.digest !== digest)
     for (const { engine } of theirs) {
       this.#o.engines.remove(engine)
       await engine[Symbol.asyncDispose]()
     }
-    await this.#held.remove(digest)
-    this.#o.log.info({ digest }, 'a model that the pool had chosen makes room for another')
   }
 
-  async #refuseTooLarge(bytes: number, digest: string): Promise<void> {
-    await this.#held.clearOthers(digest)
-    if (bytes <= (await this.#held.roomBytes())) return
-    throw new PoolError(
-      'disk_full',
-      'The model is larger than what this worker gives room for.',
-      'Raise --model-space.',
-    )
+  async #remove(digest: string): Promise<void> {
+    await this.#held.remove(digest)
+    this.#o.log.info({ digest }, 'a model that the pool had chosen makes room for another')
   }
 
   async #lend(name: string, digest: string, path: string): Promise<void> {
@@ -204,7 +233,7 @@ export class ModelDesk {
         { model: name, digest, error: String(error) },
         'a model that was offered cannot be loaded; it is removed',
       )
-      await this.#held.remove(digest)
+      await this.#held.remove(digest).catch(() => {}) // without its file the name is of no consequence
       throw error
     }
   }

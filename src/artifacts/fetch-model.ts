@@ -182,7 +182,7 @@ async function refusedBy(response: Response): Promise<number> {
   throw new PoolError('ticket_refused', `The pool did not give the file (HTTP status ${response.status}).`, fix)
 }
 
-const isFull = (error: unknown) => ['ENOSPC', 'EDQUOT'].includes((error as NodeJS.ErrnoException).code ?? '')
+export const isFull = (error: unknown) => ['ENOSPC', 'EDQUOT'].includes((error as NodeJS.ErrnoException).code ?? '')
 
 const wrongBytes = () =>
   new PoolError(
@@ -191,7 +191,7 @@ const wrongBytes = () =>
     'Look at the pool’s model file, and at whatever stands between.',
   )
 
-const diskFull = () =>
+export const diskFull = () =>
   new PoolError(
     'disk_full',
     'The disk has no room for the model that was offered.',

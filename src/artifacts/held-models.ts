@@ -2,7 +2,7 @@ import { mkdir, open, readdir, readFile, rename, rm, stat, statfs } from 'node:f
 import path from 'node:path'
 import { z } from 'zod'
 import { modelOfferSchema, parseJson } from '#protocol'
-import { modelPath } from './fetch-model.ts'
+import { diskFull, isFull, modelPath } from './fetch-model.ts'
 import { artifactsLimits } from './limits.ts'
 
 /** A fetched model file, and the name it is lent by. */
@@ -51,30 +51,39 @@ export class HeldModels {
     return found.flat()
   }
 
-  /** Takes the place of one with its name, and of the oldest where they are too many: what is not named any more is deleted. */
+  /**
+   * Takes the place of one with its name, and of the oldest where they are too many: what is not named any more is deleted, the new file,
+   * too, where it cannot be named. @throws PoolError disk_full.
+   */
   async add(model: HeldModel): Promise<void> {
     const others = (await this.list()).filter(({ digest, name }) => digest !== model.digest && name !== model.name)
     const rows = [...others.map(({ name, digest, bytes }) => ({ name, digest, bytes })), model]
-    await this.#write(rows.slice(-artifactsLimits.heldMax))
-    await this.#clearNameless()
+    try {
+      await this.#write(rows.slice(-artifactsLimits.heldMax))
+    } finally {
+      await this.#clearNameless()
+    }
   }
 
-  /** A file that no engine can load is of no use. */
+  /** A file that no engine can load is of no use. It goes before its name does, which takes room that a full disk has only then. @throws PoolError disk_full. */
   async remove(digest: string): Promise<void> {
     const rows = (await this.#read()).filter((model) => model.digest !== digest)
-    await this.#write(rows)
     await rm(modelPath(this.folder, digest), { force: true })
+    await this.#write(rows)
   }
 
   /**
-   * Bytes it would still take: of what the owner gives, and of what the disk has. Every model file that lies there counts as taken,
-   * named or not; what a broken fetch left counts as free.
+   * Bytes it would still take: of what the owner gives, and of what the disk has. Every model file that lies there counts as taken, named or
+   * not, but for these; what a broken fetch left counts as free.
    */
-  async roomBytes(): Promise<number> {
-    const [taken, begun] = await Promise.all([this.#files('gguf').then(sizeOf), this.#files('part').then(sizeOf)])
+  async roomBytes(without: readonly string[] = []): Promise<number> {
+    const files = await this.#files('gguf')
+    const leaving = files.filter((file) => without.includes(path.basename(file, '.gguf')))
+    const [taken, freed] = await Promise.all([sizeOf(files), sizeOf(leaving)])
+    const begun = await sizeOf(await this.#files('part'))
     const { bavail, bsize } = await statfs(this.folder)
-    const free = bavail * bsize - artifactsLimits.diskSpareBytes + begun
-    return Math.max(0, Math.min(this.#spaceBytes - taken, free))
+    const free = bavail * bsize - artifactsLimits.diskSpareBytes + begun + freed
+    return Math.max(0, Math.min(this.#spaceBytes - taken + freed, free))
   }
 
   /** Before this file is fetched: what broken fetches of others left goes, and what lies there without a name. */
@@ -108,10 +117,15 @@ export class HeldModels {
   async #write(rows: readonly HeldModel[]): Promise<void> {
     const file = path.join(this.folder, 'held.json')
     const fresh = `${file}.new`
-    await using handle = await open(fresh, 'w', 0o600)
-    await handle.writeFile(JSON.stringify(rows, null, 1))
-    await handle.sync()
-    await rename(fresh, file)
+    try {
+      await using handle = await open(fresh, 'w', 0o600)
+      await handle.writeFile(JSON.stringify(rows, null, 1))
+      await handle.sync()
+      await rename(fresh, file)
+    } catch (error) {
+      await rm(fresh, { force: true })
+      throw isFull(error) ? diskFull() : error
+    }
   }
 }
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { readFile, rename, stat, writeFile } from 'node:fs/promises'
+import { readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { z } from 'zod'
 
 const cacheSchema = z.record(
@@ -43,11 +43,18 @@ export async function fileDigest(paths: readonly string[], cacheFile: string | u
   if (known?.state === state) return known.sha256
   const sha256 = await hashFiles(paths)
   if ((await stateOf(paths)) !== state) throw new Error('the model file changed while it was read')
-  if (cacheFile !== undefined) {
-    const cache = { ...(await readCache(cacheFile)), [key]: { state, sha256 } }
-    const fresh = `${cacheFile}.${process.pid}`
+  // Where it cannot be remembered, on a full disk, it is as true as elsewhere.
+  if (cacheFile !== undefined) await remember(cacheFile, key, { state, sha256 }).catch(() => {})
+  return sha256
+}
+
+async function remember(cacheFile: string, key: string, known: Cache[string]): Promise<void> {
+  const cache = { ...(await readCache(cacheFile)), [key]: known }
+  const fresh = `${cacheFile}.${process.pid}`
+  try {
     await writeFile(fresh, JSON.stringify(cache, null, 1), { mode: 0o600 })
     await rename(fresh, cacheFile)
+  } finally {
+    await rm(fresh, { force: true })
   }
-  return sha256
 }

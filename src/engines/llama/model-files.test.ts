@@ -107,3 +107,9 @@ test('a digest is remembered until the file changes', async () => {
   writeFileSync(cache, 'not json')
   expect(await fileDigest([file], cache)).toBe(first)
 })
+
+test('a digest that cannot be written down is told all the same', async () => {
+  using folder = folderWith('a')
+  const nowhere = path.join(folder.path, 'missing', 'digests.json')
+  expect(await fileDigest([path.join(folder.path, 'a')], nowhere)).toBe(sha256(Buffer.from('a')).toString('hex'))
+})
