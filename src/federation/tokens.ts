@@ -2,7 +2,7 @@ import type { Identity } from '#crypto'
 import { insertAct } from '#log'
 import { PoolError, type PoolId, parsePoolId, type Refusal } from '#protocol'
 import type { Runtime } from '#runtime'
-import { type Database, databaseError, type Sql } from '#storage'
+import { type Database, fromDatabase, type Sql } from '#storage'
 import { federationLimits } from './limits.ts'
 import type { Peers } from './peers.ts'
 import { findPeer } from './request-rows.ts'
@@ -136,25 +136,19 @@ export class Tokens {
   /** By an act here, or by the word of its issuer: that only ever takes away. */
   async #isRevoked(issuer: PoolId, id: string): Promise<boolean> {
     const { sql } = this.#o.database
-    try {
-      const [row] = await sql<{ revoked: boolean }[]>`
-        select exists (select from revoked_tokens where issuer = ${issuer} and id = ${id})
-            or exists (select from facts where author = ${issuer} and kind = ${tokenFactKind} and name = ${id} and not taken_back)
-            as revoked`
-      return row?.revoked !== false
-    } catch (error) {
-      throw databaseError(error)
-    }
+    const [row] = await fromDatabase(sql<{ revoked: boolean }[]>`
+      select exists (select from revoked_tokens where issuer = ${issuer} and id = ${id})
+          or exists (select from facts where author = ${issuer} and kind = ${tokenFactKind} and name = ${id} and not taken_back)
+          as revoked`)
+    return row?.revoked !== false
   }
 
   async #allowed(peerId: PoolId): Promise<TokenPeer | undefined> {
     const { sql } = this.#o.database
-    try {
-      const [row] = await sql<TokenPeer[]>`select ${columns(sql)} from token_peers where peer_id = ${peerId}`
-      return row
-    } catch (error) {
-      throw databaseError(error)
-    }
+    const [row] = await fromDatabase(
+      sql<TokenPeer[]>`select ${columns(sql)} from token_peers where peer_id = ${peerId}`,
+    )
+    return row
   }
 
   /** From now on tokens of a bonded pool count as this API key; null: no more. @throws PoolError not_found. */

@@ -1,7 +1,7 @@
 import { sha256 } from '#crypto'
 import { PoolError } from '#protocol'
 import type { Runtime } from '#runtime'
-import { type Database, databaseError, type Sql, type Tx } from '#storage'
+import { type Database, fromDatabase, type Sql, type Tx } from '#storage'
 import { acceptedKey } from './accepted-key.ts'
 import { identityLimits } from './limits.ts'
 import { assertMayActOn } from './may-act-on.ts'
@@ -58,14 +58,10 @@ export class AdminKeys {
   /** By id, revoked ones included; the next page begins `after` the last id of this one. */
   async list(page: { readonly after?: string; readonly limit?: number } = {}): Promise<AdminKeyRecord[]> {
     const { sql } = this.#database
-    try {
-      const rows = await sql<AdminKeyRecord[]>`
-        select ${sql.unsafe(columns)} from admin_keys where id > ${page.after ?? ''}
-         order by id limit ${Math.min(page.limit ?? 100, identityLimits.pageRowsMax)}`
-      return [...rows]
-    } catch (error) {
-      throw databaseError(error)
-    }
+    const rows = await fromDatabase(sql<AdminKeyRecord[]>`
+      select ${sql.unsafe(columns)} from admin_keys where id > ${page.after ?? ''}
+       order by id limit ${Math.min(page.limit ?? 100, identityLimits.pageRowsMax)}`)
+    return [...rows]
   }
 
   /** Whether grants signed with this key count now. Asked of the database each time: grants are rare. */
@@ -79,11 +75,7 @@ export class AdminKeys {
   }
 
   async #isThere(ask: (sql: Sql) => Promise<readonly unknown[]>): Promise<boolean> {
-    try {
-      return (await ask(this.#database.sql)).length > 0
-    } catch (error) {
-      throw databaseError(error)
-    }
+    return (await fromDatabase(ask(this.#database.sql))).length > 0
   }
 
   /** By id or its beginning. For good, and at once on every replica; doing it again changes nothing. */

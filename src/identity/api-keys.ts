@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
 import { PoolError, type Refusal } from '#protocol'
 import type { Runtime } from '#runtime'
-import { BatchLoader, type Database, databaseError, type Tx } from '#storage'
+import { BatchLoader, type Database, fromDatabase, type Tx } from '#storage'
 import {
   type ApiKey,
   type ApiKeyChange,
@@ -97,17 +97,13 @@ export class ApiKeys implements Disposable {
   async list(page: ApiKeyPage = {}): Promise<ApiKeyRecord[]> {
     const { sql } = this.#database
     const limit = Math.min(page.limit ?? 100, identityLimits.pageRowsMax)
-    try {
-      const user = page.user === undefined ? null : (await findUser(sql, page.user)).id
-      const rows = await sql<ApiKeyRow[]>`
-        select ${sql.unsafe(apiKeyColumns)} from ${sql.unsafe(apiKeyTables)}
-         where k.id > ${page.after ?? '00000000-0000-0000-0000-000000000000'}
-           and (${user}::uuid is null or k.user_id = ${user}::uuid)
-         order by k.id limit ${limit}`
-      return rows.map(toApiKeyRecord)
-    } catch (error) {
-      throw databaseError(error)
-    }
+    const user = page.user === undefined ? null : (await fromDatabase(findUser(sql, page.user))).id
+    const rows = await fromDatabase(sql<ApiKeyRow[]>`
+      select ${sql.unsafe(apiKeyColumns)} from ${sql.unsafe(apiKeyTables)}
+       where k.id > ${page.after ?? '00000000-0000-0000-0000-000000000000'}
+         and (${user}::uuid is null or k.user_id = ${user}::uuid)
+       order by k.id limit ${limit}`)
+    return rows.map(toApiKeyRecord)
   }
 
   /** At once here, within a second on other replicas. */
@@ -162,16 +158,12 @@ export class ApiKeys implements Disposable {
   /** The key with this id, if it is good now. Asked of the database each time: tokens are not remembered. */
   async byId(id: string): Promise<ApiKey | Refusal> {
     const { sql } = this.#database
-    try {
-      const rows = isUuid(id)
-        ? await sql<ApiKeyRow[]>`
-            select ${sql.unsafe(apiKeyColumns)} from ${sql.unsafe(apiKeyTables)} where k.id = ${id}`
-        : []
-      const [row] = rows
-      return row ? judge(row, this.#runtime.now()) : invalid
-    } catch (error) {
-      throw databaseError(error)
-    }
+    const rows = isUuid(id)
+      ? await fromDatabase(sql<ApiKeyRow[]>`
+          select ${sql.unsafe(apiKeyColumns)} from ${sql.unsafe(apiKeyTables)} where k.id = ${id}`)
+      : []
+    const [row] = rows
+    return row ? judge(row, this.#runtime.now()) : invalid
   }
 
   /** The user changed: this process knows it at once, before the change feed tells it. */

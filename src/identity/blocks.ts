@@ -1,6 +1,6 @@
 import { PoolError, type Refusal, type WorkerId } from '#protocol'
 import type { Runtime } from '#runtime'
-import { BatchLoader, type Database, databaseError, type Tx, texts } from '#storage'
+import { BatchLoader, type Database, fromDatabase, type Tx, texts } from '#storage'
 import { ChangeFeed, changedSince, revisionOf } from './change-feed.ts'
 import { identityLimits } from './limits.ts'
 import { inetOf, parseNetwork } from './network.ts'
@@ -88,17 +88,13 @@ export class Blocks implements Disposable {
   /** Standing blocks of all kinds, by id. */
   async list(page: { readonly after?: string; readonly limit?: number } = {}): Promise<BlockRecord[]> {
     const limit = Math.min(page.limit ?? 100, identityLimits.pageRowsMax)
-    try {
-      const rows = await this.#database.sql<BlockRecord[]>`
-        select * from (
-          select id, kind, subject, because, at from blocks where lifted_at is null
-          union all
-          select id, 'operator', name, blocked_because, blocked_at from operators where blocked_at is not null) b
-         where b.id > ${page.after ?? '00000000-0000-0000-0000-000000000000'}::uuid order by b.id limit ${limit}`
-      return [...rows]
-    } catch (error) {
-      throw databaseError(error)
-    }
+    const rows = await fromDatabase(this.#database.sql<BlockRecord[]>`
+      select * from (
+        select id, kind, subject, because, at from blocks where lifted_at is null
+        union all
+        select id, 'operator', name, blocked_because, blocked_at from operators where blocked_at is not null) b
+       where b.id > ${page.after ?? '00000000-0000-0000-0000-000000000000'}::uuid order by b.id limit ${limit}`)
+    return [...rows]
   }
 
   /** Told within a second of every block that came or went, by whichever program. */

@@ -1,7 +1,7 @@
 import { sha256 } from '#crypto'
 import { PoolError } from '#protocol'
 import type { Runtime } from '#runtime'
-import { type Database, databaseError } from '#storage'
+import { type Database, fromDatabase } from '#storage'
 import { assertNotBlocked } from './block-operator.ts'
 import { identityLimits } from './limits.ts'
 import { checkName } from './owner-name.ts'
@@ -95,27 +95,19 @@ const rowsOf = (page: Page) => Math.min(page.limit ?? 100, identityLimits.pageRo
 
 /** Oldest first, used and expired ones included. */
 export async function listInvites({ sql }: Database, page: Page): Promise<InviteRecord[]> {
-  try {
-    const rows = await sql<(Omit<InviteRecord, 'expiresInMs'> & { expiresInMs: bigint })[]>`
-      select i.id, o.name as operator, i.created_by as "createdBy", i.created_at as "createdAt",
-             i.valid_until as "validUntil", i.expires_in_ms as "expiresInMs", i.used_by as "usedBy", i.used_at as "usedAt"
-        from invites i join operators o on o.id = i.operator_id
-       where i.id > ${page.after ?? firstId} order by i.id limit ${rowsOf(page)}`
-    return rows.map((row) => ({ ...row, expiresInMs: Number(row.expiresInMs) }))
-  } catch (error) {
-    throw databaseError(error)
-  }
+  const rows = await fromDatabase(sql<(Omit<InviteRecord, 'expiresInMs'> & { expiresInMs: bigint })[]>`
+    select i.id, o.name as operator, i.created_by as "createdBy", i.created_at as "createdAt",
+           i.valid_until as "validUntil", i.expires_in_ms as "expiresInMs", i.used_by as "usedBy", i.used_at as "usedAt"
+      from invites i join operators o on o.id = i.operator_id
+     where i.id > ${page.after ?? firstId} order by i.id limit ${rowsOf(page)}`)
+  return rows.map((row) => ({ ...row, expiresInMs: Number(row.expiresInMs) }))
 }
 
 /** Oldest first. */
 export async function listOperators({ sql }: Database, page: Page): Promise<OperatorRecord[]> {
-  try {
-    const rows = await sql<OperatorRecord[]>`
-      select o.id, o.name, o.created_at as "createdAt", o.blocked_at as "blockedAt",
-             (select count(*)::int from worker_keys w where w.operator_id = o.id and w.standing <> 'revoked') as workers
-        from operators o where o.id > ${page.after ?? firstId} order by o.id limit ${rowsOf(page)}`
-    return [...rows]
-  } catch (error) {
-    throw databaseError(error)
-  }
+  const rows = await fromDatabase(sql<OperatorRecord[]>`
+    select o.id, o.name, o.created_at as "createdAt", o.blocked_at as "blockedAt",
+           (select count(*)::int from worker_keys w where w.operator_id = o.id and w.standing <> 'revoked') as workers
+      from operators o where o.id > ${page.after ?? firstId} order by o.id limit ${rowsOf(page)}`)
+  return [...rows]
 }

@@ -1,6 +1,6 @@
 import { PoolError } from '#protocol'
 import type { Runtime } from '#runtime'
-import { type Database, databaseError, type Tx } from '#storage'
+import { type Database, fromDatabase, type Tx } from '#storage'
 import { acceptedKey } from './accepted-key.ts'
 import { identityLimits } from './limits.ts'
 import { assertMayActOn } from './may-act-on.ts'
@@ -40,22 +40,14 @@ export class Users {
   /** Oldest first; the next page begins `after` the last id of this one. */
   async list(page: { readonly after?: string; readonly limit?: number } = {}): Promise<UserRecord[]> {
     const { sql } = this.#database
-    try {
-      const rows = await sql<UserRecord[]>`
-        select ${sql.unsafe(userColumns)} from users where id > ${page.after ?? '00000000-0000-0000-0000-000000000000'}
-         order by id limit ${Math.min(page.limit ?? 100, identityLimits.pageRowsMax)}`
-      return [...rows]
-    } catch (error) {
-      throw databaseError(error)
-    }
+    const rows = await fromDatabase(sql<UserRecord[]>`
+      select ${sql.unsafe(userColumns)} from users where id > ${page.after ?? '00000000-0000-0000-0000-000000000000'}
+       order by id limit ${Math.min(page.limit ?? 100, identityLimits.pageRowsMax)}`)
+    return [...rows]
   }
 
   async show(idOrName: string): Promise<UserRecord> {
-    try {
-      return await findUser(this.#database.sql, idOrName)
-    } catch (error) {
-      throw databaseError(error)
-    }
+    return fromDatabase(findUser(this.#database.sql, idOrName))
   }
 
   setRole(idOrName: string, role: Role, by: Actor): Promise<UserRecord> {

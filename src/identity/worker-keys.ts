@@ -1,7 +1,7 @@
 import { sha256 } from '#crypto'
 import { PoolError, type Refusal, type WorkerId } from '#protocol'
 import type { Runtime } from '#runtime'
-import { BatchLoader, type Database, databaseError, type Tx } from '#storage'
+import { BatchLoader, type Database, fromDatabase, type Tx } from '#storage'
 import { assertNotBlocked } from './block-operator.ts'
 import { assertWorkerFree, type Blocks, workerBlocked } from './blocks.ts'
 import { ChangeFeed, changedSince } from './change-feed.ts'
@@ -76,13 +76,9 @@ export class WorkerKeys implements Disposable {
   }
 
   async #join(worker: WorkerAtDoor, token: Buffer): Promise<string> {
-    try {
-      const [row] = await this.#database.sql<{ code: string }[]>`
-        select join_worker(${worker.id}, ${worker.publicKey}, ${sha256(token)}, ${this.#runtime.now()}) as code`
-      return row?.code ?? 'no answer'
-    } catch (error) {
-      throw databaseError(error)
-    }
+    const [row] = await fromDatabase(this.#database.sql<{ code: string }[]>`
+      select join_worker(${worker.id}, ${worker.publicKey}, ${sha256(token)}, ${this.#runtime.now()}) as code`)
+    return row?.code ?? 'no answer'
   }
 
   async act(idOrPrefix: string, wish: WorkerWish, by: string): Promise<WorkerRecord> {
@@ -118,41 +114,29 @@ export class WorkerKeys implements Disposable {
   }
 
   async #find(idOrPrefix: string): Promise<WorkerRow> {
-    try {
-      return await findWorker(this.#database.sql, idOrPrefix)
-    } catch (error) {
-      throw databaseError(error)
-    }
+    return fromDatabase(findWorker(this.#database.sql, idOrPrefix))
   }
 
   /** By id; the next page begins `after` the last one of this. */
   async list(page: { readonly after?: string; readonly limit?: number } = {}): Promise<WorkerRecord[]> {
     const { sql } = this.#database
     const limit = Math.min(page.limit ?? 100, identityLimits.pageRowsMax)
-    try {
-      const rows = await sql<WorkerRow[]>`
-        select ${sql.unsafe(workerColumns)} from ${sql.unsafe(workerTables)}
-         where w.id > ${page.after ?? ''} order by w.id limit ${limit}`
-      return rows.map(toWorkerRecord)
-    } catch (error) {
-      throw databaseError(error)
-    }
+    const rows = await fromDatabase(sql<WorkerRow[]>`
+      select ${sql.unsafe(workerColumns)} from ${sql.unsafe(workerTables)}
+       where w.id > ${page.after ?? ''} order by w.id limit ${limit}`)
+    return rows.map(toWorkerRecord)
   }
 
   /** One worker and everything that was done to its key, the invitation first. */
   async show(idOrPrefix: string): Promise<WorkerRecord & { readonly acts: readonly WorkerAct[] }> {
     const worker = await this.#find(idOrPrefix)
     const { sql } = this.#database
-    try {
-      const acts = await sql<WorkerAct[]>`
-        select act, by_whom as by, at, expires_at as "expiresAt" from worker_key_acts
-         where worker_id = ${worker.id}
-            or invite_id = (select invite_id from worker_keys where id = ${worker.id})
-         order by seq`
-      return { ...toWorkerRecord(worker), acts: [...acts] }
-    } catch (error) {
-      throw databaseError(error)
-    }
+    const acts = await fromDatabase(sql<WorkerAct[]>`
+      select act, by_whom as by, at, expires_at as "expiresAt" from worker_key_acts
+       where worker_id = ${worker.id}
+          or invite_id = (select invite_id from worker_keys where id = ${worker.id})
+       order by seq`)
+    return { ...toWorkerRecord(worker), acts: [...acts] }
   }
 
   /** Told within a second of every change, by whichever replica or program it was made. */

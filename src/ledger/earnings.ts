@@ -1,6 +1,6 @@
 import { decodeSigned } from '#protocol'
 import type { Runtime, Timer } from '#runtime'
-import { type Database, databaseError, type Outcome } from '#storage'
+import { type Database, fromDatabase, type Outcome } from '#storage'
 import { ledgerCodes, type MoveKind, type TransferOp } from './ledger-op.ts'
 import { ledgerLimits } from './limits.ts'
 import { type MoveSigner, moveId, signMoves } from './move-op.ts'
@@ -287,9 +287,7 @@ export class Earnings implements AsyncDisposable {
 
   /** Does the work unless another process of the pool is at it. */
   async #alone(work: () => Promise<void>): Promise<void> {
-    const connection = await this.#o.database.connect().catch((error: unknown) => {
-      throw databaseError(error)
-    })
+    const connection = await fromDatabase(this.#o.database.connect())
     try {
       const [row] = await connection.tx<{ mine: boolean }[]>`select pg_try_advisory_lock(${lockKey}::bigint) as mine`
       if (row?.mine) await work()

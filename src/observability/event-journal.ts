@@ -1,5 +1,5 @@
 import type { Runtime, Timer } from '#runtime'
-import { type Database, databaseError, numbers, texts } from '#storage'
+import { type Database, fromDatabase, numbers, texts } from '#storage'
 import { observabilityLimits } from './limits.ts'
 
 export const eventTypes = [
@@ -93,18 +93,14 @@ export class EventJournal implements AsyncDisposable {
     limit,
   }: EventQuery): Promise<(PoolEvent & { readonly id: string })[]> {
     const { sql } = this.#o.database
-    try {
-      const rows = await sql<(PoolEvent & { id: string })[]>`
-        select seq::text as id, type, subject, at, details from events
-         where seq > ${BigInt(after ?? 0)}
-           and at >= ${since ?? 0}::timestamptz
-           and type = any(${texts(types ?? eventTypes)}::text[])
-           and (subject = ${only?.subject ?? ''} or not type = any(${texts(only?.types ?? [])}::text[]))
-         order by seq ${newest ? sql`desc` : sql`asc`} limit ${Math.min(limit, observabilityLimits.eventsPageMax + 1)}`
-      return [...rows]
-    } catch (error) {
-      throw databaseError(error)
-    }
+    const rows = await fromDatabase(sql<(PoolEvent & { id: string })[]>`
+      select seq::text as id, type, subject, at, details from events
+       where seq > ${BigInt(after ?? 0)}
+         and at >= ${since ?? 0}::timestamptz
+         and type = any(${texts(types ?? eventTypes)}::text[])
+         and (subject = ${only?.subject ?? ''} or not type = any(${texts(only?.types ?? [])}::text[]))
+       order by seq ${newest ? sql`desc` : sql`asc`} limit ${Math.min(limit, observabilityLimits.eventsPageMax + 1)}`)
+    return [...rows]
   }
 
   async #write(): Promise<void> {

@@ -3,7 +3,7 @@ import type { Runtime } from '#runtime'
 import { type Address, type DatabaseTarget, parseAddress } from './address.ts'
 import { type Client, openClient, type Sql, type Tx } from './client.ts'
 import { Connection, guardedSql } from './connection.ts'
-import { codeOf, databaseError, isConnectionLoss, isTransient } from './errors.ts'
+import { codeOf, databaseError, fromDatabase, isConnectionLoss, isTransient } from './errors.ts'
 import { storageLimits } from './limits.ts'
 import { type Listener, listen } from './listen.ts'
 
@@ -131,11 +131,7 @@ class PostgresDatabase implements Database {
   }
 
   async ping(): Promise<void> {
-    try {
-      await this.sql`select 1`
-    } catch (error) {
-      throw databaseError(error)
-    }
+    await fromDatabase(this.sql`select 1`)
   }
 
   async transaction<T>(work: (tx: Tx) => Promise<T>): Promise<T> {

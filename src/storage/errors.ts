@@ -52,6 +52,15 @@ export function databaseError(error: unknown): unknown {
   )
 }
 
+/** What was asked of the database; what it answers instead is told as {@link databaseError} has it. */
+export async function fromDatabase<T>(asked: PromiseLike<T>): Promise<T> {
+  try {
+    return await asked
+  } catch (error) {
+    throw databaseError(error)
+  }
+}
+
 /** `database_unavailable` because of time. */
 export function databaseLate(what: string): PoolError {
   return new PoolError(

@@ -17,7 +17,7 @@ export {
   type EmbeddedEvent,
   startEmbeddedPostgres,
 } from './embedded/start.ts'
-export { databaseError } from './errors.ts'
+export { databaseError, fromDatabase } from './errors.ts'
 export {
   GroupCommit,
   type Operation,

@@ -1,4 +1,4 @@
-import { type Database, databaseError } from '#storage'
+import { type Database, fromDatabase } from '#storage'
 
 /**
  * Does the work while nobody else, in any process of the pool, decides or carries out anything about the worker in this way: what was
@@ -6,16 +6,10 @@ import { type Database, databaseError } from '#storage'
  * them at a time, and the work makes its own. @throws PoolError database_unavailable, also when it took too long to get its turn.
  */
 export async function aloneWith<T>(database: Database, workerId: string, work: () => Promise<T>): Promise<T> {
-  const connection = await database.connect().catch((error: unknown) => {
-    throw databaseError(error)
-  })
+  const connection = await fromDatabase(database.connect())
   try {
     // Two keys: apart from the locks with one, which are for whole tasks.
-    await connection.tx`select pg_advisory_lock(hashtext('standing'), hashtext(${workerId}))`.catch(
-      (error: unknown) => {
-        throw databaseError(error)
-      },
-    )
+    await fromDatabase(connection.tx`select pg_advisory_lock(hashtext('standing'), hashtext(${workerId}))`)
     return await work()
   } finally {
     await connection.close()

@@ -2,7 +2,7 @@ import { sha256 } from '#crypto'
 import { insertAct } from '#log'
 import { decodeSigned, PoolError, SignatureChecker } from '#protocol'
 import type { Runtime } from '#runtime'
-import { type Database, databaseError, type Tx } from '#storage'
+import { type Database, fromDatabase, type Tx } from '#storage'
 import { aloneWith } from './alone-with.ts'
 import { verificationLimits } from './limits.ts'
 import type { Standings } from './standings.ts'
@@ -98,23 +98,17 @@ export class Appeals {
     readonly limit: number
   }): Promise<AppealRecord[]> {
     const { sql } = this.#o.database
-    try {
-      const found = await sql<Row[]>`
-        select ${sql.unsafe(columns)} from appeals
-         where id > ${after ?? '00000000-0000-0000-0000-000000000000'}::uuid order by id limit ${limit}`
-      return found.map(toRecord)
-    } catch (error) {
-      throw databaseError(error)
-    }
+    const found = await fromDatabase(sql<Row[]>`
+      select ${sql.unsafe(columns)} from appeals
+       where id > ${after ?? '00000000-0000-0000-0000-000000000000'}::uuid order by id limit ${limit}`)
+    return found.map(toRecord)
   }
 
   /** Once for good. Nothing that was decided against the worker is being carried out meanwhile. @throws PoolError not_found, conflict. */
   async decide(id: string, ruling: Ruling): Promise<AppealRecord> {
     const { database } = this.#o
-    const [known] = await database.sql<{ workerId: string }[]>`
-      select worker_id as "workerId" from appeals where id = ${id}`.catch((error: unknown) => {
-      throw databaseError(error)
-    })
+    const [known] = await fromDatabase(database.sql<{ workerId: string }[]>`
+      select worker_id as "workerId" from appeals where id = ${id}`)
     return aloneWith(database, known?.workerId ?? '', () => this.#decide(id, ruling))
   }
 

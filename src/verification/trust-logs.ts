@@ -1,5 +1,5 @@
 import { routingWeight } from '#reputation'
-import { type Database, databaseError } from '#storage'
+import { type Database, fromDatabase } from '#storage'
 import type { Duty } from './standings.ts'
 import type { Phase } from './verdict.ts'
 
@@ -62,46 +62,38 @@ export class TrustLogs {
   async verifications({ worker, after = firstId, limit }: Page): Promise<VerificationRecord[]> {
     const { sql } = this.#database
     const of = worker === undefined ? sql`true` : sql`worker_id = ${worker}`
-    try {
-      const rows = await sql<(Omit<VerificationRecord, 'epoch'> & { epoch: bigint })[]>`
-        with checked as (
-          select id, job_id, worker_id, model, reason, state, waived, verifier, score, q_ppm, epoch, owed_at, ended_at
-            from checks where id > ${after} and ${of} order by id limit ${limit}),
-        looked as (
-          select id, job_id, worker_id, model, 'side_by_side', says, case when says = 'waived' then why end, verifier, score, 1000000,
-                 epoch, at, at
-            from mutual_looks where id > ${after} and ${of} order by id limit ${limit})
-        select id, job_id as "jobId", worker_id as "workerId", model, reason, state, waived, verifier, score,
-               q_ppm as "qPpm", epoch, owed_at as "owedAt", ended_at as "endedAt"
-          from (select * from checked union all select * from looked) as both_kinds
-         order by id limit ${limit}`
-      return rows.map((row) => ({ ...row, epoch: Number(row.epoch) }))
-    } catch (error) {
-      throw databaseError(error)
-    }
+    const rows = await fromDatabase(sql<(Omit<VerificationRecord, 'epoch'> & { epoch: bigint })[]>`
+      with checked as (
+        select id, job_id, worker_id, model, reason, state, waived, verifier, score, q_ppm, epoch, owed_at, ended_at
+          from checks where id > ${after} and ${of} order by id limit ${limit}),
+      looked as (
+        select id, job_id, worker_id, model, 'side_by_side', says, case when says = 'waived' then why end, verifier, score, 1000000,
+               epoch, at, at
+          from mutual_looks where id > ${after} and ${of} order by id limit ${limit})
+      select id, job_id as "jobId", worker_id as "workerId", model, reason, state, waived, verifier, score,
+             q_ppm as "qPpm", epoch, owed_at as "owedAt", ended_at as "endedAt"
+        from (select * from checked union all select * from looked) as both_kinds
+       order by id limit ${limit}`)
+    return rows.map((row) => ({ ...row, epoch: Number(row.epoch) }))
   }
 
   /** In order of worker, duty and model. @throws PoolError database_unavailable. */
   async reputation({ worker, after = '', limit }: Page): Promise<ReputationRecord[]> {
     const { sql } = this.#database
-    try {
-      const rows = await sql<
-        (Omit<ReputationRecord, 'heights' | 'weight'> & { heights: bigint[]; good: number; bad: number })[]
-      >`
-        select worker_id || ' ' || duty || ' ' || model as id, worker_id as "workerId", model, duty, phase, clean, heights,
-               posterior_clean as good, posterior_hits as bad, accusers, changed_at as "changedAt"
-          from standings
-         where worker_id || ' ' || duty || ' ' || model > ${after}
-           and ${worker === undefined ? sql`true` : sql`worker_id = ${worker}`}
-         order by worker_id || ' ' || duty || ' ' || model limit ${limit}`
-      return rows.map(({ heights, good, bad, ...row }) => ({
-        ...row,
-        heights: heights.map(Number),
-        weight: isBarred(row.phase) ? 0 : routingWeight({ clean: good, hits: bad }),
-      }))
-    } catch (error) {
-      throw databaseError(error)
-    }
+    const rows = await fromDatabase(sql<
+      (Omit<ReputationRecord, 'heights' | 'weight'> & { heights: bigint[]; good: number; bad: number })[]
+    >`
+      select worker_id || ' ' || duty || ' ' || model as id, worker_id as "workerId", model, duty, phase, clean, heights,
+             posterior_clean as good, posterior_hits as bad, accusers, changed_at as "changedAt"
+        from standings
+       where worker_id || ' ' || duty || ' ' || model > ${after}
+         and ${worker === undefined ? sql`true` : sql`worker_id = ${worker}`}
+       order by worker_id || ' ' || duty || ' ' || model limit ${limit}`)
+    return rows.map(({ heights, good, bad, ...row }) => ({
+      ...row,
+      heights: heights.map(Number),
+      weight: isBarred(row.phase) ? 0 : routingWeight({ clean: good, hits: bad }),
+    }))
   }
 }
 
