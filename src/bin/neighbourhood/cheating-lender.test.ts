@@ -35,6 +35,16 @@ test('a pool whose worker signs what its model did not say is found out by the o
   const { record } = (await bertHere()) ?? {}
   expect(record?.mismatches).toBeGreaterThanOrEqual(3)
   expect(record?.last_why).toBe('its answer is not that of lichen-demo')
+  // one for each answer that a look has refuted, and no other
+  const refuted = () =>
+    carl.inBooks(async ({ sql }) => {
+      const [row] = await sql<{ n: number }[]>`
+        select count(*)::int as n from checks where worker_id = ${bert.id} and state = 'hit'`
+      return row?.n
+    })
+  const shown = async () =>
+    /ok\/failed\/wrong\s+\d+\/\d+\/(\d+)/.exec((await carl.cli('fed', 'show', bert.id)).out)?.[1]
+  await eventually('every refuted answer to be shown', async () => Number(await shown()) === (await refuted()))
   expect(carl.pool?.stderr).toContain('the trust in another pool changed by itself')
   // and nothing goes there any more
   for (const { text, receipt } of await Promise.all(Array.from({ length: 4 }, () => answered(carl, 'echo ab')))) {

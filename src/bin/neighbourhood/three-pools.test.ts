@@ -1,4 +1,8 @@
 import { randomBytes } from 'node:crypto'
+import { writeFileSync } from 'node:fs'
+import http from 'node:http'
+import type { AddressInfo } from 'node:net'
+import path from 'node:path'
 import type OpenAI from 'openai'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { eventually, type Neighbourhood } from '#testkit'
@@ -13,6 +17,7 @@ const long = { ...ask('tell me about lichen'), max_tokens: 400 }
 
 beforeAll(async () => {
   await foreign.listen()
+  await new Promise<void>((resolve) => endless.listen(0, '127.0.0.1', resolve))
   const pools = [anna, bert, carl]
   for (const pool of pools) await pool.makeRoad()
   const hosts = [...pools.map(({ road }) => road.url), foreign.url].map((url) => new URL(url).host).join(',')
@@ -25,6 +30,8 @@ beforeAll(async () => {
   for (const operator of ['ada', 'bob']) workers.push(await bert.join(operator))
 }, 300_000)
 afterAll(async () => {
+  endless.closeAllConnections()
+  endless.close()
   await Promise.all([anna, bert, carl, foreign].map((pool) => pool[Symbol.asyncDispose]()))
 })
 
@@ -130,25 +137,73 @@ test('and where nobody is left, the client here is told: what came from one pool
   await anna.look(bert)
 }, 180_000)
 
-test('a revoked pool is cut off in mid-stream', async () => {
-  const leave = new AbortController()
-  const asked = { ...long, stream: true } as const
-  const open = () => anna.client().chat.completions.create(asked, { signal: leave.signal })
-  const stream = await eventually('carla to be known here', () => open().catch(() => false as const), 60_000)
-  for await (const chunk of stream) {
-    if (!chunk.choices[0]?.delta.content) continue
-    await bert.admin('POST', `/federation/peers/${anna.id}/revoke`)
-    const state = async () => (await bert.admin<{ data: { state: string }[] }>('GET', '/jobs?limit=1')).data[0]?.state
-    await expect.poll(state).toBe('cancelled')
-    break
+/** What a worker's upstream writes for as long as anybody reads. */
+const endless = http.createServer((request, out) => {
+  if (request.method === 'GET') return void out.end('{"object":"list","data":[{"id":"endless","object":"model"}]}')
+  const chunk = {
+    object: 'chat.completion.chunk',
+    choices: [{ index: 0, delta: { content: 'on ' }, finish_reason: null }],
   }
-  leave.abort()
-  const [peer] = await anna.peers()
-  expect(await anna.admin('POST', `/federation/peers/${peer?.id}/ping`)).toMatchObject({ ok: false })
+  out.writeHead(200, { 'content-type': 'text/event-stream' })
+  const writing = setInterval(() => out.write(`data: ${JSON.stringify(chunk)}\n\n`), 50)
+  out.on('close', () => clearInterval(writing))
+})
+
+/** An answer that a worker of `lender` is writing for a client of `asked`: what is left of it. */
+async function midStream(asked: Town, lender: Town): Promise<() => Promise<void>> {
+  const { port } = endless.address() as AddressInfo
+  await lender.join('eve', ['--upstream', `http://127.0.0.1:${port}/v1`])
+  await asked.look(lender)
+  const stream = await eventually('the endless model', () =>
+    asked
+      .client()
+      .chat.completions.create({ ...ask('go'), model: 'endless', max_tokens: 5_000, stream: true })
+      .catch(() => false as const),
+  )
+  const pieces = stream[Symbol.asyncIterator]()
+  while (!(await pieces.next()).value?.choices[0]?.delta.content);
+  return async () => {
+    while (!(await pieces.next()).done);
+  }
+}
+
+const newestJob = async (town: Town) =>
+  (await town.admin<{ data: { state: string }[] }>('GET', '/jobs?limit=1')).data[0]?.state
+
+test('a pool whose human revokes its borrower ends the answer in mid-stream', async () => {
+  const rest = await midStream(anna, bert)
+  const cut = expect(rest()).rejects.toThrow()
+  const { out, code } = await bert.cli('fed', 'revoke', anna.id.slice(0, 12))
+  expect([code, out]).toEqual([0, expect.stringContaining('revoked')])
+  await cut
+  await expect.poll(() => newestJob(bert)).toBe('cancelled')
+  expect((await anna.cli('fed', 'ping', bert.id)).code).toBe(1)
+})
+
+test('pools are introduced by a file, or by the text of a QR code, and by nothing that was slipped in on the way', async () => {
+  const bundleOf = async (town: Town) => JSON.parse((await town.cli('fed', 'info', '--json')).out).bundle as string
+  const known = async (town: Town) => (await town.peers()).map(({ id }) => id)
+  expect(await known(anna)).not.toContain(carl.id)
+  const text = await bundleOf(carl)
+  const other = text.includes('A') ? text.replace('A', 'B') : text.replace('a', 'b')
+  expect((await anna.cli('fed', 'add', other)).code).not.toBe(0)
+  expect(await known(anna)).not.toContain(carl.id)
+  const file = path.join(anna.folder, 'carl.txt')
+  writeFileSync(file, (await carl.cli('fed', 'info')).out)
+  expect(await anna.cli('fed', 'add', file)).toMatchObject({
+    code: 0,
+    out: expect.stringContaining(carl.id.slice(0, 12)),
+  })
+  expect(await known(anna)).toContain(carl.id)
+  await eventually('carl to know anna', async () => (await known(carl)).includes(anna.id))
+  // the other way, by what a phone reads from the screen; she is known already, and stays what she is
+  expect(await carl.cli('fed', 'add', await bundleOf(anna))).toMatchObject({ code: 0 })
+  expect((await carl.peers()).find(({ id }) => id === anna.id)).toMatchObject({ trust: 1, reachable: true })
 })
 
 test('where one pool fails, another one answers at once', async () => {
-  await befriend(anna, carl)
+  await anna.promote(carl.id, 2)
+  await carl.promote(anna.id, 2)
   const { text } = await eventually('a worker of carl', () => answered(anna, 'echo hgfd').catch(() => false as const))
   expect(text).toBe('hgfd')
   await expect.poll(() => anna.owes(carl.id)).toBeGreaterThan(0)
@@ -304,4 +359,14 @@ test('what two pools have differently in their books is shown to both, and never
   expect(await carl.owes(bert.id)).toBe(owes)
   const { out } = await bert.cli('fed', 'statement', carl.id)
   for (const id of [lost, less]) expect(out).toContain(id)
+})
+
+test('a pool whose human revokes its lender has nothing more from it, also of what is being written', async () => {
+  const rest = await midStream(anna, carl)
+  const cut = expect(rest()).rejects.toThrow()
+  expect(await anna.cli('fed', 'revoke', carl.id.slice(0, 12))).toMatchObject({ code: 0 })
+  await cut
+  await expect.poll(() => newestJob(carl)).toBe('cancelled')
+  expect((await carl.cli('fed', 'ping', anna.id)).code).toBe(1)
+  await expect(answered(anna, 'echo ba')).rejects.toThrow()
 })
