@@ -256,6 +256,12 @@ test('an account made for a flush that was given up is made again by the next', 
   expect(await ledger.balance(legs[0]?.account ?? '')).toMatchObject({ posted: 5n })
 })
 
+test('what every flush calls is planned once, for batches of any size', async () => {
+  const functions = await db.sql<{ proname: string }[]>`
+    select proname from pg_proc where 'plan_cache_mode=force_generic_plan' = any (proconfig) order by proname`
+  expect(functions.map(({ proname }) => proname)).toEqual(['begin_log', 'ledger_read', 'ledger_write', 'move_jobs'])
+})
+
 test('a budget that somebody changes by hand counts at once', async () => {
   const alice = await userWith(100n)
   const budget: BudgetAsk = { ...unlimited, key: randomUUID(), total: 10n }
