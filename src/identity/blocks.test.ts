@@ -124,5 +124,7 @@ describe('a rotation', () => {
     expect(await codeOf(newKey(), undefined, of(frank.id)?.token)).toBe('pending')
     const again = await pool.rotateWorkers({ ...wish, joinedBefore: systemRuntime.now() - 60_000 })
     expect(again).toEqual({ rotated: [], more: false })
+    const mistyped = pool.rotateWorkers({ ...wish, operator: 'franc', joinedBefore: systemRuntime.now() + 1 })
+    await expect(mistyped).rejects.toMatchObject({ code: 'not_found', message: 'There is no operator franc.' })
   })
 })

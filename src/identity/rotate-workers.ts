@@ -1,5 +1,5 @@
 import { sha256 } from '#crypto'
-import type { WorkerId } from '#protocol'
+import { PoolError, type WorkerId } from '#protocol'
 import type { Runtime } from '#runtime'
 import type { Database, Tx } from '#storage'
 import { identityLimits } from './limits.ts'
@@ -43,9 +43,11 @@ interface Row {
  * After an incident nobody knows whose key was copied: every key is revoked, and its worker comes in again with a new one and a new
  * invite of the same operator, as a newcomer who is checked and approved like any other.
  * Revokes at most {@link identityLimits.rotatedKeysMax} keys, oldest first by id, in one transaction.
+ * @throws PoolError not_found when there is no such operator: after an incident nobody may take a slip of the pen for a rotation.
  */
 export async function rotateWorkers(database: Database, runtime: Runtime, wish: NewRotation): Promise<RotationStep> {
   return database.transaction(async (tx) => {
+    if (wish.operator !== undefined) await refuseUnknown(tx, wish.operator)
     const rows = await keysToRotate(tx, wish)
     const meant = rows.slice(0, identityLimits.rotatedKeysMax)
     const rotated: RotatedWorker[] = []
@@ -60,6 +62,12 @@ export async function rotateWorkers(database: Database, runtime: Runtime, wish: 
     }
     return { rotated, more: rows.length > meant.length }
   })
+}
+
+async function refuseUnknown(tx: Tx, operator: string): Promise<void> {
+  const found = await tx`select from operators where name = ${operator}`
+  if (found.length > 0) return
+  throw new PoolError('not_found', `There is no operator ${operator}.`, 'See `lichen operators ls`.')
 }
 
 function keysToRotate(tx: Tx, { operator, except, joinedBefore }: NewRotation): Promise<readonly Row[]> {

@@ -172,7 +172,7 @@ const columns = `id, worker_id as "workerId", wire, opened_at as "openedAt", out
   decided_at as "decidedAt"`
 
 async function rows(tx: Tx, id: string): Promise<readonly Row[]> {
-  return tx<Row[]>`select ${tx.unsafe(columns)} from appeals where id = ${id} for update`
+  return tx<Row[]>`select ${tx.unsafe(columns)} from appeals where id::text = ${id.toLowerCase()} for update`
 }
 
 /** One appeal of a worker at a time, and none of strangers. @throws PoolError not_found. */

@@ -61,13 +61,7 @@ export function appealRoutes({ appeals }: Pick<AdminDeps, 'appeals'>, limits: Ap
       body: decisionSchema,
       reply: appealSchema,
       handle: async ({ params: { id = '' }, body: { granted, because }, actor }) =>
-        toRow(
-          await appeals.decide(z.guid().catch('00000000-0000-0000-0000-000000000000').parse(id), {
-            granted,
-            because,
-            by: actor,
-          }),
-        ),
+        toRow(await appeals.decide(id, { granted, because, by: actor })),
     }),
   ]
 }

@@ -109,7 +109,11 @@ test('a blocked worker leaves and is told so at the door; after a rotation it co
     data: { id: string; worker: string }[]
   }
   expect(appeals.map(({ worker }) => worker)).toEqual([id])
-  await town.cli('workers', 'decide', appeals[0]?.id ?? '', '--grant', '--because', 'so it was')
+  const decide = (...args: string[]) => town.cli('workers', 'decide', ...args, '--because', 'so it was')
+  expect(await decide('x', '--grant')).toMatchObject({ code: 1, err: expect.stringContaining('There is no appeal x.') })
+  expect((await decide(appeals[0]?.id ?? '', '--grant', '--refuse')).code).toBe(2)
+  expect((await town.cli('workers', 'block', '--because', 'nobody is named')).code).toBe(2)
+  expect((await decide(appeals[0]?.id ?? '', '--grant')).code).toBe(0)
   expect((await town.cli('workers', 'blocks')).out).toContain('Nobody is blocked.')
   await town.cli('workers', 'block', '--address', '192.0.2.0/24', '--because', 'stolen laptops')
   await town.cli('workers', 'unblock', '--address', '192.0.2.0/24')

@@ -1,4 +1,5 @@
 import { Command } from 'commander'
+import { exitCodes } from './exit-codes.ts'
 import { settingsOf, withExamples, withSettings } from './options.ts'
 import { clean, print, table } from './output.ts'
 import { PoolClient } from './pool-client.ts'
@@ -54,7 +55,12 @@ function decideCommand(): Command {
     .action(async (id: string, options: Decision, self: Command) => {
       const granted = options.grant === true
       if (granted === (options.refuse === true)) {
-        throw new CommandProblem('invalid_request', 'It is one or the other.', 'Give --grant or --refuse.')
+        throw new CommandProblem(
+          'invalid_request',
+          'It is one or the other.',
+          'Give --grant or --refuse.',
+          exitCodes.usage,
+        )
       }
       const client = new PoolClient(await settingsOf(self))
       const route = `${path}/${encodeURIComponent(id)}/decide`

@@ -1,4 +1,5 @@
 import { Command } from 'commander'
+import { exitCodes } from './exit-codes.ts'
 import { settingsOf, withExamples, withSettings } from './options.ts'
 import { clean, print, table } from './output.ts'
 import { PoolClient } from './pool-client.ts'
@@ -42,7 +43,7 @@ function whomOf(id: string | undefined, { operator, address }: Whom): { body: ob
   const [one] = given
   if (one && given.length === 1) return { body: Object.fromEntries(given), name: `${one[0]} ${one[1]}` }
   const fix = 'Give the id of a worker, or --operator NAME, or --address NETWORK.'
-  throw new CommandProblem('invalid_request', 'Name one: a worker, an operator or an address.', fix)
+  throw new CommandProblem('invalid_request', 'Name one: a worker, an operator or an address.', fix, exitCodes.usage)
 }
 
 function blockCommand(): Command {
