@@ -54,7 +54,7 @@ function allRoutes(
     ...modelRoutes(deps.models, () => deps.modelsElsewhere?.()),
     ...receiptRoutes(deps),
     ...clientMoneyRoutes({ money: deps.money, identity: deps.admin.identity, runtime: deps.runtime }),
-    ...logRoutes(deps.logReader),
+    ...logRoutes(deps.logReader, deps.toldEpochs),
     ...federationRoutes(deps.federation),
     ...opsRoutes(deps),
     modelFileRoute(deps),

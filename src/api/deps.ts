@@ -5,6 +5,7 @@ import type { FoundReceipt, Jobs, Payer } from '#jobs'
 import type { LogReader } from '#log'
 import type { AssuranceLevel, PoolId, PriceListJson, PrivacyMode, Refusal } from '#protocol'
 import type { Runtime } from '#runtime'
+import type { ToldEpochs } from '#verification'
 import type { AdminDeps } from './admin/admin-deps.ts'
 import type { FederationAdmin } from './admin/federation.ts'
 import type { FactsAdmin } from './admin/federation-facts.ts'
@@ -62,6 +63,8 @@ export interface ApiDeps {
   /** What tokens cost, for everybody who signs orders. */
   readonly prices: () => Promise<Omit<PriceListJson, 'account'>>
   readonly logReader: LogReader
+  /** What the pool has told of hours that are over. */
+  readonly toldEpochs: Pick<ToldEpochs, 'open'>
   readonly federation: FederationDoor
   readonly federationAdmin: FederationAdmin
   /** `active`, `observe`, `off`. */

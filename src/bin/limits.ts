@@ -53,4 +53,11 @@ export const binLimits = {
   proxyKeysMax: 64,
   /** What a pool says about the keys it has had, in one answer. */
   successionsBytesMax: 262_144,
+  /** A pool whose log is read by a stranger: it begins to answer, and goes on, within so long; it is asked again so often where it is too busy. */
+  publicReadMs: 30_000,
+  publicReadAttemptsMax: 5,
+  /** What a pool says of itself, and a checkpoint. */
+  publicAnswerBytesMax: 4 * 2 ** 20,
+  /** One line of what it tells of an hour: the check rates of 100,000 workers have 10 MB. */
+  disclosureLineBytesMax: 64 * 2 ** 20,
 } as const

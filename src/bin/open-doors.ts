@@ -9,7 +9,7 @@ import { type Ledger, ledgerStage, transferLeaf } from '#ledger'
 import { insertAct } from '#log'
 import type { Refusal, WorkerId } from '#protocol'
 import { part } from '#storage'
-import { Appeals, aloneWith, TrustLogs } from '#verification'
+import { Appeals, aloneWith, ToldEpochs, TrustLogs } from '#verification'
 import { openWorkerDoor } from './admit-workers.ts'
 import { closeServer, inviteUrl, listen, listenForOwnWorker } from './listen.ts'
 import { openFacts } from './open-facts.ts'
@@ -95,6 +95,7 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
       prices: await tokenPrices(ledger),
     }),
     logReader: transparency.reader,
+    toldEpochs: new ToldEpochs(database.sql),
     federation: door,
     federationAdmin: Object.assign(federationAdmin, {
       statement: (id: string, days: number) => statements.exchange(id, days),

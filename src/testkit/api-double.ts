@@ -231,6 +231,7 @@ const noToggles: ApiDeps['toggles'] = {
   set: async (name, isOn, { actor, reason }) => ({ name, isOn, changedAt: 0, changedBy: actor, reason }),
 }
 const noLog = {} as ApiDeps['logReader'] // tests that read the log hand in a real one
+const nothingTold = {} as ApiDeps['toldEpochs'] // so do tests of checks
 const noMoney = {} as ApiDeps['money'] // so do tests of money
 
 /** A listening API over scripted jobs, with two keys: one that may do all, one that is limited. */
@@ -283,6 +284,7 @@ export class ApiDouble implements AsyncDisposable {
       receipt: async () => undefined,
       prices: async () => ({ pool_id: testPool.id, pool_key: testPool.publicKey.toString('base64url'), prices: [] }),
       logReader: noLog,
+      toldEpochs: nothingTold,
       federation: noFederation,
       federationAdmin: {} as ApiDeps['federationAdmin'], // tests that administer it hand in a real one
       federationMode: 'off',

@@ -1,35 +1,22 @@
 import { createHash } from 'node:crypto'
-import { epochMs, PoolError } from '#protocol'
 import { bytes, type Sql } from '#storage'
 import { type DisclosureLine, discloseEpoch, disclosureText } from './disclosure.ts'
 import { judgeDisclosure, type SamplingAudit } from './judge-disclosure.ts'
-import { verificationLimits } from './limits.ts'
+import { toldEpoch } from './told-epochs.ts'
 
 /**
  * Decides everything again that was decided in an epoch. `onLine` hears the disclosure as it is read: all that a stranger
- * needs besides the log. @throws PoolError invalid_request when the epoch is unknown or not told yet.
+ * needs besides the log. @throws PoolError not_found when the epoch is unknown or not told yet.
  */
 export async function auditSampling(
   sql: Sql,
   epoch: number,
   onLine: (text: Buffer) => void = () => {},
 ): Promise<SamplingAudit> {
-  const [row] = await sql<{ commitment: Buffer; key: Buffer | null; disclosure: Buffer | null }[]>`
-    select commitment, key, disclosure from epochs where epoch = ${epoch}`
-  if (!row)
-    throw new PoolError(
-      'invalid_request',
-      `The pool had no epoch ${epoch}.`,
-      'An epoch is the number of a UTC hour since 1970.',
-    )
-  const { key, commitment, disclosure } = row
-  if (!key || !disclosure) {
-    const at = new Date((epoch + 1) * epochMs + verificationLimits.disclosureMs).toISOString()
-    throw new PoolError('invalid_request', `The key of epoch ${epoch} is told from ${at} on.`, 'Ask again then.')
-  }
+  const { key, commitment, disclosure } = await toldEpoch(sql, epoch)
   const hash = createHash('sha256')
   async function* lines(): AsyncGenerator<DisclosureLine> {
-    for await (const line of discloseEpoch(sql, { epoch, key: key as Buffer, commitment })) {
+    for await (const line of discloseEpoch(sql, { epoch, key, commitment })) {
       const text = disclosureText(line)
       hash.update(text)
       onLine(text)

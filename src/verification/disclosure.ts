@@ -1,14 +1,15 @@
 import { canonicalize, sha256 } from '#crypto'
-import { decodeSamplingOpening, decodeSigned, decodeStrict, epochMs, selects } from '#protocol'
+import { decodeSamplingOpening, decodeSigned, decodeStrict, epochMs, PoolError, selects } from '#protocol'
 import type { Sql } from '#storage'
 import type { OpenEpoch } from './epochs.ts'
-import { type Rate, RateTable } from './rates.ts'
+import { RateTable } from './rates.ts'
+import { type RatesLine, RatesOnRecord } from './told-rates.ts'
 
 /** What the text of an epoch's disclosure is made of, line by line. Everything binary is lowercase hex. */
 export type DisclosureLine =
   | { readonly lichen: 'epoch_disclosure/1'; readonly epoch: number; readonly key: string; readonly commitment: string }
   /** Check rates that were in force. */
-  | { readonly rates: string; readonly table: readonly Rate[] }
+  | RatesLine
   /** One receipt: its order, what opens the order's commitment, and what was decided about each statement. */
   | {
       readonly job: string
@@ -33,11 +34,15 @@ const pageRows = 500
 /** Ids of jobs sort by their time; a job's id and the time of its acceptance differ by less. */
 const slackMs = 60_000
 
-/** Every line of an epoch, in one order: head, rates as they are needed, receipts by job. The same rows give the same text. */
+/**
+ * Every line of an epoch, in one order: head, rates as they are needed, receipts by job. The same rows give the same text.
+ * @throws PoolError not_found when rates that its orders name are not on record.
+ */
 export async function* discloseEpoch(sql: Sql, { epoch, key, commitment }: OpenEpoch): AsyncGenerator<DisclosureLine> {
   const head = { epoch, key: key.toString('hex'), commitment: commitment.toString('hex') }
   yield { lichen: 'epoch_disclosure/1', ...head }
   const tables = new Map<string, RateTable>()
+  const onRecord = new RatesOnRecord(sql, epoch)
   let after = firstIdAt(epoch * epochMs - slackMs)
   const end = firstIdAt((epoch + 1) * epochMs + slackMs)
   for (;;) {
@@ -47,7 +52,8 @@ export async function* discloseEpoch(sql: Sql, { epoch, key, commitment }: OpenE
       if (opening.epoch !== epoch) continue
       const root = opening.rates.toString('hex')
       if (!tables.has(root)) {
-        const table = await readTable(sql, opening.rates)
+        const table = await onRecord.find(opening.rates)
+        if (!table) throw ratesGone(epoch)
         tables.set(root, table)
         yield { rates: root, table: table.rates }
       }
@@ -84,10 +90,12 @@ async function readPage(sql: Sql, after: string, end: string): Promise<Row[]> {
   return rows.map((row) => ({ ...row, checks: JSON.parse(row.checks) }))
 }
 
-async function readTable(sql: Sql, root: Buffer): Promise<RateTable> {
-  const [row] = await sql<{ rates: string }[]>`select rates::text as rates from rate_tables where root = ${root}`
-  return new RateTable(row ? (JSON.parse(row.rates) as Rate[]) : [])
-}
+const ratesGone = (epoch: number) =>
+  new PoolError(
+    'not_found',
+    `Check rates that orders of epoch ${epoch} name are not on record.`,
+    'A pool that told the epoch with an older version kept them for 72 hours only.',
+  )
 
 function statementsOf(row: Row, epochKey: Buffer, table: RateTable): DisclosedStatement[] {
   const wires = decodeStrict(row.workers)

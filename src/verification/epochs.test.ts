@@ -11,6 +11,7 @@ import { auditCheckLeaves, auditCheckTables } from './audit-checks.ts'
 import { auditSampling } from './audit-sampling.ts'
 import { Epochs } from './epochs.ts'
 import { verificationLimits } from './limits.ts'
+import { type Rate, Rates } from './rates.ts'
 
 const { disclosureMs, epochLookMs, epochsAhead } = verificationLimits
 
@@ -110,7 +111,7 @@ test('hours in which nobody asked anything are told once, by whichever process, 
     count: { receipts: 0, statements: 0, selected: 0, checked: 0, waived: 0 },
   })
   // It was down meanwhile: nobody could ask in those hours, and nothing is said of them.
-  await expect(auditSampling(home.sql, epochOf(start) + 12)).rejects.toMatchObject({ code: 'invalid_request' })
+  await expect(auditSampling(home.sql, epochOf(start) + 12)).rejects.toMatchObject({ code: 'not_found' })
   await expect(auditSampling(home.sql, epochOf(start) + (first?.n ?? 0) - 1)).rejects.toMatchObject({
     message: expect.stringContaining('is told from'),
   })
@@ -139,4 +140,25 @@ test('an hour of which a check is still open, because the pool was down, is told
     })
     .toBe(1)
   expect(epochs.at(runtime.now()).epoch).toBe(hour + 27)
+})
+
+test('check rates are kept until every hour whose orders may name them is told, however long the pool was down', async () => {
+  const worker = 'cd'.repeat(32)
+  const ratesThere = async (ppm: number) =>
+    (await home.sql`select from rate_tables where rates = ${JSON.stringify([[worker, 'moss', ppm]])}::text::jsonb`)
+      .length
+  const hour = epochOf(start) + 1_000
+  const [runtime] = clocks(hour * epochMs)
+  if (!runtime) throw new Error('there are two')
+  await (await open(0, runtime))[Symbol.asyncDispose]()
+  let ppm = 50_000
+  const rates = await Rates.open(home.sql, runtime, (): Rate[] => [[worker, 'moss', ppm]])
+  runtime.jumpWallClock(10 * verificationLimits.ratesKeptMs)
+  ppm = 40_000
+  await rates.renew()
+  expect([await ratesThere(50_000), await ratesThere(40_000)]).toEqual([1, 1])
+  await (await open(0, runtime))[Symbol.asyncDispose]()
+  ppm = 30_000
+  await rates.renew()
+  expect([await ratesThere(50_000), await ratesThere(40_000)]).toEqual([0, 1])
 })

@@ -6,6 +6,7 @@ import { bigints, bytes, type Database, type GroupCommit, part, type Stage } fro
 import { discloseEpoch, disclosureText } from './disclosure.ts'
 import { verificationLimits } from './limits.ts'
 import { seal, unseal } from './sealing.ts'
+import { packRates, type RatesLine } from './told-rates.ts'
 
 /** An epoch as it is opened. */
 interface EpochRow {
@@ -49,6 +50,8 @@ interface ToldRow {
   readonly key: Buffer
   /** sha256 of the disclosure. */
   readonly disclosure: Buffer
+  /** Its check rates, packed. */
+  readonly rates: Buffer
 }
 
 /** 1: there is no such epoch, or it was told otherwise. */
@@ -58,10 +61,13 @@ export const epochToldStage: Stage<ToldRow> = {
     const told = await tx<{ epoch: bigint }[]>`
       with given as (
         select * from unnest(${bigints(rows.map((r) => r.epoch))}::bigint[], ${bytes(rows.map((r) => r.key))}::bytea[],
-                             ${bytes(rows.map((r) => r.disclosure))}::bytea[]) as g (epoch, key, disclosure)),
+                             ${bytes(rows.map((r) => r.disclosure))}::bytea[], ${bytes(rows.map((r) => r.rates))}::bytea[])
+                        as g (epoch, key, disclosure, rates)),
       written as (
         update epochs e set key = g.key, disclosure = g.disclosure, sealed = null
-          from given g where e.epoch = g.epoch and e.key is null returning e.epoch)
+          from given g where e.epoch = g.epoch and e.key is null returning e.epoch),
+      kept as (
+        insert into told_rates (epoch, tables) select epoch, rates from written join given using (epoch) on conflict do nothing)
       select epoch from written
       union all select e.epoch from epochs e join given g using (epoch) where e.key = g.key and e.disclosure = g.disclosure`
     const known = new Set(told.map(({ epoch }) => Number(epoch)))
@@ -70,7 +76,7 @@ export const epochToldStage: Stage<ToldRow> = {
 }
 
 /** `"lichen/epoch-told/1\n" ‖ u64 epoch ‖ key ‖ sha256 of the disclosure`. */
-export function toldLeaf({ epoch, key, disclosure }: ToldRow): Leaf {
+export function toldLeaf({ epoch, key, disclosure }: Omit<ToldRow, 'rates'>): Leaf {
   const number = Buffer.alloc(8)
   number.writeBigUInt64BE(BigInt(epoch))
   const data = Buffer.concat([Buffer.from('lichen/epoch-told/1\n'), number, key, disclosure])
@@ -178,8 +184,12 @@ export class Epochs implements AsyncDisposable {
     const open = await this.#read(epoch)
     if (!open) return
     const hash = createHash('sha256')
-    for await (const line of discloseEpoch(database.sql, open)) hash.update(disclosureText(line))
-    const row = { epoch, key: open.key, disclosure: hash.digest() }
+    const tables: RatesLine[] = []
+    for await (const line of discloseEpoch(database.sql, open)) {
+      hash.update(disclosureText(line))
+      if ('rates' in line) tables.push(line)
+    }
+    const row = { epoch, key: open.key, disclosure: hash.digest(), rates: await packRates(tables) }
     await commit.submit([part(epochToldStage, row), part(logStage, toldLeaf(row))])
   }
 

@@ -1,7 +1,7 @@
 /**
  * Verification: which work is checked, what a check says, and what follows from it.
  *
- * Owns    tables standings, standing_acts, epochs, rate_tables, checks, looks, kernel_classes, mutual_looks, transcripts, tribunals, fresh_starts, verdicts, appeals, calibrations; sampling by epoch keys, the judges of margins and quorums, the standing of
+ * Owns    tables standings, standing_acts, epochs, rate_tables, told_rates, checks, looks, kernel_classes, mutual_looks, transcripts, tribunals, fresh_starts, verdicts, appeals, calibrations; sampling by epoch keys, the judges of margins and quorums, the standing of
  *         a worker, deterrence; who computes to the same last bit as whom.
  * Imports crypto, ledger (the lab's money), protocol, reputation, runtime, storage. The judges are pure: no clock, no dice, no table.
  * Always  the decision to check falls after the worker has signed; no single verifier convicts anybody; each decision can be made
@@ -20,6 +20,7 @@ export { deterrenceDefaults, refuseProfitable } from './deterrence.ts'
 export { epochStage, epochToldStage } from './epochs.ts'
 export { CheckIntake, type GivenSegment, type Sampling } from './intake.ts'
 export type { SamplingCount } from './judge-disclosure.ts'
+export { judgePublished } from './judge-published.ts'
 export { KernelNames } from './kernel-names.ts'
 export { Kernels } from './kernels.ts'
 export { type LabResult, type LabRow, labDefaults, labHonestMin, runLab } from './lab/run-lab.ts'
@@ -31,5 +32,6 @@ export { sealingKey } from './sealing.ts'
 export { slashedWorkers } from './slashed-workers.ts'
 export { Standings } from './standings.ts'
 export { tellSampling } from './tell-sampling.ts'
+export { ToldEpochs } from './told-epochs.ts'
 export type { KeptAnswer } from './transcript.ts'
 export { type ReputationRecord, TrustLogs, type VerificationRecord } from './trust-logs.ts'

@@ -12,10 +12,13 @@ export const verificationLimits = {
   epochLookMs: 10_000,
   /** A key is told so long after the end of its epoch. */
   disclosureMs: 25 * hourMs,
+  /** Strangers that read what was told at the same time, and bytes they are sent in one piece. */
+  disclosuresAtOnceMax: 4,
+  disclosurePieceBytes: 32_768,
   /** Check rates in force are renewed so often, and said to be still in use. */
   ratesRenewMs: 2_000,
   ratesUsedMs: hourMs,
-  /** Rates that were in force are kept so long: until every answer under them is told. */
+  /** Rates that were in force are kept at least so long, and until every hour that names them is told. */
   ratesKeptMs: 72 * hourMs,
   /** The newest tables of check rates, which an audit makes again from their rows. */
   auditedRatesMax: 1_000,

@@ -4,6 +4,8 @@ import type { Runtime } from '#runtime'
 import type { Sql } from '#storage'
 import { verificationLimits } from './limits.ts'
 
+const { epochMs, ratesKeptMs, ratesUsedMs } = verificationLimits
+
 /** Check rate of one worker with one model, parts per million. */
 export type Rate = readonly [worker: string, model: string, ppm: number]
 
@@ -76,7 +78,7 @@ export class Rates {
   async renew(): Promise<void> {
     const next = new RateTable(this.#read())
     const known = next.root.equals(this.#current.root)
-    if (known && this.#runtime.monotonic() - this.#recordedAt < verificationLimits.ratesUsedMs) return
+    if (known && this.#runtime.monotonic() - this.#recordedAt < ratesUsedMs) return
     await this.#record(next)
     this.#current = next
   }
@@ -87,7 +89,12 @@ export class Rates {
       insert into rate_tables (root, rates, used_at) values (${root}, ${JSON.stringify(rates)}::text::jsonb, ${now}::timestamptz)
       on conflict (root) do update set used_at = excluded.used_at`
     this.#recordedAt = this.#runtime.monotonic()
+    // What orders of an epoch name is needed until that is told, however long it takes; then it is kept with what was told.
     await this.#sql`
-      delete from rate_tables where used_at < ${now - verificationLimits.ratesKeptMs}::timestamptz`
+      delete from rate_tables
+       where used_at < ${now - ratesKeptMs}::timestamptz
+         and not exists (
+           select from epochs e where e.key is null
+              and to_timestamp(e.epoch * ${epochMs / 1_000}::float8) < used_at + ${2 * ratesUsedMs} * interval '1 millisecond')`
   }
 }

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { leafHash, merkleRoot, verifyConsistency, verifyInclusion } from '#crypto'
 import { openCheckpoint } from '#protocol'
 import { type TestDatabase, testDatabase } from '#testkit'
+import { ToldEpochs } from '#verification'
 import { LoggingProcess, leaf, numbers, pool } from '../../testkit/logging-process.ts'
 import { type Route, TextReply } from '../route.ts'
 import { logRoutes } from './log-routes.ts'
@@ -14,7 +15,7 @@ beforeAll(async () => {
   process = await LoggingProcess.start(db)
   await process.add(...numbers(300).map((n) => leaf(n)))
   await process.log.keep()
-  routes = logRoutes(process.log.reader)
+  routes = logRoutes(process.log.reader, new ToldEpochs(db.sql))
 })
 afterAll(async () => {
   await process[Symbol.asyncDispose]()
@@ -46,7 +47,7 @@ const tree = async () => {
 }
 
 test('everybody may come', () => {
-  expect(routes.map((one) => `${one.method} ${one.caller}`)).toEqual(Array(5).fill('GET anyone'))
+  expect(routes.map((one) => `${one.method} ${one.caller}`)).toEqual(Array(6).fill('GET anyone'))
 })
 
 test('a leaf is proven to a stranger, by its index or its hash', async () => {

@@ -1,7 +1,8 @@
 import { z } from 'zod'
 import type { LogReader } from '#log'
 import { PoolError } from '#protocol'
-import { type Route, route, TextReply } from '../route.ts'
+import type { ToldEpochs } from '#verification'
+import { type Route, route, StreamReply, TextReply } from '../route.ts'
 
 /** A whole number in decimal, as this API writes it: no sign, no leading zero, at most 2^53 - 1. */
 const decimal = z
@@ -52,7 +53,7 @@ function numberAt(params: Readonly<Record<string, string>>, name: string, max: n
 const levelMax = 6
 
 /** The transparency log, open to everybody: what it holds can only be checked by those who may see it. */
-export function logRoutes(log: LogReader): Route[] {
+export function logRoutes(log: LogReader, told: Pick<ToldEpochs, 'open'>): Route[] {
   return [
     route({
       method: 'GET',
@@ -116,6 +117,14 @@ export function logRoutes(log: LogReader): Route[] {
         const index = numberAt(params, 'index', 2 ** 45 - 1)
         return new TextReply('application/octet-stream', await log.tile(level, index, query.width))
       },
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/log/epochs/:epoch',
+      caller: 'anyone',
+      summary: 'What the pool tells of an hour, 25 hours after it: its key, and what was decided about each answer.',
+      handle: async ({ params }) =>
+        new StreamReply('application/x-ndjson', await told.open(numberAt(params, 'epoch', 999_999_999))),
     }),
   ]
 }

@@ -7,7 +7,8 @@ import type { AgainstResult } from '../run-audit-against.ts'
 import { exitCodes } from './exit-codes.ts'
 import { settingsOf, withExamples, withSettings } from './options.ts'
 import { counted, print } from './output.ts'
-import { CommandProblem } from './problem.ts'
+import { CommandProblem, explain } from './problem.ts'
+import { pinOf } from './verify.ts'
 
 interface AuditOptions {
   readonly json?: boolean
@@ -57,14 +58,22 @@ function samplingCommand(): Command {
     .description('decide again which answers of an hour had to be checked, and whether they were')
     .requiredOption('--epoch <number>', 'the UTC hour, counted from 1970; a receipt names it')
     .option('--out <file>', 'write the disclosure there: all that a stranger needs besides the log')
-    .action(async (options: { epoch: string; out?: string; json?: boolean }, self: Command) => {
+    .option('--at <url>', 'as a stranger: from what the pool at this address shows to everybody')
+    .option('--pool <key>', 'with --at: the pool it must be: its id or its public key')
+    .action(async (options: SamplingOptions, self: Command) => {
       const settings = await settingsOf(self)
       const epoch = Number(options.epoch)
+      if (options.pool !== undefined && options.at === undefined)
+        throw new CommandProblem('config_invalid', '--pool goes with --at.', 'See `--help`.', 2)
+      const pin = pinOf(options.pool)
       if (!/^\d{1,9}$/.test(options.epoch))
         throw new CommandProblem('config_invalid', '--epoch is not the number of an hour.', 'See `--help`.', 2)
-      const { runAuditSampling } = await import('../run-audit-sampling.ts')
       const out = options.out === undefined ? undefined : createWriteStream(options.out, { flags: 'wx' })
-      const count = await runAuditSampling(settings, epoch, (text) => out?.write(text))
+      const onLine = (text: Buffer) => out?.write(text)
+      const count =
+        options.at === undefined
+          ? await (await import('../run-audit-sampling.ts')).runAuditSampling(settings, epoch, onLine)
+          : await asStranger(options.at, pin, epoch, onLine)
       if (out) {
         out.end()
         await finished(out)
@@ -74,11 +83,44 @@ function samplingCommand(): Command {
   return withExamples(withSettings(command, ['pool']), [
     ['lichen audit sampling --epoch 497823', 'every decision of that hour'],
     ['lichen audit sampling --epoch 497823 --out epoch.ndjson', 'and the text that proves it'],
+    ['lichen audit sampling --epoch 497823 --at https://pool.example --pool 3fa4…', 'by anybody, of any pool'],
   ])
 }
 
-function samplingText(epoch: number, { receipts, statements, selected, checked, waived }: SamplingCount): string {
+interface SamplingOptions {
+  readonly epoch: string
+  readonly out?: string
+  readonly at?: string
+  readonly pool?: string
+  readonly json?: boolean
+}
+
+async function asStranger(
+  at: string,
+  pin: ReturnType<typeof pinOf>,
+  epoch: number,
+  onLine: (text: Buffer) => void,
+): Promise<SamplingCount & { readonly pool: string }> {
+  if (!/^https?:$/.test(URL.parse(at)?.protocol ?? ''))
+    throw new CommandProblem('config_invalid', '--at is not the URL of a pool.', 'See `--help`.', 2)
+  const { auditPublished } = await import('../audit-published.ts')
+  return auditPublished(at, pin, epoch, onLine).catch((error: unknown) => {
+    const { code, message, fix } = explain(error)
+    if (code !== 'pool_unreachable') throw error
+    throw new CommandProblem(code, message, fix, exitCodes.unreachable)
+  })
+}
+
+function samplingText(
+  epoch: number,
+  { receipts, statements, selected, checked, waived, pool }: SamplingCount & { readonly pool?: string },
+): string {
+  const stranger =
+    pool === undefined
+      ? []
+      : [`Read as anybody can: pool ${pool} has signed a log that holds the key, all of this, and each order.`]
   return [
+    ...stranger,
     `Every decision of epoch ${epoch} is what its key says.`,
     `${counted(receipts, 'receipt', 'receipts')}, ${counted(statements, 'statement', 'statements')} of workers, ${selected} picked; ${checked} checked, ${waived} waived.`,
   ].join('\n')

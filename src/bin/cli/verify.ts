@@ -41,7 +41,8 @@ export function verifyCommand(): Command {
   ])
 }
 
-function pinOf(pool: string | undefined): ReceiptExpectation {
+/** @throws CommandProblem. */
+export function pinOf(pool: string | undefined): Pick<ReceiptExpectation, 'poolId' | 'poolKey'> {
   if (pool === undefined) return {}
   if (/^[0-9a-f]{64}$/.test(pool)) return { poolId: pool }
   const poolKey = Buffer.from(pool, 'base64url')

@@ -24,6 +24,10 @@ beforeAll(async () => {
     LICHEN_FEDERATION_HTTP_HOSTS: new URL(neighbour.pool.url).host,
     LICHEN_FEDERATION_PRIVATE_RANGES: '127.0.0.0/8',
   })
+  // So that the check rates that orders name are not empty.
+  await db.sql`
+    insert into standings (worker_id, model, duty, phase, clean, heights, posterior_clean, posterior_hits, accusers, changed_at)
+    values (${'ee'.repeat(32)}, 'moss', 'serve', 'trusted', 300, '{0,0,0}', 200, 0, '{}', now())`
   for (const operator of ['ann', 'bob', 'cat']) honest.push((await town.join(operator)).id)
 }, 240_000)
 afterAll(async () => {
@@ -234,6 +238,11 @@ test('a receipt says what was seen at once, and a day later how likely that was;
 
   await town.pool?.stop()
   await tellEpoch(db.database, town.dataDir, check.epoch)
+  await db.sql`delete from standings where worker_id = ${'ee'.repeat(32)}`
+  // As some days later: what was told can be read for good.
+  const [named] = await db.sql<{ n: number }[]>`
+    with gone as (delete from rate_tables returning rates) select count(*)::int as n from gone where rates::text <> '[]'`
+  expect(named?.n).toBeGreaterThan(0)
   const sampling = await audit(
     'sampling',
     '--epoch',
@@ -248,6 +257,18 @@ test('a receipt says what was seen at once, and a day later how likely that was;
   expect([whole.code, whole.err]).toEqual([0, ''])
 
   await town.start('pool', [], { DATABASE_URL: db.url })
+  const stranger = async (...more: string[]) => {
+    const empty = ['--data', path.join(town.folder, 'nothing')]
+    const args = ['audit', 'sampling', '--epoch', String(check.epoch), '--at', town.url, ...more, ...empty]
+    const program = town.run(args)
+    return { code: await program.ended, out: program.stdout.join('\n'), err: program.stderr }
+  }
+  const copy = path.join(town.folder, 'as-a-stranger.ndjson')
+  const seen = await stranger('--out', copy)
+  expect([seen.code, seen.err]).toEqual([0, ''])
+  expect(seen.out).toContain(sampling.out)
+  expect(await readFile(copy, 'utf8')).toBe(await readFile(path.join(town.folder, 'epoch.ndjson'), 'utf8'))
+  expect((await stranger('--pool', 'ab'.repeat(32))).err).toContain('not the one that --pool names')
   const late = await town.cli('verify', await receiptFile(check.jobId))
   expect([late.code, late.err]).toEqual([0, ''])
   expect(late.out).toContain('this answer was among those checked; the chance was 100 %')
@@ -262,6 +283,8 @@ test('a receipt says what was seen at once, and a day later how likely that was;
     await tx`delete from verdicts where job_id = ${check.jobId}`
     await tx`delete from checks where job_id = ${check.jobId}`
   })
+  const missed = await stranger()
+  expect([missed.code, missed.err]).toEqual([1, expect.stringContaining('was to be checked, and no check')])
   const skipped = await audit('sampling', '--epoch', String(check.epoch))
   expect(skipped.code).toBe(1)
   expect(skipped.err).toContain('was to be checked, and no check and no waiver is on record')

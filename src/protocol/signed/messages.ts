@@ -154,7 +154,7 @@ export const poolStatementSchema = z.strictObject({
   /** Transfer that moved the price. */
   transfer: uuid.nullable(),
   prices,
-  /** Workers that saw the prompt. */
+  /** Workers that saw the prompt to answer it. */
   exposure: z.array(bytes32).max(protocolLimits.segmentsMax),
   assurance: z.strictObject({ asked: text(40), given: text(40), reason: text(200).nullable() }),
   evidence: z.enum(['none', 'weak', 'margin', 'exact']),

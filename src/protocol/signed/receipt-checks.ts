@@ -127,7 +127,7 @@ function workersLine(statement: ReceiptMessages['statement'], signed: number): s
   const standIn = asked === undefined ? '' : ` in place of ${asked}, which was asked for and nobody offered`
   const of = signed === segments.length ? `${signed}` : `${signed} of ${segments.length}`
   const file = digest ? `model file sha256 ${short(digest)}` : 'no model file named'
-  return `${of} ${segments.length === 1 ? 'segment' : 'segments'} signed by workers, model ${model}${standIn}, ${file}; ${exposure.length} saw the prompt`
+  return `${of} ${segments.length === 1 ? 'segment' : 'segments'} signed by workers, model ${model}${standIn}, ${file}; ${exposure.length} saw the prompt to answer it`
 }
 
 const sameBytes = (a: Buffer | null, b: Buffer | null) => (a && b ? a.equals(b) : a === b)

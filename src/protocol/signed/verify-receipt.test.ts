@@ -30,7 +30,7 @@ test('a stranger reads in plain words what an untouched receipt shows', () => {
     `signed by pool ${pool.id.slice(0, 12)}…, not pinned`,
     'entry 5 of 6 in the log under that signature',
     `ordered by payer key ${alice.id.slice(0, 12)}…, account user:018bcfe5-6800-7000-8000-0000000000a1, number 41`,
-    '2 of 3 segments signed by workers, model demo, model file sha256 020202020202…; 2 saw the prompt',
+    '2 of 3 segments signed by workers, model demo, model file sha256 020202020202…; 2 saw the prompt to answer it',
     'completed; 12 prompt and 3 completion tokens, 2400 micro-credits of at most 100000',
     'assurance asked sampled, given none (no_verifier), evidence none',
     'the response is, byte for byte, the one that was sent',
