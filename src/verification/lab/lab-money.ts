@@ -20,8 +20,12 @@ export class LabMoney {
   #ids = 1
   /** What users should have got back and nobody had, micro-credits. */
   debt = 0n
+  readonly #record: ((op: LedgerOp) => void) | undefined
+  #now = 0
 
-  constructor() {
+  /** `record` hears everything as a pool would submit it to its ledger. */
+  constructor(record?: (op: LedgerOp) => void) {
+    this.#record = record
     this.#ledger.open(user)
     const authorisation = Buffer.from('lab')
     this.#apply({
@@ -46,6 +50,7 @@ export class LabMoney {
 
   /** Books `count` requests of one worker as one charge. */
   charge(worker: string, count: number, at: number): void {
+    this.#now = at
     const amount = price * BigInt(count)
     const segments = [{ account: `held:${worker}`, tokens: count }]
     const hold = this.#apply({ op: 'hold', account: user, amount, expiresAt: at + 60_000, at, budget: null })
@@ -55,7 +60,7 @@ export class LabMoney {
 
   /** The holding time of `count` requests is over. */
   release(worker: string, count: number): void {
-    this.#move(`held:${worker}`, `worker:${worker}`, earning * BigInt(count))
+    this.#move('release', `held:${worker}`, `worker:${worker}`, earning * BigInt(count))
   }
 
   /**
@@ -67,16 +72,21 @@ export class LabMoney {
     const count = BigInt(refuted)
     const legs = splitCharge({ amount: price, segments: [{ account: held, tokens: 1 }] })
     for (const { account, amount } of legs) this.#payBack(account, amount * count)
-    this.#move(held, 'pool', least(costOfChecks, this.balance(held)))
-    this.#move(held, 'issuance', this.balance(held))
+    this.#move('slash', held, 'pool', least(costOfChecks, this.balance(held)))
+    this.#move('slash', held, 'issuance', this.balance(held))
   }
 
   #payBack(account: string, amount: bigint): void {
     const own = least(amount, this.balance(account))
     const reserve = least(amount - own, this.balance('refund_reserve'))
-    this.#move(account, user, own)
-    this.#move('refund_reserve', user, reserve)
+    this.#move('refund', account, user, own)
+    this.#move('refund', 'refund_reserve', user, reserve)
     this.debt += amount - own - reserve
+  }
+
+  /** Of every account there is. */
+  get balances(): ReadonlyMap<string, bigint> {
+    return this.#ledger.balances
   }
 
   balance(account: string): bigint {
@@ -95,17 +105,27 @@ export class LabMoney {
     assert(sum === 0n && this.#ledger.holds.size === 0, `the lab made or lost ${sum} micro-credits`)
   }
 
-  #move(from: string, to: string, amount: bigint): void {
+  #move(kind: 'release' | 'slash' | 'refund', from: string, to: string, amount: bigint): void {
     assert(amount >= 0n && this.balance(from) >= amount, `${from} cannot pay ${amount}`)
+    if (this.#record && amount > 0n) {
+      const authorisation = Buffer.from(kind)
+      this.#record({ op: 'transfer', id: this.#nextId(), kind, from, to, amount, at: this.#now, authorisation })
+    }
     this.#ledger.balances.set(from, this.balance(from) - amount)
     this.#ledger.balances.set(to, this.balance(to) + amount)
   }
 
   #apply(op: Unnamed<LedgerOp>): string {
-    const id = `00000000-0000-4000-8000-${(++this.#ids).toString(16).padStart(12, '0')}`
-    const code = this.#ledger.apply({ ...op, id } as LedgerOp)
+    const id = this.#nextId()
+    const named = { ...op, id } as LedgerOp
+    const code = this.#ledger.apply(named)
     assert(code === 'applied', `the ledger says ${code} to ${op.op}`)
+    this.#record?.(named)
     return id
+  }
+
+  #nextId(): string {
+    return `00000000-0000-4000-8000-${(++this.#ids).toString(16).padStart(12, '0')}`
   }
 }
 

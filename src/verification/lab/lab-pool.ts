@@ -50,11 +50,11 @@ export class LabPool {
   #now = 0
 
   /** `rate`: share of answers, or of accusations, of those who cheat as often as the run asks for. */
-  constructor(seed: string, size: number, rate: number, from?: LabPool) {
+  constructor(seed: string, size: number, rate: number, from?: LabPool, money = new LabMoney()) {
     this.#seed = seed
     this.#rate = rate
     this.#dice = diceOf(sha256(Buffer.from(seed)).readUIntBE(0, 6))
-    this.#money = from ? from.#money.fork() : new LabMoney()
+    this.#money = from ? from.#money.fork() : money
     this.#now = from ? from.#now : 0
     this.workers = from
       ? from.workers.map((worker) => worker.fork())
