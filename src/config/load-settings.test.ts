@@ -129,6 +129,13 @@ describe('what is refused, with the fix', async () => {
     expect(error.fix).toMatch(fix)
   })
 
+  test('a tier that is there twice, and a model in two of them', async () => {
+    const twice = await refusal({ tier: ['small=moss', 'large=oak', 'small=fern'] })
+    expect(twice).toMatchObject({ code: 'config_invalid', message: 'The tier small is there twice.' })
+    const both = await refusal({}, { LICHEN_TIER: 'small=moss|fern,large=oak|fern' })
+    expect(both).toMatchObject({ code: 'config_invalid', message: 'The model fern is in the tiers twice.' })
+  })
+
   test('a secret in a wrong value is not repeated in the refusal', async () => {
     expect((await refusal({}, { DATABASE_URL: 'mysql://me:hunter2@db' })).message).not.toContain('hunter2')
   })

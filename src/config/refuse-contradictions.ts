@@ -4,7 +4,9 @@ import type { Settings } from './settings-table.ts'
 
 /** Settings that cannot both be meant. Throws {@link ConfigError}. */
 export function refuseContradictions(settings: Settings): void {
-  const { tlsCert, tlsKey, behindTlsProxy, trustedProxies, upstream, upstreamApiKey } = settings
+  const { tlsCert, tlsKey, behindTlsProxy, trustedProxies, upstream, upstreamApiKey, tier } = settings
+  const tierTwice = firstTwice(tier.map(({ name }) => name))
+  const modelTwice = firstTwice(tier.flatMap(({ models }) => models))
   const rules: [boolean, string, string][] = [
     [
       (tlsCert === undefined) !== (tlsKey === undefined),
@@ -21,10 +23,22 @@ export function refuseContradictions(settings: Settings): void {
       'upstream_api_key is set without an upstream URL.',
       'Give --upstream URL, or remove the key.',
     ],
+    [
+      tierTwice !== undefined,
+      `The tier ${tierTwice} is there twice.`,
+      'Give each tier once, with all its models: name=model|model.',
+    ],
+    [
+      modelTwice !== undefined,
+      `The model ${modelTwice} is in the tiers twice.`,
+      'A model belongs to one tier: only what stands before or behind it can stand in for it.',
+    ],
   ]
   const broken = rules.find(([wrong]) => wrong)
   if (broken) throw new ConfigError('config_invalid', broken[1], broken[2])
 }
+
+const firstTwice = (names: readonly string[]) => names.find((name, n) => names.indexOf(name) !== n)
 
 /** Refuses to listen where others could read keys and prompts on the wire. Throws {@link ConfigError}. */
 export function refuseInsecureBind(settings: Settings): void {
