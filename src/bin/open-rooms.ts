@@ -10,7 +10,7 @@ import type { PoolId, WorkerId } from '#protocol'
 import { Breakers } from '#reputation'
 import type { Runtime } from '#runtime'
 import { type Database, GroupCommit } from '#storage'
-import { type Checks, KernelNames, Kernels, openChecks, Standings } from '#verification'
+import { type Checks, checkProfiles, KernelNames, Kernels, openChecks, Standings } from '#verification'
 import { type ConnectedWorker, Workers } from '#workers'
 import { actsOfPool } from './acts-of-pool.ts'
 import { followBlocks, followWorkerKeys } from './admit-workers.ts'
@@ -141,6 +141,7 @@ export async function openRooms(ground: Ground): Promise<Rooms> {
   const standings = await Standings.open({
     database,
     runtime,
+    profile: checkProfiles[settings.checkProfile],
     isOwn,
     isSuspected: (id) => elsewhere.isSuspected?.(id) ?? false,
     onProblem: trouble('the standings of workers cannot be read'),

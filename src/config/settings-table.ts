@@ -189,6 +189,10 @@ export const settingsTable = {
     programs: ['pool'],
     doc: 'Networks that are not public in which other pools may be called. All others are refused, whatever a name resolves to.',
   }),
+  checkProfile: withDefault(oneOf(['sampled', 'strict', 'required']), 'sampled', {
+    programs: ['pool'],
+    doc: 'How many answers of a worker with a long clean record are looked at again: `sampled` 3 %, `strict` 10 %, `required` all.',
+  }),
   holdEarnings: withDefault(duration(0, 90 * 86_400_000), 86_400_000, {
     programs: ['pool'],
     doc: 'How long a worker’s earnings are held at least, so that they can be taken from one that is convicted.',

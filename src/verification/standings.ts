@@ -12,6 +12,7 @@ import type { Runtime } from '#runtime'
 import { bigints, type Database, databaseError, type Sql, type Tx, texts } from '#storage'
 import { verificationLimits } from './limits.ts'
 import type { Rate } from './rates.ts'
+import { type CheckProfile, checkProfiles } from './sampling.ts'
 import {
   type Act,
   decideAfterCheck,
@@ -75,6 +76,8 @@ interface Known {
 export interface StandingsOptions {
   readonly database: Database
   readonly runtime: Runtime
+  /** How closely the pool looks; `sampled` unless given. */
+  readonly profile?: CheckProfile
   /** Whether it is the pool's own worker, its reference engine: no newcomer, and never short of work. */
   readonly isOwn?: (workerId: string) => boolean
   /** Whether another pool has shown something against it: then it is checked always, and nothing else. */
@@ -96,6 +99,7 @@ const chartsOf: Readonly<Record<Duty, ChartParams>> = {
  */
 export class Standings implements Disposable {
   readonly #o: StandingsOptions
+  readonly #profile: CheckProfile
   readonly #known = new Map<string, Known>()
   readonly #newcomer: StandingView
   readonly #stop: () => void
@@ -103,7 +107,8 @@ export class Standings implements Disposable {
 
   private constructor(options: StandingsOptions) {
     this.#o = options
-    this.#newcomer = viewOf(newStanding(), unknownPosterior)
+    this.#profile = options.profile ?? checkProfiles.sampled
+    this.#newcomer = viewOf(newStanding(), unknownPosterior, this.#profile)
     const onConnected = () => this.#read(undefined)
     const listener = options.database.listen('lichen_standings', (workerId) => this.#read(workerId), onConnected)
     this.#stop = () => listener.stop()
@@ -178,7 +183,7 @@ export class Standings implements Disposable {
       select ${columns(tx)} from standings
        where worker_id = ${workerId} and model = ${model} and duty = ${duty} for update`
     if (!row) throw new Error('a standing that was just written is gone')
-    const { standing, posterior } = knownOf(row)
+    const { standing, posterior } = knownOf(row, this.#profile)
     const { standing: next, acts } = decideAfterCheck(standing, event)
     const word = event.kind === 'checked' ? posteriorAfter(posterior, event.outcome) : posterior
     await tx`
@@ -246,7 +251,7 @@ export class Standings implements Disposable {
     const prefix = workerId === undefined ? '' : `${workerId} `
     const there = new Set(rows.map(nameOf))
     for (const name of this.#known.keys()) if (name.startsWith(prefix) && !there.has(name)) this.#known.delete(name)
-    for (const row of rows) this.#known.set(nameOf(row), knownOf(row))
+    for (const row of rows) this.#known.set(nameOf(row), knownOf(row, this.#profile))
     this.#o.onRead?.(workerId)
   }
 }
@@ -257,14 +262,14 @@ const columns = (sql: Sql) => sql`
 
 const nameOf = ({ workerId, model, duty }: StandingKey) => `${workerId} ${duty} ${model}`
 
-function knownOf(row: Row): Known {
+function knownOf(row: Row, profile: CheckProfile): Known {
   const charts = newCharts(chartsOf[row.duty], row.heights.map(Number))
   const standing = { phase: row.phase, clean: row.clean, charts, accusers: row.accusers }
   const posterior = { clean: row.posteriorClean, hits: row.posteriorHits }
-  return { standing, posterior, view: viewOf(standing, posterior) }
+  return { standing, posterior, view: viewOf(standing, posterior, profile) }
 }
 
-function viewOf(standing: Standing, posterior: Posterior): StandingView {
+function viewOf(standing: Standing, posterior: Posterior, profile: CheckProfile): StandingView {
   const { phase, clean } = standing
   const barred = phase === 'frozen' || phase === 'convicted'
   const isNew = clean < verificationLimits.probationChecks
@@ -274,7 +279,7 @@ function viewOf(standing: Standing, posterior: Posterior): StandingView {
     weight: barred ? 0 : routingWeight(posterior),
     runsMax: barred ? 0 : isNew ? verificationLimits.newcomerRunsMax : Number.MAX_SAFE_INTEGER,
     newcomer: isNew && !barred,
-    checkPpm: dueRatePpm(standing),
+    checkPpm: dueRatePpm(standing, profile),
   }
 }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert'
 import { type ChartParams, type Charts, type CheckOutcome, newCharts, updateCharts } from '#reputation'
 import { verificationLimits } from './limits.ts'
-import { checkProfiles, checkRatePpm } from './sampling.ts'
+import { type CheckProfile, checkProfiles, checkRatePpm } from './sampling.ts'
 import { countVotes, type Vote } from './votes.ts'
 
 /**
@@ -72,10 +72,8 @@ export function newStanding(params?: ChartParams): Standing {
 }
 
 /** Check rate of the next statement, parts per million: everything while in doubt, else what the clean checks earned. */
-export function dueRatePpm({ phase, clean }: Standing): number {
-  return phase === 'probation' || phase === 'trusted'
-    ? checkRatePpm({ clean, profile: checkProfiles.sampled })
-    : 1_000_000
+export function dueRatePpm({ phase, clean }: Standing, profile: CheckProfile = checkProfiles.sampled): number {
+  return phase === 'probation' || phase === 'trusted' ? checkRatePpm({ clean, profile }) : 1_000_000
 }
 
 /** Decides; touches no clock and no table. A convicted worker stays one, whatever still comes in; users of what is found later are paid back, too. */
