@@ -126,7 +126,7 @@ class PublicPool {
   }
 
   #unreachable(why: string, fix = 'Try again.'): PoolError {
-    return new PoolError('pool_unreachable', `The pool at ${this.#url} cannot be read: ${why}.`, fix)
+    return new PoolError('pool_unreachable', `The pool at ${this.#url} cannot be read: ${why.replace(/\.$/, '')}.`, fix)
   }
 }
 

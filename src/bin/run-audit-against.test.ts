@@ -66,6 +66,7 @@ test('a witness is asked by its id or its URL, and a log that was only added to 
   expect(await against(bert.pool.id, saved())).toMatchObject({ says: 'holds', held: 1, upTo: 300, unvouched: 0 })
   expect(await against(bert.pool.url)).toMatchObject({ says: 'holds', witness: bert.pool.id })
   expect(await against(saved())).toMatchObject({ says: 'holds', held: 1, witness: bert.pool.id })
+  await expect(against(bert.pool.id, saved())).rejects.toMatchObject({ code: 'config_invalid' })
 })
 
 test('who is no peer, and what is no file of a witness, are refused', async () => {

@@ -38,7 +38,11 @@ export async function runAuditAgainst(settings: Settings, from: string, save?: s
   if ('problem' in asked) return { says: 'unreachable', ...asked }
   const { witness, seen } = asked
   if (seen.length === 0) return { says: 'nothing', witness }
-  if (save !== undefined) await writeFile(save, `${JSON.stringify(asked)}\n`, { flag: 'wx' })
+  if (save !== undefined) {
+    await writeFile(save, `${JSON.stringify(asked)}\n`, { flag: 'wx' }).catch((error: NodeJS.ErrnoException) => {
+      throw new PoolError('config_invalid', `${save} cannot be written (${error.code}).`, 'Name a new file.')
+    })
+  }
   // read after the witness was asked: a pool that runs may have shown it more meanwhile
   const [head, latest] = [await headOf(sql), await latestCheckpoint(sql, identity.publicKey)]
   const compared = await compareSeen(

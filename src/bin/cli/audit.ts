@@ -1,5 +1,4 @@
-import { createWriteStream } from 'node:fs'
-import { finished } from 'node:stream/promises'
+import { closeSync, openSync, rmSync, writeFileSync } from 'node:fs'
 import { Command } from 'commander'
 import type { SamplingCount } from '#verification'
 import type { AuditCounts } from '../audit-pool.ts'
@@ -68,16 +67,12 @@ function samplingCommand(): Command {
       const pin = pinOf(options.pool)
       if (!/^\d{1,9}$/.test(options.epoch))
         throw new CommandProblem('config_invalid', '--epoch is not the number of an hour.', 'See `--help`.', 2)
-      const out = options.out === undefined ? undefined : createWriteStream(options.out, { flags: 'wx' })
-      const onLine = (text: Buffer) => out?.write(text)
+      using out = options.out === undefined ? undefined : new NewFile(options.out)
+      const onLine = (text: Buffer) => out?.add(text)
       const count =
         options.at === undefined
           ? await (await import('../run-audit-sampling.ts')).runAuditSampling(settings, epoch, onLine)
           : await asStranger(options.at, pin, epoch, onLine)
-      if (out) {
-        out.end()
-        await finished(out)
-      }
       print(options.json === true, { ok: true, epoch, ...count }, () => samplingText(epoch, count))
     })
   return withExamples(withSettings(command, ['pool']), [
@@ -85,6 +80,39 @@ function samplingCommand(): Command {
     ['lichen audit sampling --epoch 497823 --out epoch.ndjson', 'and the text that proves it'],
     ['lichen audit sampling --epoch 497823 --at https://pool.example --pool 3fa4…', 'by anybody, of any pool'],
   ])
+}
+
+/** A file that was not there before, and is not there afterwards if nothing came. */
+class NewFile implements Disposable {
+  readonly #path: string
+  readonly #file: number
+  #isEmpty = true
+
+  /** @throws CommandProblem. */
+  constructor(path: string) {
+    this.#path = path
+    this.#file = this.#do(() => openSync(path, 'wx'))
+  }
+
+  /** @throws CommandProblem. */
+  add(text: Buffer): void {
+    this.#do(() => writeFileSync(this.#file, text))
+    this.#isEmpty = false
+  }
+
+  [Symbol.dispose](): void {
+    closeSync(this.#file)
+    if (this.#isEmpty) rmSync(this.#path, { force: true })
+  }
+
+  #do<T>(what: () => T): T {
+    try {
+      return what()
+    } catch (error) {
+      const why = (error as NodeJS.ErrnoException).code ?? 'unknown'
+      throw new CommandProblem('config_invalid', `${this.#path} cannot be written (${why}).`, 'Name a new file.', 2)
+    }
+  }
 }
 
 interface SamplingOptions {

@@ -54,6 +54,22 @@ describe('a command line', () => {
     expect(err).toContain(`Did you mean \`${lichenBin} worker\`?`)
   })
 
+  test('that is to write what was told into a file that is there, or nowhere, says so in a sentence', async () => {
+    const there = path.join(folder, 'told.ndjson')
+    writeFileSync(there, 'kept')
+    const tell = (out: string) =>
+      lichen(['audit', 'sampling', '--epoch', '1', '--at', 'http://127.0.0.1:1', '--out', out])
+    expect(await tell(there)).toEqual({
+      code: 2,
+      out: '',
+      err: `lichen: ${there} cannot be written (EEXIST).\n  Name a new file.\n`,
+    })
+    expect((await tell(path.join(folder, 'nowhere/told'))).err).toContain('cannot be written (ENOENT)')
+    const fresh = path.join(folder, 'fresh.ndjson')
+    expect(await tell(fresh)).toMatchObject({ code: 3, err: expect.stringContaining('cannot be read') })
+    expect(readdirSync(folder)).not.toContain('fresh.ndjson')
+  })
+
   test('a wrong flag, a missing argument and a wrong setting are exit 2', async () => {
     for (const args of [
       ['up', '--prot', '1'],
