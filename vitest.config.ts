@@ -28,8 +28,10 @@ export default defineConfig({
     execArgv: ['-C', 'lichen-source'],
     // Where others share the machine a test may be stalled past its patience: it is run once more there, and both runs are told.
     retry: process.env.CI === 'true' ? 1 : 0,
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
+    // What is awaited comes late on a busy machine; where it comes at all nobody waits longer.
+    expect: { poll: { timeout: 20_000 } },
+    testTimeout: 240_000,
+    hookTimeout: 240_000,
     teardownTimeout: 30_000,
   },
 })

@@ -157,4 +157,4 @@ test('a worker cannot tell a request of the pool itself from those of users, by 
 
 test('the same classifier tells canaries that all ask for as much', async () => {
   expect(told(await record(600, true))).toBeGreaterThan(0.8)
-}, 60_000)
+})

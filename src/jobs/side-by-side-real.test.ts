@@ -70,7 +70,7 @@ beforeAll(async () => {
     },
   }
   pool = await SmallPool.open(home.database, { workers: () => door.workers, kernelOf, comparison })
-}, 60_000)
+})
 afterAll(async () => {
   for (const end of ends) await end()
   classes[Symbol.dispose]()

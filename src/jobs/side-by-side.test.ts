@@ -11,6 +11,7 @@ import {
   hangsAfter,
   type Plan,
   type SmallClient,
+  type SmallRun,
   type SmallWorkerOptions,
   smallAnswer,
   smallPayer,
@@ -80,16 +81,18 @@ test('two operators compute one answer, each alone in its context, and it is sho
 
 test('nothing is shown before both are done, and then all at once', async () => {
   await using pool = await openPool()
-  let finish: () => void = () => {}
+  const computed = Promise.withResolvers<SmallRun>()
   const slow: Plan = async (run) => {
     await run.answer(4)
-    finish = () => run.end()
+    computed.resolve(run)
   }
-  joinAll(pool, { quick1: answersIn(4), slow1: slow })
+  const [quick] = joinAll(pool, { quick1: answersIn(4), slow1: slow })
   const client = await pool.ask({ ...required, stream: true })
+  const run = await computed.promise
+  await expect.poll(() => quick?.had[0]?.over).toBe(true)
   await new Promise((resolve) => setTimeout(resolve, 100))
   expect(client.texts).toEqual([])
-  finish()
+  run.end()
   expect((await client.ended).texts).toEqual([answer(4)])
   const { acceptedAt, endedAt } = await statementOf(pool, client)
   expect(endedAt - acceptedAt).toBeGreaterThanOrEqual(499)
@@ -156,21 +159,22 @@ test('a worker that dies, or does not sign, is replaced by one that begins anew'
 })
 
 test('a worker that hangs ends with its deadline, and when all others are gone the request is told', async () => {
-  await using pool = await openPool({ settings: { deadlineMs: 700 } })
+  await using pool = await openPool()
   const [, hanging] = joinAll(pool, { ann8: answersIn(2), hangs8: hangsAfter(1) })
-  const late = await pool.ask(required)
+  const late = await pool.ask({ ...required, deadlineMs: 700 })
   expect(await late.ended).toMatchObject({ texts: [], refusal: { code: 'deadline_exceeded' } })
+  const before = hanging?.had.length ?? 0
   const client = await pool.ask(required)
-  await new Promise((resolve) => setTimeout(resolve, 20))
+  await expect.poll(() => hanging?.had.length).toBeGreaterThan(before)
   hanging?.die()
   expect((await client.ended).refusal).toMatchObject({ code: 'worker_lost' })
 })
 
 test('a client that leaves pays what was computed for it, on both sides', async () => {
   await using pool = await openPool()
-  joinAll(pool, { ann9: hangsAfter(4), bob9: hangsAfter(4) })
+  const both = joinAll(pool, { ann9: hangsAfter(4), bob9: hangsAfter(4) })
   const client = await pool.ask({ ...required, stream: true })
-  await new Promise((resolve) => setTimeout(resolve, 100))
+  await expect.poll(() => both.map(({ had }) => had[0]?.said)).toEqual([4, 4])
   client.handle?.cancel()
   const statement = await statementOf(pool, client)
   const given = { asked: 'required', given: 'none', reason: 'cancelled' }

@@ -45,11 +45,11 @@ export const isAlive = (pid: number) => {
   }
 }
 
-/** Asks until `look` gives something, or fails with what was awaited. */
+/** Asks until `look` gives something, or fails with what was awaited: late, for on a busy machine all comes late. */
 export async function eventually<T>(
   what: string,
   look: () => Promise<T | undefined | false> | T | undefined | false,
-  ms = 30_000,
+  ms = 90_000,
 ): Promise<T> {
   const until = Date.now() + ms
   for (;;) {

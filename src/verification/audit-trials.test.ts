@@ -39,7 +39,7 @@ beforeAll(async () => {
     return row?.n
   }
   await until(async () => (await unlogged()) === 0)
-}, 90_000)
+})
 afterAll(() => home?.drop())
 
 /** What an audit of epochs and checks says of these tables after an edit by the owner of the database. Receipts are not part of this pool. */

@@ -115,7 +115,7 @@ test('without an engine of its own a pool sends answers that are known to be goo
   for (let n = 0; n < 100 && (await kinds()).length < 2; n++) await ended(await town.answered('known', {}, `late ${n}`))
   await expect.poll(kinds, { timeout: 20_000 }).toEqual(['known_bad hit', 'known_good clean'])
   for (const name of ['ann', 'bob', 'cid']) expect((await phaseOf('known', name, 'verify'))?.hits ?? 0).toBe(0)
-}, 60_000)
+})
 
 test('verifiers that have the model from an upstream are sent known answers, too; one is wrong only where another says so', async () => {
   const isReversed: SmallOpinion = (ask) => (ask.tokens[0]?.piece.toString() === 'd' ? 'hit' : 'clean')
@@ -148,7 +148,7 @@ test('verifiers that have the model from an upstream are sent known answers, too
     expect((await phaseOf('far', name, 'verify'))?.hits ?? 0).toBe(0)
     expect((await phaseOf('vague', name, 'verify'))?.hits ?? 0).toBe(0)
   }
-}, 60_000)
+})
 
 test('a check whose process died is taken over once its lease is over; one whose verifier goes is made by another', async () => {
   const dead = await town.answered('left', {})
@@ -176,7 +176,7 @@ test('a check whose process died is taken over once its lease is over; one whose
     select l.verifier, l.at from looks l join checks c on c.id = l.check_id where c.job_id = ${dead} and l.purpose = 'first'`
   expect(looks.map(({ verifier }) => verifier)).toEqual([idOf('left', leaving === 'ann' ? 'bob' : 'ann')])
   expect(looks[0]?.at).toBeGreaterThanOrEqual(lease?.until ?? Number.POSITIVE_INFINITY)
-}, 60_000)
+})
 
 test('of answers that nobody picked one in 500 goes to the pool’s own engine once more, where it has one', () => {
   town.join('again', { self: clean, ann: clean })

@@ -97,7 +97,7 @@ test('two processes that race for an epoch have one key, and the log one commitm
   const refs = await audited()
   expect(new Set(refs).size).toBe(refs.length)
   expect(problems).toEqual([])
-}, 60_000)
+})
 
 test('hours in which nobody asked anything are told once, by whichever process, and audited like others', async () => {
   const [first] = await home.sql<{ n: number }[]>`select count(*)::int as n from epochs`
@@ -118,7 +118,7 @@ test('hours in which nobody asked anything are told once, by whichever process, 
   const refs = await audited()
   expect(refs.filter((ref) => ref.endsWith(' told'))).toHaveLength(5)
   expect(new Set(refs).size).toBe(refs.length)
-}, 60_000)
+})
 
 test('an hour of which a check is still open, because the pool was down, is told when that has ended', async () => {
   const hour = epochOf(start) + 5

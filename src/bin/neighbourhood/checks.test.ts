@@ -33,7 +33,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await town[Symbol.asyncDispose]()
   await Promise.all([db, neighbour].map((one) => one?.[Symbol.asyncDispose]()))
-}, 60_000)
+})
 
 const ask = (content: string) =>
   town.client().chat.completions.create({
@@ -126,7 +126,7 @@ test('a bonded pool is told of the slash, verifies the receipt in it anew, and l
   const [convicted] = await db.sql`select worker_id from standings where phase = 'convicted' and duty = 'serve'`
   expect(convicted).toMatchObject({ worker_id: notice?.subject })
   expect(peers.get(peer.id)).toMatchObject({ trust: 3, revoked: false })
-}, 60_000)
+})
 
 /** A command of somebody's own machine, to its end. */
 async function on(dataDir: string, ...args: string[]) {

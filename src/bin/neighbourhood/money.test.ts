@@ -39,4 +39,4 @@ test('a fresh pool’s owner makes an admin key, credits a user, and finds both 
     if (!opened.ok) throw new Error(opened.message)
     return opened.checkpoint
   }
-}, 60_000)
+})

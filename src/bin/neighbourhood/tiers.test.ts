@@ -31,7 +31,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await town[Symbol.asyncDispose]()
   await db?.[Symbol.asyncDispose]()
-}, 60_000)
+})
 
 /** Waits until the owner is warned of this about tiers, and of nothing else. */
 const warned = (what: string, ...expected: readonly string[]) =>
