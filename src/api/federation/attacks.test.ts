@@ -185,7 +185,7 @@ function torsionKey() {
   const little = (bytes: Uint8Array) => BigInt(`0x${Buffer.from(bytes).reverse().toString('hex')}`)
   const sign = (message: Buffer): Buffer | undefined => {
     const R = Point.BASE.multiply(11n).toBytes()
-    const k = little(createHash('sha512').update(R).update(key).update(message).digest())
+    const k = little(createHash('sha512').update(R).update(key).update(message).digest()) % Point.Fn.ORDER
     const S = Buffer.from(((11n + k * secret) % Point.Fn.ORDER).toString(16).padStart(64, '0'), 'hex').reverse()
     return k % 2n === 0n ? Buffer.concat([R, S]) : undefined
   }
