@@ -27,8 +27,9 @@ export class Linger {
     })
     // node:http calls it once the answer is written
     socket.destroySoon = () => {
-      socket.pause()
       socket.end()
+      // node:http has just begun to read the rest, for the next request; that must have come into effect before it can be stopped
+      setImmediate(() => socket.pause())
       timer ??= this.#runtime.after(apiLimits.lingerMs, () => socket.destroy())
     }
   }

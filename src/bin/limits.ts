@@ -24,7 +24,7 @@ export const binLimits = {
   /** What a witness has told, in a file. */
   seenFileBytesMax: 2 * 2 ** 20,
   /** On which kind of file system the files of the kill switch lie is looked at so often: something may have been mounted there. */
-  fileSystemsMs: 10_000,
+  fileSystemsMs: 1_000,
   /** A pool that is just starting has its database up by then; so long commands beside it wait. */
   databaseUpMs: 10_000,
   /** After a block of an address once more: a session was on its way in for at most as long as the door waits (5 s). */
