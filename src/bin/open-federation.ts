@@ -61,8 +61,10 @@ export async function openFederation(all: Ground & Rooms) {
     },
     onHeard: (event) => {
       log.info(event, 'another pool was heard')
-      if (event.path === handshakePath && event.refused === null)
-        journal.add('peer_handshake', event.peer, { version: event.version })
+      if (event.path !== handshakePath || event.refused !== null) return
+      journal.add('peer_handshake', event.peer, { version: event.version })
+      // a bonded pool that has found this one again compares what was said meanwhile, and so does this one
+      if ((federation.peers.get(event.peer)?.trust ?? 0) >= 3) all.elsewhere.trusted?.()
     },
     onProblem: trouble('the table of peers could not be read'),
   })

@@ -105,7 +105,11 @@ export class Federation implements Disposable {
       peers,
       outbound,
       mayCall: () => options.mode === 'active',
-      onReach: options.onReach,
+      onReach: (event) => {
+        options.onReach(event)
+        if (event.problem !== null) return
+        void this.#introduceTo(event.peer).catch((error) => this.#ended || onProblem(error))
+      },
       onSeen: (id) => this.#seen(id, bonds),
       whoElse: async (peer, signal) => {
         const found = await successions.look(peer, signal)
@@ -185,9 +189,13 @@ export class Federation implements Disposable {
   async #greet(peer: Peer): Promise<void> {
     if (this.#options.mode !== 'active') return
     const { problem } = await this.heartbeats.look(peer)
-    const known = this.peers.get(peer.id)
-    if (problem === null && known)
-      await shakeHands(this.outbound, { url: known.url, known }, this.introduction(), false)
+    if (problem === null) await this.#introduceTo(peer.id)
+  }
+
+  /** What is here now, to a pool that is met anew. */
+  async #introduceTo(id: PoolId): Promise<void> {
+    const known = this.peers.get(id)
+    if (known) await shakeHands(this.outbound, { url: known.url, known }, this.introduction(), false)
   }
 
   /** A bond that waits for the other side is offered again whenever that side is there. */

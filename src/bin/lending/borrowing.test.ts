@@ -8,6 +8,9 @@ import { withPapers } from '../../testkit/with-papers.ts'
 import { Borrowing } from './borrowing.ts'
 import type { RemoteReceipts } from './remote-receipts.ts'
 
+/** Databases and cores are shared with other tests. */
+const soon = { timeout: 20_000 }
+
 const capability = {
   model: 'far/model',
   workers: 1,
@@ -126,7 +129,7 @@ test('a pool that a call has not reached is asked for nothing more, also before 
   await using all = await neighbours()
   const { anna, bert, road } = all
   using borrowing = borrowingOf(anna)
-  await expect.poll(() => roster).toEqual([bert.id])
+  await expect.poll(() => roster, soon).toEqual([bert.id])
   road.cut()
   // it is gone from the roster before anybody looks for another worker
   expect(await lend(borrowing, anna, bert)).toMatchObject({ over: 'failed upstream_error, retry', roster: [] })
@@ -139,7 +142,7 @@ test('a pool that a call has not reached is asked for nothing more, also before 
   })
   road.mend()
   // no beat comes so soon
-  await expect.poll(() => roster, { timeout: 20_000 }).toEqual([bert.id])
+  await expect.poll(() => roster, soon).toEqual([bert.id])
   expect(all.reached).toEqual([false, true])
   expect(borrowing.whyAway(capability.model)).toBeUndefined()
 })
@@ -149,7 +152,7 @@ test('every process of a pool knows which worker is a pool, also of what another
   const { anna, bert } = all
   await using restarted = await anna.another()
   using borrowing = borrowingOf(restarted)
-  await expect.poll(() => restarted.federation.peers.get(bert.id)?.trust).toBe(2)
+  await expect.poll(() => restarted.federation.peers.get(bert.id)?.trust, soon).toBe(2)
   expect(borrowing.peerOf(bert.id)).toBe(bert.id)
   expect(borrowing.peerOf(anna.id)).toBeUndefined()
 })
@@ -158,7 +161,7 @@ test('a pool that takes no jobs of this one says why to whoever asks, and is ask
   await using all = await neighbours()
   const { anna, bert } = all
   using borrowing = borrowingOf(anna)
-  await expect.poll(() => roster).toEqual([bert.id])
+  await expect.poll(() => roster, soon).toEqual([bert.id])
   expect(await lend(borrowing, anna, bert)).toMatchObject({ message: expect.stringContaining('404'), roster: [] })
   expect(borrowing.whyAway(capability.model)).toMatchObject({
     code: 'model_away',
@@ -166,7 +169,7 @@ test('a pool that takes no jobs of this one says why to whoever asks, and is ask
       'which takes no job of this pool now: It answered 404: there is nothing at this path',
     ),
   })
-  await expect.poll(() => roster, { timeout: 20_000 }).toEqual([bert.id])
+  await expect.poll(() => roster, soon).toEqual([bert.id])
   expect(borrowing.whyAway(capability.model)).toBeUndefined()
   // its faults are not counted
   expect(await anna.federation.records.read()).toEqual(new Map())
