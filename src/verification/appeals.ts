@@ -108,7 +108,7 @@ export class Appeals {
   async decide(id: string, ruling: Ruling): Promise<AppealRecord> {
     const { database } = this.#o
     const [known] = await fromDatabase(database.sql<{ workerId: string }[]>`
-      select worker_id as "workerId" from appeals where id = ${id}`)
+      select worker_id as "workerId" from appeals where id::text = ${id.toLowerCase()}`)
     return aloneWith(database, known?.workerId ?? '', () => this.#decide(id, ruling))
   }
 
