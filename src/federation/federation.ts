@@ -214,8 +214,9 @@ export class Federation implements Disposable {
   }
 
   #whyTurnedAway(head: RawHead, bodyBytes: number, source: string): Answer | undefined {
-    const signed = this.#routes.get(pathOf(head.target))
-    if (!signed) return nothingHere
+    const path = pathOf(head.target)
+    const signed = this.#routes.get(path)
+    if (!signed) return unserved(path)
     if (signed.before) return signed.beforeBody?.(bodyBytes)
     const judged = this.#receiver.judge(head, bodyBytes, source)
     return 'error' in judged ? refusal(judged) : undefined
@@ -227,7 +228,7 @@ export class Federation implements Disposable {
     if (closed) return closed
     const path = pathOf(request.target)
     const signed = this.#routes.get(path)
-    if (!signed) return nothingHere
+    if (!signed) return unserved(path)
     const early = await signed.before?.(request)
     if (early) return early
     const heard = this.#receiver.receive(request, source, signed.bucket)
@@ -255,7 +256,8 @@ export class Federation implements Disposable {
       streams = true
       return { ...answer, pieces: this.#signedPieces(heard, answer, ending.signal, done), abandon: abort }
     } catch (error) {
-      if (ending.signal.aborted) return answerNo(503, 'cut off: switched off here, or not trusted any more')
+      if (ending.signal.aborted)
+        return this.#signed(heard, answerNo(503, 'cut off: switched off here, or not trusted any more'))
       throw error
     } finally {
       if (!streams) done()
@@ -401,6 +403,13 @@ function coarseStatus({ running, waiting, slots }: ReturnType<FederationOptions[
   const size = slots === 0 ? 'none' : slots <= 4 ? 'small' : slots <= 32 ? 'medium' : 'large'
   return { ok: true, load: tier, size }
 }
+
+/** In version 1 these let another pool overwrite accounts, or make itself a session; here they are refused to everybody, signed or not. */
+const neverServed: readonly string[] = ['/v1/federation/accounts/ingest', '/v1/federation/accounts/jwt/session']
+
+const writesNothing = answerNo(403, 'refused: nobody writes accounts or makes sessions here from outside')
+
+const unserved = (path: string) => (neverServed.includes(path) ? writesNothing : nothingHere)
 
 const cutOff = () =>
   new PoolError(

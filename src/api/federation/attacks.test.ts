@@ -162,6 +162,17 @@ test('a pool that is not trusted with jobs, or is not any more, has none', async
   expect((await ask()).status).toBe(403)
 })
 
+test('nobody writes accounts or makes sessions here, however much that pool is trusted', async () => {
+  const mallory = await acquainted(bert)
+  await bert.federation.office.promote(mallory.id, 4, 'owner.key')
+  const paths = ['/v1/federation/accounts/ingest', '/v1/federation/accounts/jwt/session']
+  const asked = () => Promise.all(paths.map((path) => mallory.send(bert.url, { path, body: challenge(mallory) })))
+  expect((await asked()).map(({ status }) => status)).toEqual([403, 403])
+  bert.kill()
+  expect((await asked()).map(({ status }) => status)).toEqual([503, 503])
+  bert.kill(false)
+})
+
 test('two hundred new keys from one network are one stranger', async () => {
   const carl = await FederatedPool.open('carl')
   const statuses: number[] = []

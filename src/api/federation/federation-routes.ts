@@ -69,6 +69,9 @@ export function federationRoutes(federation: FederationDoor): readonly Route[] {
       'A bonded pool shows the newest checkpoint of its log, and gets a signature (signed).',
     ),
     signed('/v1/federation/witness/seen', 'A bonded pool asks what was seen of its log here (signed).'),
+    ...['ingest', 'jwt/session'].map((one) =>
+      signed(`/v1/federation/accounts/${one}`, 'Refused to everybody: nobody writes accounts here from outside.'),
+    ),
     signed('/v1/federation/peer/status', 'How busy this pool is, in tiers, to bonded pools (signed).'),
   ]
 }

@@ -172,7 +172,8 @@ function peerLine(peer: PeerRow): string[] {
 }
 
 /** A bond of version 1 is one side's alone; one that waits for the other side says so. */
-function trustText({ our_level, their_level }: PeerRow, trust: number): string {
+function trustText({ our_level, their_level, revoked }: PeerRow, trust: number): string {
+  if (revoked) return levelText(0)
   if (trust >= 3 && their_level === null) return `${levelText(trust)} (one side)`
   if (our_level > trust) return `${levelText(trust)}, ${our_level} awaits them`
   return their_level !== null && their_level > trust
