@@ -246,6 +246,7 @@ const opening =
 const openers: Readonly<Record<string, string>> = {
   'src/federation/outbound-socket.ts': 'other pools',
   'src/artifacts/fetch-model.ts': 'workers: a model file of their pool',
+  'src/bin/audit-published.ts': 'the command line of a stranger: what any pool shows to everybody',
   'src/bin/cli/doctor-checks.ts': 'the command line: an engine, and whether a port is free',
   'src/bin/cli/pool-client.ts': 'the command line: its own pool',
   'src/bin/listen.ts': 'listens',
@@ -269,7 +270,8 @@ const openers: Readonly<Record<string, string>> = {
 test('one file of the whole program opens connections to other pools, and one place uses it, behind the switch', () => {
   expect(filesWith(opening)).toEqual(Object.keys(openers).sort())
   expect(filesWith(/outbound-socket\.ts'/)).toEqual(['src/federation/outbound.ts'])
-  // it is given any URL, so the pool itself must not use it
+  // they are given any URL, so the pool itself must not use them
+  expect(filesWith(/audit-published\.ts'/)).toEqual(['src/bin/cli/audit.ts'])
   expect(filesWith(/successions-at\.ts'/)).toEqual(['src/bin/cli/worker.ts'])
   expect(filesWith(/\bnew Sockets\(/)).toEqual(['src/federation/outbound.ts'])
   const outbound = sources.find(({ name }) => name === 'src/federation/outbound.ts')?.code ?? ''
