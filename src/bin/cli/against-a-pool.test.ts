@@ -163,7 +163,7 @@ test('a worker whose engine fails again and again gets no work: its circuit open
     return out.includes(id.slice(0, 12)) || undefined
   })
   expect((await town.cli('workers', 'ls')).out).toContain('no work: failed too often')
-  await town.cli('workers', 'reset', id)
+  expect((await town.cli('workers', 'reset', id)).out).toContain(': begins afresh, approved.')
   await eventually('its circuit to close', async () => (await circuit())?.circuit === 'closed' || undefined)
   await program.stop()
   engine.closeAllConnections()

@@ -292,7 +292,8 @@ type Act = 'reset' | 'approve' | 'renew' | 'revoke' | 'drain'
 
 async function perform(act: Act, id: string, body: object, options: { json?: boolean }, self: Command): Promise<void> {
   const worker = await new PoolClient(await settingsOf(self)).json<WorkerRow>('POST', routeOf(id, `/${act}`), body)
-  const now = act === 'drain' ? (worker.draining ? 'draining' : 'may work') : worker.standing
+  const standing = act === 'reset' ? `begins afresh, ${worker.standing}` : worker.standing
+  const now = act === 'drain' ? (worker.draining ? 'draining' : 'may work') : standing
   print(options.json === true, worker, () => `${worker.id} of ${clean(worker.operator)}: ${now}.`)
 }
 
