@@ -27,12 +27,11 @@ create trigger forgotten after insert or update or delete or truncate on budgets
 drop function ledger_read(text[], text[], uuid[], uuid[], text[]);
 
 -- Locks the ledger and answers what a batch of operations will touch, as far as it is asked for.
--- `kinds`: of each name, what to make when there is no such account; null: nothing. `made`: some account was made, which is there for good
--- only once this transaction is.
+-- `kinds`: of each name, what to make when there is no such account; null: nothing.
 -- The planner must not choose plans for empty tables and keep them: every look-up goes through an index.
 create function ledger_read(
   names text[], kinds text[], ids uuid[], hold_ids uuid[], keys text[],
-  out batch uuid, out made boolean,
+  out batch uuid,
   out account_ids text, out account_names text, out floors text, out posteds text, out helds text, out seqs text,
   out last_ats text,
   out open_ids text, out open_accounts text, out open_amounts text, out open_expires text, out open_keys text,
@@ -49,9 +48,8 @@ declare
 begin
   -- the look-ups are statements of their own: they see what the holder of the lock before us has committed
   select m.batch into strict batch from ledger_mark m for no key update;
-  made := exists (select from unnest(names, kinds) n (name, kind)
-                   where n.kind is not null and not exists (select from accounts a where a.name = n.name));
-  if made then
+  if exists (select from unnest(names, kinds) n (name, kind)
+              where n.kind is not null and not exists (select from accounts a where a.name = n.name)) then
     insert into accounts (name, kind, floor)
       select n.name, n.kind, floor_of(n.kind)
         from unnest(names, kinds) n (name, kind) where n.kind is not null order by n.name

@@ -53,8 +53,8 @@ export interface NewTransfer {
 
 /** What a pool remembers of the tables: some of the rows, as they are after `batch`. Rows that are not here may exist. */
 export interface KeptBooks {
-  /** What the database calls the batch written last (`ledger_mark`); undefined while that is not known, or it failed. */
-  batch: string | undefined
+  /** What the database calls the batch written last (`ledger_mark`). */
+  readonly batch: string
   readonly accounts: Map<string, Account>
   /** Open ones. */
   readonly holds: Map<string, OpenHold>
@@ -65,8 +65,6 @@ export interface KeptBooks {
 
 /** All that a batch of operations can touch, locked and read; then changed in memory, then written. */
 export interface Books extends KeptBooks {
-  /** Accounts were made for this batch: they are there only when it is committed. */
-  readonly made: boolean
   /** Transfers that were there before, of the ids the batch names, and those the batch makes. */
   readonly known: Map<string, TransferRow>
   bootstrapped: boolean

@@ -35,8 +35,9 @@ const at = Date.parse('2026-11-20T12:00:10Z')
 const worker = `worker:${'ab'.repeat(32)}`
 const unlimited = { total: null, perDay: null, requestsPerMinute: null, tokensPerMinute: null, tokens: 0 }
 
-async function submit(op: LedgerOp, pool = 0): Promise<string> {
-  const outcome = await commits[pool]?.submit([part(ledgerStage, op)])
+async function submit(op: LedgerOp, pool: number | GroupCommit = 0): Promise<string> {
+  const commit = typeof pool === 'number' ? commits[pool] : pool
+  const outcome = await commit?.submit([part(ledgerStage, op)])
   if (!outcome) throw new Error(`there is no pool ${pool}`)
   return outcome.applied ? 'applied' : ledgerCodeName(outcome.code)
 }
@@ -217,6 +218,34 @@ test('what was rolled back is not remembered: money, accounts, and what others w
   expect(await hold(11n, false)).toMatchObject({ applied: false })
   expect(await hold(10n, false)).toEqual({ applied: true })
   expect(await ledger.balance(alice)).toMatchObject({ held: 100n })
+})
+
+test('what a refused flush has read is not remembered: a failover may take it back', async () => {
+  await userWith(10n)
+  const nora = await userWith(0n)
+  expect(await submit(holdOf(nora, 5n))).toBe('insufficient_credit')
+  // to a replica that has seen every batch, and not yet her account; the next one made there gets its number
+  const otto = `user:${randomUUID()}`
+  const connection = await db.database.connect()
+  await connection.transaction(async (tx) => {
+    await tx`set local session_replication_role = replica`
+    await tx`with gone as (delete from accounts where name = ${nora} returning id, kind, floor)
+             insert into accounts (id, name, kind, floor) overriding system value select id, ${otto}, kind, floor from gone`
+  })
+  await connection.close()
+  const grant = { op: 'transfer', kind: 'grant', from: 'issuance', to: nora, amount: 100n, at } as const
+  await submit({ ...grant, id: randomUUID(), authorisation: Buffer.from('signed') })
+  expect((await ledger.balance(otto)).posted).toBe(0n)
+})
+
+test('a budget that another pool has used up is used up here, also where nothing else was remembered', async () => {
+  const alice = await userWith(1_000n)
+  const budget: BudgetAsk = { ...unlimited, key: randomUUID(), total: 100n }
+  expect(await submit(holdOf(alice, 10n, { budget }))).toBe('applied')
+  await using late = new GroupCommit({ database: db.database, runtime: systemRuntime, stages: [ledgerStage] })
+  expect(await submit(holdOf(`user:${randomUUID()}`, 1n, { budget }), late)).toBe('unknown_account')
+  expect(await submit(holdOf(alice, 90n, { budget }))).toBe('applied')
+  expect(await submit(holdOf(alice, 80n, { budget }), late)).toBe('budget_total')
 })
 
 test('an account made for a flush that was given up is made again by the next', async () => {

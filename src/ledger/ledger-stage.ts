@@ -6,7 +6,10 @@ import { ledgerLimits } from './limits.ts'
 import { readBooks } from './read-books.ts'
 import { writeBooks } from './write-books.ts'
 
-/** What each writer remembers between its flushes. A flush takes it away, and puts it back once its write is on its way. */
+/**
+ * What each writer remembers between its flushes. A flush takes it away, and puts it back with the name of the batch it has written: what
+ * is remembered is in the database whenever that name is. What was only read may be gone after a failover that kept the name.
+ */
 const memory = new WeakMap<object, KeptBooks>()
 
 function take(writer: object): KeptBooks | undefined {
@@ -36,7 +39,6 @@ export const ledgerStage: Stage<LedgerOp> = {
     const codes = decideAll(books, valid)
     if (books.transfers.length > 0)
       atCommit(async (later) => keep(writer, { ...books, batch: await writeBooks(later, books) }))
-    else if (!books.made) keep(writer, books)
     if (valid.length === ops.length) return codes
     let next = 0
     return ops.map((op) => (op === valid[next] ? (codes[next++] ?? ledgerCodes.invalid) : ledgerCodes.invalid))

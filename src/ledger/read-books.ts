@@ -7,7 +7,6 @@ import { readTransfers } from './read-transfers.ts'
 /** The answer of `ledger_read` (migration 0035): columns as PostgreSQL array literals; null: no row. */
 interface Answer {
   readonly batch: string
-  readonly made: boolean
   readonly account_ids: string | null
   readonly account_names: string | null
   readonly floors: string | null
@@ -51,33 +50,33 @@ interface Named {
 }
 
 /** Everything operations name that is not remembered. Of ids nothing ever is: a transfer may have been written by anybody. */
-function namedBy(ops: readonly LedgerOp[], kept: KeptBooks): Named {
+function namedBy(ops: readonly LedgerOp[], kept?: KeptBooks): Named {
   const accounts = new Map<string, string | null>()
   const ids = new Set<string>()
   const holds = new Set<string>()
   const keys = new Set<string>()
   const name = (account: string, make: string | null = null) => {
-    if (kept.accounts.has(account)) return
+    if (kept?.accounts.has(account)) return
     if (make !== null || !accounts.has(account)) accounts.set(account, make)
   }
   for (const op of ops) {
     ids.add(op.id)
     if (op.op === 'hold') {
       name(op.account)
-      if (op.budget && !kept.budgets.has(op.budget.key)) keys.add(op.budget.key)
+      if (op.budget && !kept?.budgets.has(op.budget.key)) keys.add(op.budget.key)
     } else if (op.op === 'transfer') {
       name(op.from)
       name(op.to, kindToMake(op.to))
     } else {
-      if (!kept.holds.has(op.hold)) holds.add(op.hold)
+      if (!kept?.holds.has(op.hold)) holds.add(op.hold)
       if (op.op === 'post') for (const leg of op.legs) name(leg.account, kindToMake(leg.account))
     }
   }
   return { accounts, ids: [...ids], holds, keys }
 }
 
-const nothingKept = (): KeptBooks => ({
-  batch: undefined,
+const nothingKept = (batch: string): KeptBooks => ({
+  batch,
   accounts: new Map(),
   holds: new Map(),
   budgets: new Map(),
@@ -88,16 +87,14 @@ const nothingKept = (): KeptBooks => ({
  * Locks the ledger and reads what the operations can touch and `kept` lacks. One round trip; another one when somebody else has written
  * since `kept`, which is then forgotten, or when some id was used before.
  */
-export async function readBooks(tx: Tx, ops: readonly LedgerOp[], kept: KeptBooks = nothingKept()): Promise<Books> {
+export async function readBooks(tx: Tx, ops: readonly LedgerOp[], kept?: KeptBooks): Promise<Books> {
   const answer = await ask(tx, namedBy(ops, kept))
-  const current = answer.batch === kept.batch || kept.accounts.size === 0
-  const base = current ? kept : nothingKept()
-  const full = current ? answer : await ask(tx, namedBy(ops, base))
+  const base = answer.batch === kept?.batch ? kept : nothingKept(answer.batch)
+  const full = kept && base !== kept ? await ask(tx, namedBy(ops, base)) : answer
   addTo(base, full)
   return {
     ...base,
     batch: full.batch,
-    made: answer.made || full.made,
     known: full.known_ids ? await readTransfers(tx, full.known_ids) : new Map(),
     bootstrapped: full.bootstrapped,
     transfers: [],

@@ -14,7 +14,7 @@ export async function writeBooks(tx: Tx, books: Books): Promise<string> {
   const newKeys = budgets.flatMap(({ key }) => (books.keys.has(key) ? [] : [key]))
   const [answer] = await tx<{ batch: string }[]>`
     select ledger_write(
-      ${books.batch ?? null}::uuid, ${numbers(accounts.map((a) => a.id))}::bigint[], ${bigints(accounts.map((a) => a.posted))}::bigint[],
+      ${books.batch}::uuid, ${numbers(accounts.map((a) => a.id))}::bigint[], ${bigints(accounts.map((a) => a.posted))}::bigint[],
       ${bigints(accounts.map((a) => a.held))}::bigint[], ${numbers(accounts.map((a) => a.seq))}::bigint[],
       ${numbers(accounts.map((a) => a.lastAt))}::bigint[],
       ${uuids(rows.map((r) => r.id))}::uuid[], ${texts(rows.map((r) => r.phase))}::text[],
