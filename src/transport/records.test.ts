@@ -49,6 +49,18 @@ describe('invalid vectors', () => {
   })
 })
 
+test('who keeps small messages keeps little more, however large the records they came in', () => {
+  const { heard, writer, reader } = wire()
+  for (let n = 0; n < 1_000; n++) {
+    const messages = [message(1, Buffer.from('a token')), message(2, Buffer.alloc(64_000))]
+    expect(reader.read(writer.writeWhole(messages, 0), 0)).toBe(2)
+  }
+  const kept = heard.filter(({ type }) => type === 1).map(({ body }) => body)
+  expect(kept.every((body) => body.equals(Buffer.from('a token')))).toBe(true)
+  const memory = [...new Set(kept.map(({ buffer }) => buffer))].reduce((sum, { byteLength }) => sum + byteLength, 0)
+  expect(memory).toBeLessThan(1_000_000)
+})
+
 test('whatever is sent, in whatever records and under however many keys, arrives once and in order', () => {
   const body = fc.oneof(
     { weight: 9, arbitrary: fc.uint8Array({ maxLength: 300 }) },
