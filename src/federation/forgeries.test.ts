@@ -56,6 +56,19 @@ test('a long body that was read and hashed for nothing counts for many', () => {
   expect(flood(forgeries, anna, 0, 9 * bytesPerFailure)).toBe(forgeriesPerMinute / 10)
 })
 
+test('long bodies are paid for to the last, whoever brings them one after the other', () => {
+  const forgeries = new Forgeries()
+  const minutes = 10
+  let looked = 0
+  for (let now = 0; now < minutes * 60_000; now += 50) {
+    if (forgeries.whyNotLookedAt(anna, 'theirs', now)) continue
+    forgeries.failed(anna, 'theirs', now, 16 * bytesPerFailure)
+    looked++
+  }
+  // a minute's worth at once, the rest as it comes, and one that is owed
+  expect(looked).toBeLessThanOrEqual(1 + ((minutes + 1) * failuresPerMinute) / 17)
+})
+
 test('a pool that moves is remembered where it was last; words of version 1, which others can repeat, drive no network out', () => {
   const forgeries = new Forgeries()
   for (let n = 0; n < networksPerPeerMax; n++) forgeries.proved(anna, `network ${n}`, 2)

@@ -15,12 +15,12 @@ export class Rates {
     return this.#leftOf(name, now) >= 1
   }
 
-  /** Takes one, or as many of `count` as there are; false when there is none. */
+  /** Takes `count`; what is not there is owed, of one minute at most. False, and nothing taken, when not even one is left. */
   take(name: string, now: number, count = 1): boolean {
     const left = this.#leftOf(name, now)
     if (left < 1) return false
     if (!this.#left.has(name) && this.#left.size >= this.#namesMax) this.#forgetOne()
-    this.#left.set(name, { left: Math.max(0, left - count), at: now })
+    this.#left.set(name, { left: Math.max(-this.#perMinute, left - count), at: now })
     return true
   }
 
