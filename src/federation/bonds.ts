@@ -94,8 +94,9 @@ export class Bonds {
 /** Of an admin's key, and the pool it is an admin of. */
 const problemText: Record<`${BondProblem['by']}:${AcceptanceFault}`, (key: string, giver: PoolId) => string> = {
   'us:unknown_admin': (key, giver) =>
-    `Its admin has signed with the key ${key}, which nobody registered here. Ask that admin for it in person, then: lichen fed admin-keys add ${giver.slice(0, 12)} NAME PUBLIC_KEY`,
-  'us:signature': (key) => `What its admin has signed with the key ${key} does not hold. Ask that admin to sign again.`,
+    `It says that its admin has signed with the key ${key}, which nobody registered here. Ask that admin for it in person, then: lichen fed admin-keys add ${giver.slice(0, 12)} NAME PUBLIC_KEY`,
+  'us:signature': (key) =>
+    `What it says its admin has signed with the key ${key} does not hold. Ask that admin to sign again.`,
   'us:from_the_future': () => 'Our clock is behind that of its admin.',
   'them:unknown_admin': (key, giver) =>
     `Its human does not know our admin key ${key} yet. Tell them its public half (lichen admin-key ls); there: lichen fed admin-keys add ${giver.slice(0, 12)} NAME PUBLIC_KEY`,

@@ -203,37 +203,47 @@ function peersHtml({ peers }: PageFacts): string {
   return `<div class="wide"><table><thead><tr><th scope="col">Pool</th><th scope="col">Trust</th><th scope="col">State</th><th scope="col">Version</th><th scope="col">Address</th></tr></thead><tbody>${rows.join('')}</tbody></table></div>`
 }
 
-/** Pools that may be bonded with: each is told how far that is, and by whom. */
+/**
+ * Pools that may be bonded with: each is told how far that is, and by whom. First those whose admin's word holds here, then by trust: however
+ * many strangers say something, they hide nobody.
+ */
 function bondsHtml(facts: PageFacts, hidden: string): string {
   const near = facts.peers.filter(
     ({ version, revoked, trust, ourLevel, theirLevel, bondProblems }) =>
       version === 2 && !revoked && (trust === 2 || Math.max(ourLevel, theirLevel) > trust || bondProblems.length > 0),
   )
-  const cards = near.slice(0, bondsShown).map((peer) => bondHtml(peer, facts, hidden))
+  const byWeight = near.toSorted((a, b) => Number(isOffered(b)) - Number(isOffered(a)) || b.trust - a.trust)
+  const cards = byWeight.slice(0, bondsShown).map((peer) => bondHtml(peer, facts, hidden))
   return cards.length === 0 ? '' : `<h2 id="bonds">Bonds</h2>${cards.join('')}`
 }
 const bondsShown = 20
 
+/** An admin there has signed, with a key that a human has registered here. */
+const isOffered = ({ theirLevel, trust }: PagePeer) => theirLevel > trust
+
 /** A bond begins with the signature of an admin of each pool; one of this pool is made by the script, or on the command line. */
 function bondHtml(peer: PagePeer, { pool, now, mayDecide }: PageFacts, hidden: string): string {
-  const { id, name, trust, ourLevel, theirLevel, bondProblems } = peer
-  const level = Math.max(3, ourLevel, theirLevel)
+  const { id, name, url, trust, ourLevel, theirLevel, bondProblems } = peer
+  // what an admin there wants beyond the next step is offered after that step
+  const level = Math.max(ourLevel, trust < 3 ? 3 : theirLevel)
   const mine = ourLevel < level
-  const offered = theirLevel > trust || bondProblems.length > 0
+  const offered = isOffered(peer)
+  const known = offered || trust >= 2
   const waits = mine ? offered : bondProblems.some(({ by }) => by === 'us')
   const state = waits ? 'waits for you' : mine ? 'none' : 'waits for them'
   const text = !mine
     ? 'An admin here has signed. It begins when an admin there has signed, too, and each pool knows the other’s admin key.'
     : offered
-      ? 'An admin there has signed. It begins when an admin here signs, too.'
-      : 'Nobody has signed. A bond lets its admins ask for something here, and each pool witnesses the other’s log and hears its facts. It begins when an admin of each has signed.'
+      ? `An admin there has signed. It begins when an admin here signs, too.${trust < 2 ? ' Your signature trusts it with jobs as well (2), at once.' : ''}`
+      : 'Nobody whose key is known here has signed. A bond lets its admins ask for something here, and each pool witnesses the other’s log and hears its facts. It begins when an admin of each has signed.'
   const problems = bondProblems.map((one) => `<p class="small">${esc(one.text)}</p>`).join('')
   const form = `<form method="post" action="/admin/pool/peers/${esc(id)}/bond" ${signedHere({ now, pool, peer: id, level })}>${hidden}
 <input type="hidden" name="signatures"><input type="hidden" name="level" value="${level}">
 <p class="unsigned small">It is signed by an admin. Without a script in this browser: <code>lichen fed promote ${esc(id.slice(0, 12))} ${level}</code></p>
 <div class="signing" hidden>${keyField}<div class="acts"><button>Sign the bond<span class="skip"> with ${esc(name)}</span></button><span role="status" class="bad small"></span></div></div></form>`
   return `<section class="card"><div class="row"><h3>${esc(name)}: ${level} ${esc(trusts[level] ?? '')}</h3><span class="state ${waits ? 'bad' : 'soft'}">${state}</span></div>
-<p>${text}</p>${problems}${mine && mayDecide ? form : ''}</section>`
+<p class="soft small"><code>${esc(id)}</code><br><code>${esc(url)}</code></p>
+<p>${text}</p>${problems}${mine && known && mayDecide ? form : ''}</section>`
 }
 
 function outboxHtml({ outbox, peers }: PageFacts): string {

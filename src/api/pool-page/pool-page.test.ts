@@ -248,7 +248,7 @@ test('a bond is seen from the first word of either side until it counts, and sig
   expect(card((await logIn()).html)).toContain(`lichen fed promote ${bela.id.slice(0, 12)} 3`)
   await bela.bond(anna.pool.id)
   const { cookie, token, html } = await logIn()
-  expect(card(html)).toContain('waits for you')
+  expect(card(html)).toContain(bela.url)
   expect(card(html)).toContain(`lichen fed admin-keys add ${bela.id.slice(0, 12)} NAME PUBLIC_KEY`)
   expect(card((await logIn(keys.auditor)).html)).not.toContain('<form')
   const there = `peers/${bela.id}/bond`
@@ -265,6 +265,27 @@ test('a bond is seen from the first word of either side until it counts, and sig
   await heartbeats.beat()
   expect((await office.show(bela.id)).peer.trust).toBe(3)
   expect(card((await logIn()).html)).toBeUndefined()
+})
+
+test('what a stranger says of itself puts no form in front of anybody, and hides no other pool', async () => {
+  await using mallory = await FederatedPool.open('Bela & Sons')
+  await mallory.federation.office.add(anna.pool.url)
+  const { office, peers } = anna.pool.federation
+  await expect.poll(() => peers.get(mallory.id)?.trust).toBe(1)
+  const sign = () => mallory.federation.office.promote(anna.pool.id, 4, 'owner.key', mallory.accepts(anna.pool.id, 4))
+  await sign()
+  const heard = async () => (await office.show(mallory.id)).bondProblems.map(({ why }) => why)
+  await expect.poll(heard).toEqual(['unknown_admin'])
+  const card = async () => /<h3>Bela &amp; Sons: 3 bonded<.*?<\/section>/s.exec((await logIn()).html)?.[0]
+  expect(await card()).toContain('It says that its admin has signed')
+  expect(await card()).toContain(mallory.id)
+  expect(await card()).not.toMatch(/<form|waits for you/)
+  // a human here has met that admin
+  await anna.pool.knowsAdminOf(mallory)
+  await mallory.bond(anna.pool.id, 3)
+  await expect.poll(card).toMatch(/waits for you.*trusts it with jobs as well.*<form/s)
+  await office.revoke(mallory.id, 'owner.key')
+  expect(await card()).toBeUndefined()
 })
 
 test('an auditor sees it all and may do nothing', async () => {
