@@ -79,6 +79,23 @@ test.each(['next key', 'database', 'key file', 'done'])(
   },
 )
 
+test('what lies under the new key already is not lost with an epoch that opens under none', async () => {
+  const cut = rotateStorageKey(settings(), (step) => {
+    if (step === 'key file') throw new Error('the power went out')
+  })
+  await expect(cut).rejects.toThrow('the power went out')
+  const stray = seal(runtime.randomBytes(32), epochKeyLabel(490_005), runtime.randomBytes(32), runtime)
+  await db.sql`insert into epochs (epoch, commitment, sealed) values (490005, ${epochCommitment(runtime.randomBytes(32))}, ${stray})`
+  await finishStorageKey(folder.path, db.database)
+  expect(await opens(await keyNow())).toBe(all)
+  const superuser = await db.database.connect()
+  await superuser.transaction(async (tx) => {
+    await tx`set local session_replication_role = replica`
+    await tx`delete from epochs where epoch = 490005`
+  })
+  await superuser.close()
+})
+
 test('where an epoch’s key is sealed under a key that is not here nothing is changed', async () => {
   const before = await keyNow()
   const secret = runtime.randomBytes(32)

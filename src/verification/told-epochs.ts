@@ -35,18 +35,23 @@ export class ToldEpochs {
     this.#sql = sql
   }
 
-  /** The text of a told epoch, in pieces. @throws PoolError not_found, overloaded. */
+  /** The text of a told epoch, in pieces: to be read to its end, or to be given up by `return`. @throws PoolError not_found, overloaded. */
   async open(epoch: number): Promise<AsyncGenerator<Buffer>> {
     const { commitment, key } = await toldEpoch(this.#sql, epoch)
-    if (this.#running < verificationLimits.disclosuresAtOnceMax) return this.#pieces({ epoch, commitment, key })
-    throw new PoolError('overloaded', 'Too many read what was told at once.', 'Try again in a moment.', {
-      retryAfterMs: 1_000,
-    })
+    if (this.#running >= verificationLimits.disclosuresAtOnceMax)
+      throw new PoolError('overloaded', 'Too many read what was told at once.', 'Try again in a moment.', {
+        retryAfterMs: 1_000,
+      })
+    this.#running++
+    const pieces = this.#pieces({ epoch, commitment, key })
+    // begins it: what is given up before its first piece gives its place back, too
+    await pieces.next()
+    return pieces
   }
 
   async *#pieces(open: Parameters<typeof discloseEpoch>[1]): AsyncGenerator<Buffer> {
-    this.#running++
     try {
+      yield nothing
       let lines: Buffer[] = []
       let bytes = 0
       for await (const line of discloseEpoch(this.#sql, open)) {
@@ -63,3 +68,5 @@ export class ToldEpochs {
     }
   }
 }
+
+const nothing = Buffer.alloc(0)
