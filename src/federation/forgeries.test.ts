@@ -40,12 +40,14 @@ test('what fails in the network of a pool counts for that network, and not for i
   expect(forgeries.whyNotLookedAt(anna, 'elsewhere', 0)).toBeUndefined()
 })
 
-test('forgers under many ids have a share together, strangers one among themselves', () => {
+test('forgers under many ids have a share together, and strangers another: they take nothing from known pools', () => {
   const forgeries = new Forgeries()
   forgeries.proved(bert, 'home', 2)
-  expect(flood(forgeries, 'strangers')).toBe(forgeriesPerMinute)
+  expect(flood(forgeries, 'strangers')).toBe(forgeriesPerMinuteInAll)
+  expect(forgeries.whyNotLookedAt('strangers', 'elsewhere', 0)).toBe('all')
+  expect(forgeries.whyNotLookedAt(bert, 'elsewhere', 0)).toBeUndefined()
   const ids = Array.from({ length: 20 }, (_, n) => String(n).padStart(64, '0') as PoolId)
-  const looked = ids.reduce<number>((sum, id) => sum + flood(forgeries, id), forgeriesPerMinute)
+  const looked = ids.reduce<number>((sum, id) => sum + flood(forgeries, id), 0)
   expect(looked).toBe(forgeriesPerMinuteInAll)
   expect(forgeries.whyNotLookedAt(bert, 'elsewhere', 0)).toBe('all')
   expect(forgeries.whyNotLookedAt(bert, 'home', 0)).toBeUndefined()

@@ -88,13 +88,13 @@ export const federationLimits = {
   jobsPerMinute: [60, 60, 600, 3_000, 3_000],
   /** Rounds of reconciliation of one pool, by its trust. */
   factsPerMinute: [60, 60, 60, 3_000, 3_000],
-  /** Handshakes of strangers from one /24 or /56, before their key is looked at. */
+  /** Handshakes of strangers from one /24 or /56, before their key is looked at; a long one counts for several. */
   strangersPerMinute: 20,
   /** Signatures that do not hold, from one /24 or /56; beyond, none from there is looked at. */
   failuresPerMinute: 120,
-  /** The same under the id of one pool, or of strangers together, from networks where that pool has not proved itself. */
+  /** The same under the id of one known pool, from networks where that pool has not proved itself. */
   forgeriesPerMinute: 120,
-  /** The same under all ids together: what forgers from everywhere can make a pool compute, a third of a second a minute. */
+  /** The same under the ids of all known pools together, and as many again of strangers: what forgers from everywhere can make a pool compute, a third of a second a minute each. */
   forgeriesPerMinuteInAll: 1_200,
   /** A signature that does not hold counts once, and once more for each so many bytes of its body: they were read and hashed. */
   bytesPerFailure: 65_536,

@@ -1,6 +1,6 @@
 import type { PoolId } from '#protocol'
 import type { Runtime } from '#runtime'
-import { Forgeries } from './forgeries.ts'
+import { costOf, Forgeries } from './forgeries.ts'
 import { federationLimits } from './limits.ts'
 import type { Peer, Peers } from './peers.ts'
 import { Rates } from './rates.ts'
@@ -76,7 +76,7 @@ export class Receiver {
     const peer = this.#peers.get(envelope.sender)
     const now = this.#runtime.monotonic()
     // a stranger's key costs a millisecond, so the network pays before it is looked at
-    if (!peer) this.#strangers.take(source, now)
+    if (!peer) this.#strangers.take(source, now, costOf(body.length))
     const verified = verifyEnvelope(envelope, peer, this.#self)
     if (!verified.ok) {
       if (verified.code === 'bad_signature') this.#forgeries.failed(peer?.id ?? 'strangers', source, now, body.length)
