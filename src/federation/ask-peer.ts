@@ -103,7 +103,7 @@ async function send(o: Options, row: RequestRow, signal: AbortSignal): Promise<R
 }
 
 const mayHaveArrived = (code: string) =>
-  ['timeout', 'answer_forged', 'answer_malformed', 'answer_too_large'].includes(code)
+  ['timeout', 'out_of_time', 'answer_forged', 'answer_malformed', 'answer_too_large'].includes(code)
 
 const { eventsMax } = federationLimits
 const flat = z.union([z.string().max(200), z.number(), z.boolean()])

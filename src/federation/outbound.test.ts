@@ -113,10 +113,11 @@ test('an answer without an end is cut at a megabyte', async () => {
 
 test('a pool that answers too slowly is given up', async () => {
   serve = (_, response) => void response.writeHead(200).write('{')
-  expect(await outbound.call(to(1), { ...info, msMax: 200 })).toMatchObject({ code: 'timeout' })
+  expect(await outbound.call(to(1), { ...info, msMax: 200 })).toMatchObject({ code: 'out_of_time' })
   expect(await outbound.call(to(1), { ...info, silenceMsMax: 100 })).toMatchObject({ code: 'timeout' })
   serve = () => {}
-  expect(await outbound.call(to(1), { ...info, msMax: 200 })).toMatchObject({ code: 'timeout' })
+  expect(await outbound.call(to(1), { ...info, msMax: 200 })).toMatchObject({ code: 'out_of_time' })
+  expect(await outbound.call(to(1), { ...info, headMsMax: 200 })).toMatchObject({ code: 'timeout' })
 })
 
 test('who gives up is not kept waiting', async () => {

@@ -40,7 +40,10 @@ export type NotCalledCode =
   | 'revoked'
   | 'url_refused'
   | 'unreachable'
+  /** No answer has begun in time, or it went silent. */
   | 'timeout'
+  /** The time for everything together was over; whether the other side was there it does not say. */
+  | 'out_of_time'
   | 'cancelled'
   | 'redirected'
   | 'answer_encoded'
@@ -155,7 +158,7 @@ export class Outbound implements Disposable {
     const cut = (code: NotCalledCode, message: string) => ending.abort(new CutShort(code, message))
     const cancel = () => cut('cancelled', 'The call was given up.')
     const msMax = ask.msMax ?? callMsMax
-    const timer = runtime.after(msMax, () => cut('timeout', `No whole answer within ${msMax} ms.`))
+    const timer = runtime.after(msMax, () => cut('out_of_time', `No whole answer within ${msMax} ms.`))
     const { headMsMax } = ask
     const head =
       headMsMax === undefined

@@ -261,6 +261,7 @@ const notSent: readonly NotCalledCode[] = ['killed', 'switch_unknown', 'url_refu
 /** What this pool has done itself. */
 const ownDoing: readonly NotCalledCode[] = ['killed', 'switch_unknown', 'revoked', 'cancelled']
 
+/** That a job's own time is over says nothing about who computes it. */
 const unreached: readonly NotCalledCode[] = ['unreachable', 'timeout']
 
 /** It does not trust this pool with jobs, lends nothing now, or is switched off. */

@@ -105,7 +105,7 @@ async function neighbours() {
 }
 
 /** One job that goes to a lender. `roster` as it is when the room of jobs hears that it has failed. */
-async function lend(borrowing: Borrowing, anna: FederatedPool, bert: FederatedPool) {
+async function lend(borrowing: Borrowing, anna: FederatedPool, bert: FederatedPool, deadlineMs = 20_000) {
   const sink = new RunRecorder()
   const asked = {
     kind: 'chat' as const,
@@ -115,7 +115,7 @@ async function lend(borrowing: Borrowing, anna: FederatedPool, bert: FederatedPo
     seed: '0f'.repeat(32),
     maxTokens: 20,
     resume: [],
-    deadlineMs: 20_000,
+    deadlineMs,
     body: Buffer.from('{}'),
     lease: systemRuntime.uuid(),
   }
@@ -173,4 +173,26 @@ test('a pool that takes no jobs of this one says why to whoever asks, and is ask
   expect(borrowing.whyAway(capability.model)).toBeUndefined()
   // its faults are not counted
   expect(await anna.federation.records.read()).toEqual(new Map())
+})
+
+test('a job that ends by its own deadline while its lender answers leaves the lender to everybody else', async () => {
+  await using all = await neighbours()
+  const { anna, bert } = all
+  await bert.federation.office.promote(anna.id, 2, 'owner.key')
+  const token = Buffer.from('data: {"tokens":[[1,"YQ=="]]}\n\n')
+  async function* withoutEnd() {
+    for (;;) {
+      yield token
+      await systemRuntime.sleep(50)
+    }
+  }
+  const reply = async () => ({ contentType: 'text/event-stream', pieces: withoutEnd() })
+  bert.federation.serve('/v1/federation/job', { trustMin: 2, reply })
+  using borrowing = borrowingOf(anna)
+  await expect.poll(() => roster, soon).toEqual([bert.id])
+  expect(await lend(borrowing, anna, bert, 1_500)).toMatchObject({
+    over: 'lost: No whole answer within 1500 ms.',
+    roster: [bert.id],
+  })
+  expect(anna.federation.heartbeats.whyAside(bert.id)).toBeUndefined()
 })
