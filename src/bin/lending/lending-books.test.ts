@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { generateIdentity } from '#crypto'
+import { federationLimits, Toggles } from '#federation'
 import { Ledger } from '#ledger'
 import type { PoolId } from '#protocol'
 import { systemRuntime } from '#runtime'
@@ -59,4 +60,30 @@ test('what a process that died was about to accept binds nothing for longer than
   expect(await two.reserve(anna, 'later', 100n)).toBe('credit')
   ahead += 61_000
   expect(await two.reserve(anna, 'later', 100n)).toBe('reserved')
+})
+
+test('federation is switched off while a bonded pool sends all it may send at once, and none of its jobs is too many', async () => {
+  const [one] = books()
+  ahead = 400_000
+  const { database } = bert.db
+  using toggles = await Toggles.open({
+    database,
+    runtime: systemRuntime,
+    filesThere: async () => [],
+    whyNoWrite: async () => undefined,
+    onFlip() {},
+    onProblem: (error) => {
+      throw error
+    },
+  })
+  let taken = 0
+  const jobs = Array.from({ length: federationLimits.jobsPerMinute[3] }, async (_, n) => {
+    const how = await one.reserve(anna, `burst ${n}`, 0n)
+    taken++
+    return how
+  })
+  await expect.poll(() => taken, { interval: 1 }).toBeGreaterThan(0)
+  await toggles.set('kill', true, { actor: 'owner.key', reason: 'a burst' })
+  expect(taken).toBeLessThan(jobs.length)
+  expect(new Set(await Promise.all(jobs))).toEqual(new Set(['reserved']))
 })

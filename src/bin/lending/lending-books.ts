@@ -2,7 +2,7 @@ import type { LendingBooks } from '#api'
 import type { Ledger } from '#ledger'
 import { PoolError, type PoolId } from '#protocol'
 import type { Runtime } from '#runtime'
-import type { Database } from '#storage'
+import { type Database, fromDatabase } from '#storage'
 
 /** What a peer owes and is owed, in micro-credits of this pool. */
 export interface PeerBalance {
@@ -43,26 +43,19 @@ export function lendingBooks({
   readonly creditLimit: bigint
 }): LendingBooks {
   const { sql } = database
+  /** One at a time, so that those who wait for each other hold one shared connection and no more. */
+  let last: Promise<unknown> = Promise.resolve()
   return {
     async reserve(peer, originRequestId, amount) {
       const now = runtime.now()
       await peerBalance(ledger, peer)
-      return database.transaction(async (tx) => {
-        // one after the other, whichever process they reached
-        await tx`select 1 from peers where id = ${peer} for no key update`
-        const rows = await tx`
-          insert into lent_jobs (peer_id, origin_request_id, at, reserved)
-          values (${peer}, ${originRequestId}, ${new Date(now)}, ${amount})
-          on conflict do nothing returning peer_id`
-        if (rows.length === 0) return 'again'
-        const [row] = await tx<{ reserved: bigint }[]>`
-          select sum(reserved)::bigint as reserved from lent_jobs
-           where peer_id = ${peer} and reserved is not null and at > ${new Date(now - acceptMsMax)}`
-        const { posted, held } = await ledger.balance(`peer:${peer}`, tx)
-        if (posted - held + creditLimit >= (row?.reserved ?? 0n)) return 'reserved'
-        await tx`delete from lent_jobs where peer_id = ${peer} and origin_request_id = ${originRequestId}`
-        return 'credit'
+      const turn = last.then(async () => {
+        const [row] = await fromDatabase(sql<{ how: 'reserved' | 'again' | 'credit' }[]>`
+          select reserve_lent_job(${peer}, ${originRequestId}, ${new Date(now)}, ${amount}, ${creditLimit}, ${new Date(now - acceptMsMax)}) as how`)
+        return row?.how ?? 'credit'
       })
+      last = turn.catch(() => {})
+      return turn
     },
     async accepted(peer, originRequestId, jobId) {
       await sql`
