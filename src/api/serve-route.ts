@@ -35,7 +35,8 @@ export async function serveRoute(
       by,
       actor: by.actor,
     })
-    if (reply.raw.destroyed) return
+    // a stream is also ended by who does not read it: it holds a place, or a job
+    if (reply.raw.destroyed && !(value instanceof StreamReply)) return
     const status =
       value instanceof StreamReply
         ? await writeStream(reply.raw, value, headers, deps.runtime)
