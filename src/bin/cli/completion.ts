@@ -20,8 +20,10 @@ interface Node {
 export function completionCommand(): Command {
   const command = new Command()
     .addArgument(new Argument('<shell>', 'the shell to complete in').choices(shells))
-    .action(async (shell: Shell) => {
-      process.stdout.write(scripts[shell](await wordTree()))
+    .option('--json', 'machine-readable output')
+    .action(async (shell: Shell, { json }: { json?: boolean }) => {
+      const script = scripts[shell](await wordTree())
+      process.stdout.write(json === true ? `${JSON.stringify({ shell, script })}\n` : script)
     })
   return withExamples(command, [
     ['lichen completion bash > ~/.local/share/bash-completion/completions/lichen', 'bash, for you'],
