@@ -82,10 +82,13 @@ interface Places {
   readonly handOut: Pick<HandOutModels, 'barred'>
 }
 
-/** What was decided about a worker's key, here or by another replica, reaches its live session. */
+/**
+ * What was decided about a worker's key, here or by another replica, reaches its live session. The log of a pool that was started again does
+ * not repeat what it said before.
+ */
 export function followWorkerKeys(identity: Identity, places: Places, events: PoolEvents): Disposable {
-  return identity.onWorkerKeyChange((record) => {
-    if (record.standing !== 'pending') events.keyDecided(record)
+  return identity.onWorkerKeyChange((record, news) => {
+    if (news && record.standing !== 'pending') events.keyDecided(record)
     tellSession(places, record)
   })
 }

@@ -22,21 +22,26 @@ interface Changed {
  */
 export class ChangeFeed<R extends Changed> implements Disposable {
   readonly #read: (since: bigint | null) => Promise<readonly R[]>
-  readonly #onChange: (row: R) => void
+  readonly #onChange: (row: R, news: boolean) => void
   readonly #told = new Map<string, Changed>()
   readonly #stops: (() => void)[] = []
   #since: bigint | null = null
+  /** The first answer holds what was changed before anybody followed here. */
+  #caughtUp = false
   #asking = false
   #askAgain = false
   #stopped = false
 
-  /** `read` answers rows changed since (null: lately), oldest first, at most {@link identityLimits.changesMax}. */
+  /**
+   * `read` answers rows changed since (null: lately), oldest first, at most {@link identityLimits.changesMax}. What changed before this feed
+   * began is told, too, for whoever came in meanwhile with an older state; it is no news.
+   */
   constructor(options: {
     readonly database: Database
     readonly runtime: Runtime
     readonly channel: string
     readonly read: (since: bigint | null) => Promise<readonly R[]>
-    readonly onChange: (row: R) => void
+    readonly onChange: (row: R, news: boolean) => void
   }) {
     this.#read = options.read
     this.#onChange = options.onChange
@@ -65,6 +70,7 @@ export class ChangeFeed<R extends Changed> implements Disposable {
         this.#askAgain = false
         const rows = await this.#read(this.#since)
         for (const row of rows) this.#tell(row)
+        this.#caughtUp = true
         this.#forget()
       } while (this.#askAgain && !this.#stopped)
     } catch {
@@ -77,7 +83,7 @@ export class ChangeFeed<R extends Changed> implements Disposable {
   #tell(row: R): void {
     if (this.#stopped || this.#told.get(row.id)?.revision === row.revision) return
     this.#told.set(row.id, row)
-    this.#onChange(row)
+    this.#onChange(row, this.#caughtUp)
   }
 
   /** Moves on: what is older than the overlap will not be read again. */

@@ -255,8 +255,11 @@ export class Identity implements Disposable {
     return this.#workers.show(id)
   }
 
-  /** Told within a second of every change to a worker's key, wherever it was made; perhaps of some twice. */
-  onWorkerKeyChange(told: (worker: WorkerRecord) => void): Disposable {
+  /**
+   * Told within a second of every change to a worker’s key, wherever it was made; perhaps of some twice. What was made shortly before
+   * somebody followed is told, too: it is no `news`.
+   */
+  onWorkerKeyChange(told: (worker: WorkerRecord, news: boolean) => void): Disposable {
     return this.#workers.onChange(told)
   }
 

@@ -139,8 +139,8 @@ export class WorkerKeys implements Disposable {
     return { ...toWorkerRecord(worker), acts: [...acts] }
   }
 
-  /** Told within a second of every change, by whichever replica or program it was made. */
-  onChange(told: (worker: WorkerRecord) => void): Disposable {
+  /** Told within a second of every change, by whichever replica or program it was made; no `news` is what was made before. */
+  onChange(told: (worker: WorkerRecord, news: boolean) => void): Disposable {
     const { sql } = this.#database
     const feed = new ChangeFeed<WorkerRow>({
       database: this.#database,
@@ -150,7 +150,7 @@ export class WorkerKeys implements Disposable {
         select ${sql.unsafe(workerColumns)} from ${sql.unsafe(workerTables)}
          where ${changedSince(sql, 'w', since)}
          order by w.changed_at limit ${identityLimits.changesMax}`,
-      onChange: (row) => told(toWorkerRecord(row)),
+      onChange: (row, news) => told(toWorkerRecord(row), news),
     })
     this.#feeds.push(feed)
     return feed
