@@ -190,8 +190,8 @@ function addAnswerRoute<K extends OpenAiKind>(
     handler: (request, reply) => {
       reply.hijack()
       const body = Buffer.isBuffer(request.body) ? request.body : emptyBody
-      const { client, since, headers } = doorkeeper.entryOf(request)
-      const exchange = { route: route.path, out: reply.raw, headers, since }
+      const { client, since, headers, turn } = doorkeeper.entryOf(request)
+      const exchange = { route: route.path, out: reply.raw, headers, since, turn }
       // Node joins repeated headers of this kind into one string.
       const key = request.headers['idempotency-key'] as string | undefined
       const order = request.headers[orderHeader] as string | undefined

@@ -1,12 +1,13 @@
 import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
 import { type Actor, mayActAs, type Role } from '#identity'
+import { minuteUsedUp } from '#ledger'
 import { PoolError, type Refusal } from '#protocol'
 import { requireBearer } from './bearer.ts'
 import type { OriginHeaders } from './browser-origins.ts'
 import type { ApiDeps, Client } from './deps.ts'
 import type { ApiLimits } from './limits.ts'
 import { Linger } from './linger.ts'
-import { RequestRate, rateHeaders } from './request-rate.ts'
+import { RequestRate, type Turn } from './request-rate.ts'
 import type { Caller } from './route.ts'
 import { toRefusal } from './to-refusal.ts'
 import { writeRefusal } from './write-reply.ts'
@@ -18,6 +19,8 @@ interface Entry {
   /** Headers of every response to it: name, value, name, value. */
   headers: readonly string[]
   client: Client | undefined
+  /** Of a key that may send so many requests a minute, on a route that counts them. */
+  turn: Turn | undefined
   /** The owner's key was brought. */
   owner: boolean
 }
@@ -52,7 +55,7 @@ export class Doorkeeper {
     this.#deps = deps
     this.#originHeaders = headersFor
     this.#linger = new Linger(deps.runtime)
-    this.#rate = new RequestRate(deps.runtime, limits.rateBucketsMax)
+    this.#rate = new RequestRate(deps.runtime, limits)
   }
 
   /** The check in front of a route. `counted`: the request uses up the key's requests per minute. */
@@ -86,13 +89,16 @@ export class Doorkeeper {
   ): void {
     reply.hijack()
     const { refusal, unexpected } = toRefusal(error)
+    request.entry?.turn?.notTaken()
     // A client that went away while it was sending made no mistake of ours.
     const left = reply.raw.destroyed && (error as NodeJS.ErrnoException).code === 'ECONNRESET'
     if (unexpected && !left) this.#deps.log.error({ err: error, request_id: request.id, route }, 'a request failed')
     if (reply.raw.destroyed || reply.raw.headersSent) return
-    const { since, headers } = this.entryOf(request)
+    const { since, headers, turn } = this.entryOf(request)
     const ends = refusal.code === 'body_too_large' ? this.endUnread(reply) : []
-    const status = writeRefusal(reply.raw, refusal, [...headers, ...more, ...ends])
+    const rate = turn?.headers() ?? []
+    const said = turn?.notBefore(refusal) ?? refusal
+    const status = writeRefusal(reply.raw, said, [...headers, ...rate, ...more, ...ends])
     this.#deps.ended(route, status, this.#deps.runtime.monotonic() - since)
   }
 
@@ -105,7 +111,13 @@ export class Doorkeeper {
   #note(request: FastifyRequest): Entry {
     const { origin } = request.headers
     const headers = ['x-request-id', request.id, ...this.#originHeaders({ url: request.url, origin })]
-    const entry: Entry = { since: this.#deps.runtime.monotonic(), headers, client: undefined, owner: false }
+    const entry: Entry = {
+      since: this.#deps.runtime.monotonic(),
+      headers,
+      client: undefined,
+      turn: undefined,
+      owner: false,
+    }
     request.entry = entry
     return entry
   }
@@ -141,13 +153,9 @@ export class Doorkeeper {
   }
 
   #count(entry: Entry, client: Client, perMinute: number): PoolError | undefined {
-    const verdict = this.#rate.take(client.id, perMinute)
-    entry.headers = [...entry.headers, ...rateHeaders(verdict)]
-    const { retryAfterMs } = verdict
-    if (retryAfterMs === 0) return undefined
-    const message = `Rate limit reached: this API key may send ${perMinute} requests per minute.`
-    const fix = `Try again in ${Math.ceil(retryAfterMs / 1_000)} s.`
-    return new PoolError('rate_limit_exceeded', message, fix, { retryAfterMs })
+    const turn = this.#rate.enter(client.id, perMinute)
+    entry.turn = turn
+    return turn.isLetIn ? undefined : PoolError.from(minuteUsedUp(turn.resetMs))
   }
 }
 

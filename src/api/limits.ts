@@ -24,8 +24,10 @@ export const apiLimits = {
   answerCharsMax: 16 * 2 ** 20,
   /** Request ids of clients that are taken over; longer ones are replaced. */
   requestIdCharsMax: 128,
-  /** Keys with a rate limit whose bucket is remembered; a full bucket is forgotten first. */
-  rateBucketsMax: 100_000,
+  /** Keys with a limit of requests per minute whose minute is remembered at the door; of others the ledger is asked. */
+  ratedKeysMax: 100_000,
+  /** Requests of such a key that are let in and not taken on, in a minute; from then on, or from as many as its limit, it waits like one that has used it up. */
+  idleRequestsMin: 100,
   /** Requests of one connection that wait behind an unanswered one. Nobody but a flood sends more (RFC 9112 §9.3.2). */
   pipelinedRequestsMax: 16,
   /** A body that nobody wants is let pass by when it has no more; else the connection ends: a new one costs as much as reading so many. */

@@ -1,86 +1,150 @@
+import type { BudgetLeft } from '#ledger'
+import type { Refusal } from '#protocol'
 import type { Runtime } from '#runtime'
+import { durationText } from './duration-text.ts'
+import type { ApiLimits } from './limits.ts'
+import { retryAfterOf } from './refusal-headers.ts'
 
-interface Bucket {
-  /** Requests that may still come at once. */
-  left: number
-  /** When `left` was computed, monotonic milliseconds. */
-  at: number
-}
+const minuteMs = 60_000
 
-/** What a key may still do; `retryAfterMs` is 0 when this request was let in. */
-export interface RateVerdict {
-  readonly limit: number
-  readonly remaining: number
-  /** Until the bucket is full again. */
-  readonly resetMs: number
-  readonly retryAfterMs: number
+/** What is known of a key's minute of the UTC clock. */
+interface Minute {
+  /** Let in here: taken on, or not decided yet. */
+  entered: number
+  /** Taken on in all processes of the pool, as far as the ledger has said: at least so many. */
+  used: number
+  /** Let in here, and not taken on: refused for whatever reason, or answered from memory. */
+  idle: number
+  resetsAt: number
 }
 
 /**
- * Requests per minute of each key, as a token bucket: a minute's worth at once, then one every `60 s / limit`.
- * In memory of this process; a restart fills the buckets.
+ * Requests per minute of each key, in front of the ledger, which alone counts them for all processes of the pool. What
+ * the ledger would refuse is refused here, before a body is read, as far as this process knows: never with an earlier
+ * time than the ledger's, which is the end of the minute. A minute that is forgotten, in a restart too, is asked for again.
  */
 export class RequestRate {
   readonly #runtime: Runtime
-  readonly #bucketsMax: number
-  readonly #buckets = new Map<string, Bucket>()
+  readonly #limits: Pick<ApiLimits, 'ratedKeysMax' | 'idleRequestsMin'>
+  readonly #minutes = new Map<string, Minute>()
+  #minute = 0
 
-  constructor(runtime: Runtime, bucketsMax: number) {
+  constructor(runtime: Runtime, limits: Pick<ApiLimits, 'ratedKeysMax' | 'idleRequestsMin'>) {
     this.#runtime = runtime
-    this.#bucketsMax = bucketsMax
+    this.#limits = limits
   }
 
   get size(): number {
-    return this.#buckets.size
+    return this.#minutes.size
   }
 
-  /** Takes one request from the key's bucket, if it holds one. `perMinute` ≥ 1. */
-  take(key: string, perMinute: number): RateVerdict {
-    const now = this.#runtime.monotonic()
-    const bucket = this.#refilled(key, perMinute, now)
-    const msPerRequest = 60_000 / perMinute
-    const allowed = bucket.left >= 1
-    if (allowed) bucket.left -= 1
-    return {
-      limit: perMinute,
-      remaining: Math.floor(bucket.left),
-      resetMs: Math.ceil((perMinute - bucket.left) * msPerRequest),
-      retryAfterMs: allowed ? 0 : Math.max(1, Math.ceil((1 - bucket.left) * msPerRequest)),
-    }
+  /** A request of this key knocks. `perMinute` ≥ 1. */
+  enter(key: string, perMinute: number): Turn {
+    const minute = this.minuteOf(key)
+    const turn = new Turn(this, key, perMinute, minute)
+    if (turn.isLetIn) minute.entered += 1
+    return turn
   }
 
-  #refilled(key: string, perMinute: number, now: number): Bucket {
-    const known = this.#buckets.get(key)
-    if (known) {
-      known.left = Math.min(perMinute, known.left + ((now - known.at) * perMinute) / 60_000)
-      known.at = now
-      return known
-    }
-    if (this.#buckets.size >= this.#bucketsMax) this.#forgetSome(now)
-    const fresh = { left: perMinute, at: now }
-    this.#buckets.set(key, fresh)
+  /** What a key that may send `perMinute` has left. Requests that were not taken on cost it nothing, as long as they are no flood. */
+  leftIn({ entered, used, idle }: Minute, perMinute: number): number {
+    if (idle >= Math.max(perMinute, this.#limits.idleRequestsMin)) return 0
+    return Math.max(0, perMinute - Math.max(entered, used))
+  }
+
+  /** Until a time, milliseconds. */
+  until(time: number): number {
+    return Math.max(1, time - this.#runtime.now())
+  }
+
+  /** This minute of the key, or a later one that the ledger counts in already: clocks of processes differ. */
+  minuteOf(key: string): Minute {
+    const now = Math.floor(this.#runtime.now() / minuteMs)
+    if (now !== this.#minute) this.#minutes.clear()
+    this.#minute = now
+    const known = this.#minutes.get(key)
+    if (known) return known
+    const oldest = this.#minutes.keys().next()
+    if (this.#minutes.size >= this.#limits.ratedKeysMax && !oldest.done) this.#minutes.delete(oldest.value)
+    const fresh = { entered: 0, used: 0, idle: 0, resetsAt: (now + 1) * minuteMs }
+    this.#minutes.set(key, fresh)
     return fresh
-  }
-
-  /** Buckets untouched for a minute are full; should there be none, the oldest goes. */
-  #forgetSome(now: number): void {
-    const before = this.#buckets.size
-    for (const [key, bucket] of this.#buckets) if (now - bucket.at >= 60_000) this.#buckets.delete(key)
-    if (this.#buckets.size < before) return
-    const oldest = this.#buckets.keys().next()
-    if (!oldest.done) this.#buckets.delete(oldest.value)
   }
 }
 
-/** `x-ratelimit-*` as OpenAI writes them. */
-export function rateHeaders({ limit, remaining, resetMs }: RateVerdict): string[] {
-  const reset = resetMs < 1_000 ? `${resetMs}ms` : `${(resetMs / 1_000).toFixed(resetMs % 1_000 ? 3 : 0)}s`
-  return [
-    'x-ratelimit-limit-requests',
-    String(limit),
-    'x-ratelimit-remaining-requests',
-    String(remaining),
-    'x-ratelimit-reset-requests',
-    reset,
-  ]
+/**
+ * One request of a key with a limit.
+ *
+ *   let in ──▶ taken on      it counts
+ *         └──▶ not taken on  it never counted
+ */
+export class Turn {
+  readonly limit: number
+  readonly isLetIn: boolean
+  readonly #rate: RequestRate
+  readonly #key: string
+  readonly #minute: Minute
+  #undecided: boolean
+
+  constructor(rate: RequestRate, key: string, limit: number, minute: Minute) {
+    this.#rate = rate
+    this.#key = key
+    this.limit = limit
+    this.#minute = minute
+    this.isLetIn = rate.leftIn(minute, limit) > 0
+    this.#undecided = this.isLetIn
+  }
+
+  /** The ledger has counted it. */
+  taken(left: BudgetLeft | undefined): void {
+    this.#undecided = false
+    this.#hear(left)
+  }
+
+  /** It is refused, or was answered before; `left` where the ledger said so. Nothing, once it was taken on. */
+  notTaken(left?: BudgetLeft): void {
+    this.#hear(left)
+    if (!this.#undecided) return
+    this.#undecided = false
+    this.#minute.entered -= 1
+    this.#minute.idle += 1
+  }
+
+  /** Until the key may send as many as ever, milliseconds. */
+  get resetMs(): number {
+    return this.#rate.until(this.#rate.minuteOf(this.#key).resetsAt)
+  }
+
+  /** `x-ratelimit-*` as OpenAI writes them, as things are now. */
+  headers(): string[] {
+    return [
+      'x-ratelimit-limit-requests',
+      String(this.limit),
+      'x-ratelimit-remaining-requests',
+      String(this.#left),
+      'x-ratelimit-reset-requests',
+      durationText(this.resetMs),
+    ]
+  }
+
+  /** The refusal, telling nobody to come back before the key may send a request. */
+  notBefore(refusal: Refusal): Refusal {
+    const retryAfterMs = retryAfterOf(refusal)
+    if (retryAfterMs === undefined || this.#left > 0) return refusal
+    return { ...refusal, retryAfterMs: Math.max(retryAfterMs, this.resetMs) }
+  }
+
+  get #left(): number {
+    return this.#rate.leftIn(this.#rate.minuteOf(this.#key), this.limit)
+  }
+
+  #hear(left: BudgetLeft | undefined): void {
+    if (!left || left.requests === null) return
+    const minute = this.#rate.minuteOf(this.#key)
+    if (left.minuteResetsAt < minute.resetsAt) return
+    if (left.minuteResetsAt > minute.resetsAt) {
+      Object.assign(minute, { entered: 0, used: 0, idle: 0, resetsAt: left.minuteResetsAt })
+    }
+    minute.used = Math.max(minute.used, this.limit - left.requests)
+  }
 }

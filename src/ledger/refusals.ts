@@ -1,6 +1,16 @@
 import { formatCredits, type Refusal } from '#protocol'
 import { type BudgetLeft, type LedgerCode, ledgerCodeName } from './ledger-op.ts'
 
+/** A key's requests of the minute are used up: said by the ledger, and by who knows that it would. */
+export function minuteUsedUp(retryAfterMs: number): Refusal {
+  return {
+    code: 'rate_limit_exceeded',
+    message: "The key's requests of this minute are used up.",
+    fix: `Wait for the next minute, which begins in ${Math.ceil(retryAfterMs / 1_000)} s.`,
+    retryAfterMs,
+  }
+}
+
 /**
  * What to tell who asked. `now` in milliseconds since 1970; `left` as the hold's `onRefused` was told.
  * @throws Error for the codes that only our own mistake can bring about.
@@ -11,12 +21,7 @@ export function ledgerRefusal(code: number, left: BudgetLeft | undefined, now: n
   const still = (amount: bigint | null | undefined) =>
     amount === null || amount === undefined ? '' : `: ${formatCredits(amount)} credits are left`
   const refusals: { readonly [code in LedgerCode]?: Refusal } = {
-    rate_requests: {
-      code: 'rate_limit_exceeded',
-      message: "The key's requests of this minute are used up.",
-      fix: 'Wait for the next minute.',
-      ...minute,
-    },
+    rate_requests: minuteUsedUp(minute.retryAfterMs),
     rate_tokens: {
       code: 'token_rate_exceeded',
       message: `The key's tokens of this minute do not suffice${left?.tokens === null || left?.tokens === undefined ? '' : `: ${left.tokens} are left`}.`,

@@ -15,13 +15,15 @@ import {
 import { Ledger, type LedgerOp, ledgerStage, transferLeaf } from '#ledger'
 import { readLeaves, TransparencyLog } from '#log'
 import { type PoolId, SignatureChecker } from '#protocol'
-import { systemRuntime } from '#runtime'
+import { type Runtime, systemRuntime } from '#runtime'
 import { type Database, GroupCommit, part, type Sql, type Tx } from '#storage'
 import { SmallClient, SmallWorkers, smallAccount, smallRequest } from './small-workers.ts'
 import { temporaryFolder } from './temporary-folder.ts'
 import { testPool } from './with-papers.ts'
 
 export interface SmallPoolOptions {
+  /** Another clock than the machine's. */
+  readonly runtime?: Runtime
   readonly settings?: JobsSettings
   readonly alone?: boolean
   /** Of {@link smallAccount} when the database is new, micro-credits. */
@@ -51,6 +53,7 @@ export class SmallPool implements AsyncDisposable {
   readonly #folder: Disposable
   readonly #database: Database
   readonly #audited: boolean
+  readonly #runtime: Runtime
   /** Leaves of the log when it opened. */
   #from = 0
   #jobs: Jobs | undefined
@@ -60,15 +63,16 @@ export class SmallPool implements AsyncDisposable {
     this.#audited = options.audited ?? true
     this.log = log
     this.#folder = folder
-    this.ledger = new Ledger(database, systemRuntime)
-    this.commit = new GroupCommit({ database, runtime: systemRuntime, stages: jobStages(log.stage) })
+    this.#runtime = options.runtime ?? systemRuntime
+    this.ledger = new Ledger(database, this.#runtime)
+    this.commit = new GroupCommit({ database, runtime: this.#runtime, stages: jobStages(log.stage) })
   }
 
   static async open(database: Database, options: SmallPoolOptions = {}): Promise<SmallPool> {
     const folder = temporaryFolder()
     const log = await TransparencyLog.open({
       database,
-      runtime: systemRuntime,
+      runtime: options.runtime ?? systemRuntime,
       poolId: testPool.id as PoolId,
       signer: options.pool ?? testPool,
       dataDir: folder.path,
@@ -81,7 +85,7 @@ export class SmallPool implements AsyncDisposable {
       get: (_target, name: keyof JobEvents) => (event: Record<string, unknown>) => pool.events.push({ name, event }),
     })
     pool.#jobs = await Jobs.start({
-      runtime: systemRuntime,
+      runtime: pool.#runtime,
       sql: database.sql,
       commit: pool.commit,
       workers: options.workers?.() ?? pool.workers,
@@ -164,7 +168,7 @@ export class SmallPool implements AsyncDisposable {
       from: 'issuance',
       to: smallAccount,
       amount,
-      at: systemRuntime.now(),
+      at: this.#runtime.now(),
       authorisation: Buffer.from('a test'),
     }
     await this.commit.submit([

@@ -4,6 +4,7 @@ import type { IdempotencyClaim, JobHandle, JobSink } from '#jobs'
 import { assuranceHeader, type FinishReason, privacyHeader, type Refusal, refusalCodes, type Token } from '#protocol'
 import type { Runtime } from '#runtime'
 import type { ApiLimits } from '../limits.ts'
+import type { Turn } from '../request-rate.ts'
 import { writeJson, writeRefusal } from '../write-reply.ts'
 import type { Usage } from './answer-shape.ts'
 import { budgetHeaders } from './budget-headers.ts'
@@ -24,6 +25,8 @@ export interface Exchange {
   readonly out: ServerResponse
   /** Headers of every response to it: name, value, name, value. */
   readonly headers: readonly string[]
+  /** Where its key may send so many requests a minute. */
+  readonly turn?: Turn | undefined
   /** The model that stands in for the one asked for. */
   readonly served?: string | undefined
   /** When it came, monotonic milliseconds. */
@@ -89,7 +92,8 @@ export abstract class Answer implements JobSink, LiveAnswer {
   /** The whole response is a refusal. `more` headers: name, value, name, value. */
   refuse(refusal: Refusal, more: readonly string[] = []): void {
     if (this.over) return
-    if (!this.exchange.out.destroyed) writeRefusal(this.exchange.out, refusal, [...this.headers(), ...more])
+    const { out, turn } = this.exchange
+    if (!out.destroyed) writeRefusal(out, turn?.notBefore(refusal) ?? refusal, [...this.headers(), ...more])
     this.finished(refusalCodes[refusal.code].status)
   }
 
@@ -104,7 +108,8 @@ export abstract class Answer implements JobSink, LiveAnswer {
 
   /** Headers of this response: the exchange's own and, once there is a job, what is to be said of it and of the budget. */
   protected headers(): readonly string[] {
-    const { headers, since } = this.exchange
+    const { since, turn } = this.exchange
+    const headers = [...this.exchange.headers, ...(turn?.headers() ?? [])]
     if (!this.handle) return [...headers, ...this.#ofModel()]
     const { left } = this.handle
     const ms = Math.round(this.house.runtime.monotonic() - since)

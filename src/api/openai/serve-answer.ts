@@ -60,6 +60,7 @@ export async function serveAnswer<K extends OpenAiKind>(
   const claim = asked.key === undefined ? undefined : await claimKey(deps, route, asked, asked.key, request)
   if (claim && 'body' in claim) return replay(house, asked.exchange, claim)
   const { client, body } = asked
+  const { turn } = asked.exchange
   const exchange = { ...asked.exchange, served: standIn, claim }
   const answer = openAnswer(deps, house, route, exchange, request, { ...model, served })
   const accepted = toAcceptedRequest(route.kind, request, {
@@ -74,11 +75,14 @@ export async function serveAnswer<K extends OpenAiKind>(
     forwardable: client.forwarding ?? true,
   })
   try {
-    answer.accepted(await deps.jobs.accept(accepted, answer))
+    const handle = await deps.jobs.accept(accepted, answer)
+    turn?.taken(handle.left)
+    answer.accepted(handle)
   } catch (error) {
     const { refusal, unexpected } = toRefusal(error)
     if (unexpected) deps.log.error({ err: error }, 'a request could not be accepted')
     const left = error instanceof NotAccepted ? error.left : undefined
+    turn?.notTaken(left)
     answer.refuse(refusal, left && budgetHeaders(left, deps.runtime.now()))
   }
 }
@@ -137,7 +141,9 @@ async function claimKey<K extends OpenAiKind>(
 }
 
 function replay(house: AnswerHouse, exchange: Exchange, { status, headers: ofJob, body }: Replay): void {
-  const { out, headers, route, since } = exchange
-  if (!out.destroyed) writeJson(out, status, body, [...headers, ...ofJob, 'idempotent-replayed', 'true'])
+  const { out, headers, route, since, turn } = exchange
+  turn?.notTaken()
+  const rate = turn?.headers() ?? []
+  if (!out.destroyed) writeJson(out, status, body, [...headers, ...rate, ...ofJob, 'idempotent-replayed', 'true'])
   house.ended(route, status, house.runtime.monotonic() - since)
 }
