@@ -328,14 +328,19 @@ describe('a budget', () => {
     })
   })
 
-  test('of an empty account is refused with 402', async () => {
+  test('of an empty account, or of none, is refused with 402, which says what is left', async () => {
     using _ = joinAlone('ann', { plan: answersIn(2) })
     const poor = 'user:00000000-0000-7000-8000-000000000002'
     await pool.ledger.ensureAccounts([{ name: poor }])
-    await expect(pool.ask({ key: smallPayer('key-poor', { account: poor }) })).rejects.toMatchObject({
-      code: 'insufficient_credit',
-      status: 402,
-    })
+    for (const account of [poor, 'user:00000000-0000-7000-8000-000000000003']) {
+      const key = smallPayer('key-poor', { account, budgetTotal: 5_000_000n, requestsPerMinute: 3 })
+      await expect(pool.ask({ key })).rejects.toMatchObject({
+        code: 'insufficient_credit',
+        status: 402,
+        message: 'The account does not have what the request may cost: 0 credits are left.',
+        left: { available: 0n, total: 5_000_000n, requests: 3 },
+      })
+    }
   })
 })
 

@@ -4,7 +4,7 @@ import type { Outcome } from '#storage'
 import { inProgress } from './idempotency.ts'
 import { orderCodes, payerOrderStage } from './order-stages.ts'
 
-// An account is made by its first grant: who never had one has nothing.
+// Who has no account has nothing.
 const { unknown_account, insufficient_credit } = ledgerCodes
 
 /** A request that was not accepted, with what is left of its key's budget where the ledger said no. */

@@ -80,8 +80,11 @@ const available = (account: Account) => account.posted - account.held - account.
 
 function hold(books: Books, op: HoldOp): number {
   const account = books.accounts.get(op.account)
-  if (!account) return ledgerCodes.unknown_account
   const asked = op.budget && budgetAfterHold(books.budgets.get(op.budget.key), op.budget, op.amount, op.at)
+  if (!account) {
+    op.onRefused?.(budgetLeft(op.budget, asked?.before, 0n, op.at))
+    return ledgerCodes.unknown_account
+  }
   const code = asked?.code || (available(account) < op.amount ? ledgerCodes.insufficient_credit : ledgerCodes.applied)
   if (code !== ledgerCodes.applied) {
     op.onRefused?.(budgetLeft(op.budget, asked?.before, available(account), op.at))

@@ -60,7 +60,7 @@ export interface HoldOp {
   readonly budget: BudgetAsk | null
   /** Told within the flush, before the commit; again if the flush is tried again. True once the submit resolves. */
   onApplied?(left: BudgetLeft): void
-  /** The same when the hold was refused for want of credit or budget. */
+  /** The same when the hold was refused for want of credit, of an account that could have any, or of budget. */
   onRefused?(left: BudgetLeft): void
 }
 
