@@ -78,6 +78,25 @@ describe('an installation from before there were users', () => {
       payerKey: null,
     })
   })
+
+  test('has an account for each user there was, and for each that comes', async () => {
+    await using old = await testDatabase()
+    await old.sql.unsafe('drop schema public cascade; create schema public')
+    const migrations = await readMigrations(path.join(packageRoot, 'migrations'))
+    await migrate(old.database, migrations.slice(0, 40))
+    using identity = new Identity(old.database, systemRuntime)
+    await identity.createUser({ name: 'before' }, poolItself)
+    const accounts = async () => {
+      const rows = await old.sql<{ name: string }[]>`select name from accounts where kind = 'user'`
+      return rows.map(({ name }) => name).sort()
+    }
+    expect(await accounts()).toEqual([])
+    await migrate(old.database, migrations)
+    await identity.createUser({ name: 'after' }, poolItself)
+    const users = await identity.listUsers()
+    expect(users.map(({ name }) => name)).toEqual(['owner', 'before', 'after'])
+    expect(await accounts()).toEqual(users.map(({ account }) => account).sort())
+  })
 })
 
 describe('users', () => {

@@ -1,5 +1,4 @@
 import { z } from 'zod'
-import { PoolError } from '#protocol'
 import { amountText } from '../admin/credits.ts'
 import { timeSchema, timeText } from '../admin/page.ts'
 import { keyText } from '../admin/public-key.ts'
@@ -75,10 +74,7 @@ function known(client: Client | undefined): Client {
 async function accountOf({ money: { ledger } }: Till, client: Client): Promise<z.infer<typeof accountSchema>> {
   const { id, account, budgetTotal: total, budgetPerDay: perDay, requestsPerMinute, tokensPerMinute } = client
   const ask = { key: id, total, perDay, requestsPerMinute, tokensPerMinute, tokens: 0 }
-  const [balance, left] = await Promise.all([
-    ledger.balance(account).catch(nothingYet),
-    ledger.budgetLeft(account, ask),
-  ])
+  const [balance, left] = await Promise.all([ledger.balance(account), ledger.budgetLeft(account, ask)])
   return {
     object: 'account',
     account,
@@ -101,10 +97,4 @@ async function accountOf({ money: { ledger } }: Till, client: Client): Promise<z
       minute_resets_at: timeText(left.minuteResetsAt),
     },
   }
-}
-
-/** An account comes into being with the first credits. */
-function nothingYet(error: unknown): { posted: bigint; held: bigint; available: bigint } {
-  if (error instanceof PoolError && error.code === 'not_found') return { posted: 0n, held: 0n, available: 0n }
-  throw error
 }

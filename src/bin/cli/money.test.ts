@@ -118,6 +118,24 @@ test('a statement leads from opening to closing, and its CSV computes nothing', 
   expect(await problemOf('ledger statement ada --format csv')).toMatchObject({ code: 2 })
 })
 
+test('a user who was never credited has an account with nothing in it', async () => {
+  const dora = await json('users create dora')
+  expect(await json('ledger balance dora')).toMatchObject({
+    account: dora.account,
+    posted: '0',
+    held: '0',
+    available: '0',
+    entries: 0,
+  })
+  expect((await json('ledger history dora')).data).toEqual([])
+  expect((await json('ledger holds --account dora')).data).toEqual([])
+  expect(await json('ledger statement dora')).toMatchObject({ opening: '0', entries: [], closing: '0' })
+  expect((await lichen('ledger balance')).out).toMatch(new RegExp(`${dora.account} +0 +0 +0`))
+  expect(await problemOf('ledger balance user:00000000-0000-7000-8000-000000000000')).toMatchObject({
+    problem: 'not_found',
+  })
+})
+
 test('an export has every transfer, on stdout or in a file that is whole', async () => {
   const { out } = await lichen('ledger export')
   const rows = out
