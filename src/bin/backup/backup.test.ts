@@ -169,6 +169,9 @@ test('an old backup is refused, by restore and by start, until an admin signs fo
   const accepted = await lichen('restore', '--accept-loss', '--signed-by', 'ada', '--data', other)
   expect(accepted).toMatchObject({ code: 0, err: '' })
   expect(accepted.out).toMatch(/The log goes on as generation 2; \d+ leaves are lost/)
+  const [, lost] = /generation 2; (\d+) leaves/.exec(accepted.out) ?? []
+  expect(accepted.out).toContain(`They end ${lost} before the checkpoint outside the database (`)
+  expect(accepted.out).not.toContain('There is no checkpoint outside')
   const pool = town.run(['up', '--json', '--port', '0', '--data', other])
   const { url } = await pool.firstLine()
   const checkpoint = await (await fetch(`${url}/v1/log/checkpoint`)).text()

@@ -34,8 +34,8 @@ export interface Restored {
   readonly checked: AuditCounts
   /** Leaves of the checkpoint outside that it was compared with; null without one, and after a loss. */
   readonly outside: number | null
-  /** The generation that was opened, and how many leaves of the one before are gone. */
-  readonly lost: { readonly generation: number; readonly leaves: number } | null
+  /** The generation that was opened, how many leaves of the one before are gone, and how many its checkpoint outside had. */
+  readonly lost: { readonly generation: number; readonly leaves: number; readonly outside: number } | null
 }
 
 /**
@@ -142,7 +142,7 @@ async function refuseStranger(tx: Tx, { id, publicKey }: Identity): Promise<void
 async function goOn(database: Database, { pool, data }: Task, { statement, admin }: AcceptedLoss) {
   const note = signGeneration(statement, admin)
   await openGeneration({ database, signer: pool, dataDir: data }, note, admin.publicKey)
-  return { generation: statement.generation, leaves: lostLeaves(statement) }
+  return { generation: statement.generation, leaves: lostLeaves(statement), outside: statement.last.size }
 }
 
 /** The pool's key: of the data folder, else of the backup. @throws PoolError not_found, config_invalid. */

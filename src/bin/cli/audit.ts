@@ -223,13 +223,14 @@ function progressLine(): ((step: string, done: number, of: number) => void) | un
   }
 }
 
-export function auditText(checked: AuditCounts, outside: number | null): string {
+/** `outside`: leaves of the checkpoint outside the database, null without one; or what the log has lost since that was written. */
+export function auditText(
+  checked: AuditCounts,
+  outside: number | null | { readonly leaves: number; readonly outside: number },
+): string {
   const { from, leaves, checkpoints, acts, orders, receipts, transfers, epochs, checks, accounts } = checked
   const behind = from === 0 ? '' : ` behind the first ${from}, which were taken as they are`
-  const copy =
-    outside === null
-      ? 'There is no checkpoint outside the database to compare with.'
-      : `They go on from the checkpoint outside the database (${counted(outside, 'leaf', 'leaves')}).`
+  const copy = outsideText(outside)
   return [
     'Everything is as it was logged.',
     `${counted(leaves, 'leaf', 'leaves')} of the log${behind}, and ${counted(checkpoints, 'checkpoint', 'checkpoints')}, every signature verified. ${copy}`,
@@ -237,4 +238,15 @@ export function auditText(checked: AuditCounts, outside: number | null): string 
     `${counted(epochs, 'entry', 'entries')} of epochs and ${counted(checks, 'verdict', 'verdicts')} on checks against their leaves.`,
     `${counted(accounts, 'account', 'accounts')}: balances, holds and budgets recomputed.`,
   ].join('\n')
+}
+
+function outsideText(outside: Parameters<typeof auditText>[1]): string {
+  if (outside === null) return 'There is no checkpoint outside the database to compare with.'
+  if (typeof outside === 'number') {
+    return `They go on from the checkpoint outside the database (${counted(outside, 'leaf', 'leaves')}).`
+  }
+  const copy = `the checkpoint outside the database (${counted(outside.outside, 'leaf', 'leaves')})`
+  return outside.leaves === 0
+    ? `They do not go on from ${copy}: that is of a later generation of the log.`
+    : `They end ${outside.leaves} before ${copy}: whether it went on from them, nobody can say any more.`
 }

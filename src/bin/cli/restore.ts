@@ -29,7 +29,7 @@ export function restoreCommand(): Command {
           lost === null
             ? ''
             : `\nThe log goes on as generation ${lost.generation}; ${counted(lost.leaves, 'leaf is', 'leaves are')} lost, and that stands in it, signed.`
-        return `Restored. ${auditText(checked, outside)}${loss}\n${asTyped('Start the pool: lichen up')}`
+        return `Restored. ${auditText(checked, lost ?? outside)}${loss}\n${asTyped('Start the pool: lichen up')}`
       })
     })
   command.addHelpText(
