@@ -7,7 +7,8 @@ export const securityHeaders = ['x-content-type-options', 'nosniff', 'cache-cont
 const finalCodes: ReadonlySet<string> = new Set(['idempotency_body_gone', 'conflict'])
 
 /** When the same request may be tried again, milliseconds; undefined: a client need not be told, or it is no use. */
-export function retryAfterOf({ code, retryAfterMs }: Refusal): number | undefined {
+export function retryAfterOf({ code, retryAfterMs, final }: Refusal): number | undefined {
+  if (final) return undefined
   const { status } = refusalCodes[code]
   return retryAfterMs ?? (status === 429 || status === 503 ? 1_000 : undefined)
 }
@@ -21,7 +22,7 @@ export function refusalHeaders(refusal: Refusal): string[] {
     headers.push('retry-after', String(Math.max(1, Math.ceil(retryAfterMs / 1_000))))
     headers.push('retry-after-ms', String(Math.max(1, Math.ceil(retryAfterMs))))
   }
-  if (finalCodes.has(refusal.code)) headers.push('x-should-retry', 'false')
+  if (refusal.final || finalCodes.has(refusal.code)) headers.push('x-should-retry', 'false')
   if (status === 401) headers.push('www-authenticate', 'Bearer realm="lichen"')
   return headers
 }

@@ -37,7 +37,7 @@ import {
 import { type KernelOf, Roster, type RosterWorker, type TrustOf } from './roster.ts'
 import { Runner } from './runner.ts'
 import { samplerSeed } from './sampler-seed.ts'
-import { acceptance, type Books } from './settlement.ts'
+import { acceptance, type Books, holdOf } from './settlement.ts'
 import { NotAccepted, whyNotAccepted } from './why-not-accepted.ts'
 import { WorkEstimate } from './work-estimate.ts'
 
@@ -389,9 +389,10 @@ export class Jobs implements AsyncDisposable {
   async #write(job: Job): Promise<void> {
     job.ordered = await this.#orders.order(job.request, job.id, job.deadlineAt, job.panels?.[0]?.size ?? 1)
     job.sampling = this.#o.checks?.sample(job.acceptedAt)
-    const operation = acceptance(job, this.#instance.id, this.#books, (left) => {
+    const hold = holdOf(job, (left) => {
       job.left = left
     })
+    const operation = acceptance(job, this.#instance.id, this.#books, hold)
     const { key, idempotency: claim } = job.request
     if (claim) {
       const { keyMac, bodyMac } = claim
@@ -400,7 +401,9 @@ export class Jobs implements AsyncDisposable {
       )
     }
     const outcome = await this.#o.commit.submit(operation)
-    if (!outcome.applied) throw new NotAccepted(whyNotAccepted(outcome, job.left, this.#o.runtime.now()), job.left)
+    if (!outcome.applied) {
+      throw new NotAccepted(whyNotAccepted(outcome, job.left, this.#o.runtime.now(), hold), job.left)
+    }
   }
 
   /** Only a database that went away leaves it unknown whether the row was written: if it was, it must not stay open. */

@@ -1,5 +1,6 @@
 import {
   type BudgetLeft,
+  type HoldOp,
   type LedgerOp,
   type Leg,
   ledgerStage,
@@ -39,11 +40,11 @@ export interface Books {
   readonly peerOf?: ((workerId: string) => string | undefined) | undefined
 }
 
-/** What is written when a job is accepted: order, hold and job together, and their leaves. */
-export function acceptance(job: Job, instance: string, { logStage }: Books, tell: (left: BudgetLeft) => void): Part[] {
-  const { order, terms } = job.ordered
+/** What a job reserves; `tell` hears what is left. */
+export function holdOf(job: Job, tell: (left: BudgetLeft) => void): HoldOp {
+  const { terms } = job.ordered
   const { key } = job.request
-  const hold: LedgerOp = {
+  return {
     op: 'hold',
     id: job.id,
     account: key.account,
@@ -61,6 +62,11 @@ export function acceptance(job: Job, instance: string, { logStage }: Books, tell
     onApplied: tell,
     onRefused: tell,
   }
+}
+
+/** What is written when a job is accepted: order, hold and job together, and their leaves. */
+export function acceptance(job: Job, instance: string, { logStage }: Books, hold: HoldOp): Part[] {
+  const { order } = job.ordered
   const { payer, seq, custody } = order.message
   const { opening: sampling = null, commitment } = job.sampling ?? {}
   const row = { jobId: job.id, hash: order.hash, wire: encodeSigned(order), payer, seq, sampling }

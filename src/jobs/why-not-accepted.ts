@@ -1,4 +1,4 @@
-import { type BudgetLeft, ledgerCodes, ledgerRefusal, ledgerStage } from '#ledger'
+import { type BudgetLeft, type HoldOp, ledgerCodes, ledgerRefusal, ledgerStage } from '#ledger'
 import { PoolError, type Refusal } from '#protocol'
 import type { Outcome } from '#storage'
 import { inProgress } from './idempotency.ts'
@@ -22,8 +22,11 @@ export function whyNotAccepted(
   { stage, code }: Outcome & { applied: false },
   left: BudgetLeft | undefined,
   now: number,
+  hold: HoldOp,
 ): Refusal {
-  if (stage === ledgerStage.name) return ledgerRefusal(code === unknown_account ? insufficient_credit : code, left, now)
+  if (stage === ledgerStage.name) {
+    return ledgerRefusal(code === unknown_account ? insufficient_credit : code, left, now, hold)
+  }
   if (stage === payerOrderStage.name) return code === orderCodes.replayed ? replayed : outsideWindow
   return inProgress
 }

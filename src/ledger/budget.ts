@@ -16,7 +16,10 @@ function inWindow(budget: Budget, at: number): Budget {
   return { ...budget, ...today, ...now }
 }
 
-/** The budget with a hold reserved in it, and why it may not be, or 0. Rates come first: they pass by themselves. */
+/**
+ * The budget with a hold reserved in it, and why it may not be, or 0. What no waiting helps against comes first, then
+ * rates: they pass by themselves.
+ */
 export function budgetAfterHold(
   budget: Budget | undefined,
   ask: BudgetAsk,
@@ -31,7 +34,14 @@ export function budgetAfterHold(
     requests: before.requests + 1,
     tokens: before.tokens + ask.tokens,
   }
-  return { code: whyOver(after, ask), before, after }
+  return { code: whyNever(ask, amount) || whyOver(after, ask), before, after }
+}
+
+/** More than a whole minute or day has. */
+function whyNever({ tokens, tokensPerMinute, perDay }: BudgetAsk, amount: bigint): number {
+  if (tokensPerMinute !== null && tokens > tokensPerMinute) return ledgerCodes.rate_tokens
+  if (perDay !== null && amount > perDay) return ledgerCodes.budget_day
+  return ledgerCodes.applied
 }
 
 function whyOver(after: Budget, ask: BudgetAsk): number {

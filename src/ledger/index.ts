@@ -17,6 +17,7 @@ export { Ledger } from './ledger.ts'
 export type { Leg } from './ledger-op.ts'
 export {
   type BudgetLeft,
+  type HoldOp,
   type LedgerOp,
   ledgerCodeName,
   ledgerCodes,

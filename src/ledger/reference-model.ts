@@ -69,6 +69,8 @@ export class ReferenceLedger {
     const usage = op.budget && this.#usageAt(op.budget.key, op.at)
     if (op.budget && usage) {
       const { total, perDay, requestsPerMinute, tokensPerMinute, tokens } = op.budget
+      if (tokensPerMinute !== null && tokens > tokensPerMinute) return 'rate_tokens'
+      if (perDay !== null && op.amount > perDay) return 'budget_day'
       if (requestsPerMinute !== null && usage.requests >= requestsPerMinute) return 'rate_requests'
       if (tokensPerMinute !== null && usage.tokens + tokens > tokensPerMinute) return 'rate_tokens'
       if (perDay !== null && usage.dayUsed + op.amount > perDay) return 'budget_day'

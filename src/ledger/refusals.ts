@@ -1,5 +1,5 @@
 import { formatCredits, type Refusal } from '#protocol'
-import { type BudgetLeft, type LedgerCode, ledgerCodeName } from './ledger-op.ts'
+import { type BudgetLeft, type HoldOp, type LedgerCode, ledgerCodeName } from './ledger-op.ts'
 
 /** A key's requests of the minute are used up: said by the ledger, and by who knows that it would. */
 export function minuteUsedUp(retryAfterMs: number): Refusal {
@@ -11,11 +11,35 @@ export function minuteUsedUp(retryAfterMs: number): Refusal {
   }
 }
 
+/** What a request may use at most, and its key's budget. */
+type Asked = Pick<HoldOp, 'amount' | 'budget'>
+
+/** The request asks for more than a whole minute or day of its key has: it may come as late as it likes. */
+function tooMuch(name: LedgerCode, { amount, budget }: Asked): Refusal | undefined {
+  if (name === 'rate_tokens' && budget && budget.tokens > (budget.tokensPerMinute ?? budget.tokens)) {
+    return {
+      code: 'token_rate_exceeded',
+      message: `The request may use ${budget.tokens} tokens, and the key no more than ${budget.tokensPerMinute} in a minute.`,
+      fix: 'Ask for fewer tokens, or let the owner raise the limit.',
+      final: true,
+    }
+  }
+  if (name === 'budget_day' && budget && amount > (budget.perDay ?? amount)) {
+    return {
+      code: 'budget_exceeded',
+      message: `The request may cost ${formatCredits(amount)} credits, and the key spend no more than ${formatCredits(budget.perDay ?? 0n)} on one UTC day.`,
+      fix: 'Ask for fewer tokens, or let the owner raise the budget.',
+      final: true,
+    }
+  }
+  return undefined
+}
+
 /**
- * What to tell who asked. `now` in milliseconds since 1970; `left` as the hold's `onRefused` was told.
+ * What to tell who asked. `now` in milliseconds since 1970; `left` as the hold's `onRefused` was told; `asked` the hold.
  * @throws Error for the codes that only our own mistake can bring about.
  */
-export function ledgerRefusal(code: number, left: BudgetLeft | undefined, now: number): Refusal {
+export function ledgerRefusal(code: number, left: BudgetLeft | undefined, now: number, asked?: Asked): Refusal {
   const minute = { retryAfterMs: Math.max(1, (left?.minuteResetsAt ?? now + 60_000) - now) }
   const day = { retryAfterMs: Math.max(1, (left?.dayResetsAt ?? now + 3_600_000) - now) }
   const still = (amount: bigint | null | undefined) =>
@@ -56,7 +80,7 @@ export function ledgerRefusal(code: number, left: BudgetLeft | undefined, now: n
     },
   }
   const name = ledgerCodeName(code)
-  const refusal = refusals[name]
+  const refusal = (asked && tooMuch(name, asked)) ?? refusals[name]
   if (!refusal) throw new Error(`the ledger refused with ${name}`)
   return refusal
 }

@@ -11,6 +11,8 @@ export interface Refusal {
   readonly param?: string
   /** When trying again makes sense, milliseconds from now. */
   readonly retryAfterMs?: number
+  /** The same request will be refused again, whenever it comes. */
+  readonly final?: true
 }
 
 /** A refusal on its way up. Carries no prompt, reply or secret. */
@@ -18,7 +20,12 @@ export class PoolError extends Error {
   override readonly name = 'PoolError'
   readonly refusal: Refusal
 
-  constructor(code: RefusalCode, message: string, fix: string, more: { param?: string; retryAfterMs?: number } = {}) {
+  constructor(
+    code: RefusalCode,
+    message: string,
+    fix: string,
+    more: Pick<Refusal, 'param' | 'retryAfterMs' | 'final'> = {},
+  ) {
     super(message)
     this.refusal = { code, message, fix, ...more }
   }
@@ -27,6 +34,7 @@ export class PoolError extends Error {
     return new PoolError(refusal.code, refusal.message, refusal.fix, {
       ...(refusal.param === undefined ? {} : { param: refusal.param }),
       ...(refusal.retryAfterMs === undefined ? {} : { retryAfterMs: refusal.retryAfterMs }),
+      ...(refusal.final ? { final: true } : {}),
     })
   }
 
