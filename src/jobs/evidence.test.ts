@@ -322,10 +322,15 @@ describe('a budget', () => {
     const key = smallPayer('key-tokens', { tokensPerMinute: 100, requestsPerMinute: 5 })
     const client = await pool.ask({ key, maxTokens: 2, promptBytes: 20 })
     expect(client.handle?.left).toMatchObject({ tokens: 62, requests: 4 })
-    await expect(pool.ask({ key, maxTokens: 90, promptBytes: 20 })).rejects.toMatchObject({
+    const asked = (maxTokens: number) => pool.ask({ key, maxTokens, promptBytes: 20 })
+    // 36 + 60 is more than what is left, which waiting helps; 36 + 90 is more than a minute has
+    await expect(asked(60)).rejects.toMatchObject({
       code: 'token_rate_exceeded',
       refusal: { retryAfterMs: expect.any(Number) },
     })
+    const tooMuch = await asked(90).catch(({ refusal }) => refusal)
+    expect(tooMuch).toMatchObject({ code: 'token_rate_exceeded', final: true })
+    expect(tooMuch).not.toHaveProperty('retryAfterMs')
   })
 
   test('of an empty account, or of none, is refused with 402, which says what is left', async () => {
