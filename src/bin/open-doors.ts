@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises'
 import { type ApiDeps, buildServer, type Client } from '#api'
 import { isLoopback, packageVersion, type Settings } from '#config'
 import { sha256 } from '#crypto'
@@ -18,6 +17,7 @@ import { openLending } from './open-lending.ts'
 import type { Ground, Rooms } from './open-rooms.ts'
 import { ownOperator } from './own-worker.ts'
 import { removePoolFile, writePoolFile } from './pool-file.ts'
+import { readTls } from './refuse-settings.ts'
 import { tierWarnings } from './tier-warnings.ts'
 import { witnessWarnings } from './witness-warnings.ts'
 
@@ -69,7 +69,7 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
   const { receipts, statements } = openLending(all, federation, toggles)
   const prove: ProveLeaves = (leaves, pool) => transparency.proveAll(leaves, pool)
   const exchange = openFacts(all, federation)
-  const { tlsCert, tlsKey } = settings
+  const { tlsCert } = settings
   return {
     runtime,
     log,
@@ -156,7 +156,7 @@ async function apiDeps(all: Ground & Rooms, inviteUrl: () => string): Promise<Ap
           part(transparency.stage, { kind: 'transfer', ref: transfer.id, data: transferLeaf(transfer) }),
         ]),
     },
-    tls: tlsCert && tlsKey ? { cert: await readFile(tlsCert), key: await readFile(tlsKey) } : undefined,
+    tls: await readTls(settings),
   }
 }
 

@@ -2,9 +2,8 @@ import { sha256 } from '#crypto'
 import type { Identity } from '#identity'
 import { Earnings, ledgerStage, transferLeaf } from '#ledger'
 import type { TransparencyLog } from '#log'
-import { PoolError } from '#protocol'
 import { type Database, type GroupCommit, part } from '#storage'
-import { aloneWith, checkProfiles, deterrenceDefaults, refuseProfitable, type Standings } from '#verification'
+import { aloneWith, type Standings } from '#verification'
 import type { Ground } from './open-rooms.ts'
 
 interface Needs extends Pick<Ground, 'settings' | 'runtime' | 'trouble' | 'pool' | 'database'> {
@@ -15,18 +14,9 @@ interface Needs extends Pick<Ground, 'settings' | 'runtime' | 'trouble' | 'pool'
   readonly isOwn: (workerId: string) => boolean
 }
 
-/** What workers earn, until it is theirs. @throws PoolError config_invalid when cheating would pay. */
+/** What workers earn, until it is theirs. Settings with which cheating would pay were refused before. */
 export function openEarnings(needs: Needs): Earnings {
   const { settings, runtime, trouble, pool, database, identity, commit, transparency, standings, isOwn } = needs
-  const profitable = refuseProfitable({
-    ...deterrenceDefaults,
-    checkRatePpm: checkProfiles[settings.checkProfile].ppmMin,
-    heldPrices: settings.holdPayments,
-  })
-  if (profitable) {
-    const fix = `${profitable.fix} Set hold_payments to ${profitable.needed} or more, or check_profile to a stricter one.`
-    throw new PoolError('config_invalid', profitable.message, fix)
-  }
   return new Earnings({
     database,
     runtime,

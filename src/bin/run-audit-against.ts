@@ -1,6 +1,6 @@
 import { readFile, stat, writeFile } from 'node:fs/promises'
 import { z } from 'zod'
-import type { Settings } from '#config'
+import { ConfigError, type Settings } from '#config'
 import { askSeen, type Compared, compareSeen, Outbound, type Peer, Peers, seenSchema, Toggles } from '#federation'
 import { headOf, latestCheckpoint, readGenerationNotes, readPoolKeys, readRootAt } from '#log'
 import { PoolError } from '#protocol'
@@ -74,7 +74,7 @@ async function ask(
   identity: ConstructorParameters<typeof Outbound>[0]['identity'],
 ): Promise<Seen | { witness: string; problem: string }> {
   if (settings.federation !== 'active')
-    throw new PoolError(
+    throw new ConfigError(
       'config_invalid',
       'This command calls no other pool: federation is not active in its settings.',
       'Give it the settings of the pool (LICHEN_FEDERATION=active), or name a file that was saved with --save.',

@@ -148,10 +148,36 @@ export const origin: Kind<string> = {
 
 const anyUrl = url(['http:', 'https:'])
 
-/** `auto` or a URL. */
+/** `auto` or a URL, whose key is a setting of its own. */
 export const urlOrAuto: Kind<string> = {
   placeholder: 'url|auto',
-  parse: (value, base) => (value === 'auto' ? value : anyUrl.parse(value, base)),
+  parse: (value, base) => {
+    if (value === 'auto') return value
+    const { username, password } = new URL(anyUrl.parse(value, base))
+    if (username || password) throw new Wrong('must not hold a user or a password')
+    return anyUrl.parse(value, base)
+  },
+}
+
+/** Lowercase hex SHA-256 of a pool's public key. */
+export const poolId: Kind<string> = {
+  placeholder: 'pool id',
+  parse: (value) => {
+    if (!/^[0-9a-f]{64}$/.test(value)) throw new Wrong('must be the id of a pool: 64 digits, 0 to 9 and a to f')
+    return value
+  },
+}
+
+/** A host as URLs have it: with its port, unless that is 80. */
+export const httpHost: Kind<string> = {
+  placeholder: 'host',
+  parse: (value) => {
+    const { host, href } = URL.canParse(`http://${value}`) ? new URL(`http://${value}`) : { host: '', href: '' }
+    if (host === '' || href !== `http://${host}/` || /[/?#@\s]/.test(value)) {
+      throw new Wrong('must be a host with its port, such as pool.lan:5424')
+    }
+    return host
+  },
 }
 
 /** `node:net`'s, loaded only when asked: it would make every small command slower. */

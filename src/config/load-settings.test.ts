@@ -121,6 +121,15 @@ describe('what is refused, with the fix', async () => {
       /--upstream/,
     ],
     ['a URL of another kind', { upstream: ['ftp://a'] }, {}, /must be a URL that starts with http/, /./],
+    ['an upstream’s key inside its URL', { upstream: ['http://me:secret@a'] }, {}, /must not hold a user/, /./],
+    ['a pool that is no id', { federationV1Writes: ['bert'] }, {}, /must be the id of a pool: 64 digits/, /./],
+    [
+      'a host that is a URL',
+      { federationHttpHosts: ['http://pool.lan:5424'] },
+      {},
+      /must be a host with its port/,
+      /./,
+    ],
     ['a time in words', { requestTimeout: '5 minutes' }, {}, /must be a time such as 90s/, /./],
   ])('%s', async (_what, flags, environment, message, fix) => {
     const error = await refusal(flags, environment as Record<string, string>)
@@ -134,6 +143,11 @@ describe('what is refused, with the fix', async () => {
     expect(twice).toMatchObject({ code: 'config_invalid', message: 'The tier small is there twice.' })
     const both = await refusal({}, { LICHEN_TIER: 'small=moss|fern,large=oak|fern' })
     expect(both).toMatchObject({ code: 'config_invalid', message: 'The model fern is in the tiers twice.' })
+  })
+
+  test('a host is compared as URLs have it', async () => {
+    const { federationHttpHosts } = await loadSettings({ federationHttpHosts: ['Pool.lan:80', '[::1]:5424'] }, {})
+    expect(federationHttpHosts).toEqual(['pool.lan', '[::1]:5424'])
   })
 
   test('a secret in a wrong value is not repeated in the refusal', async () => {

@@ -5,12 +5,14 @@ import {
   credits,
   duration,
   file,
+  httpHost,
   integer,
   type Kind,
   listOf,
   network,
   oneOf,
   origin,
+  poolId,
   text,
   tier,
   url,
@@ -161,7 +163,7 @@ export const settingsTable = {
     programs: ['pool'],
     doc: 'Admins that must sign before a WRITE of another pool is approved.',
   }),
-  federationV1Writes: withDefault(listOf(text('pool id')), [], {
+  federationV1Writes: withDefault(listOf(poolId), [], {
     programs: ['pool'],
     doc: 'Pools that may ask for a WRITE in version 1, which carries no admin’s signature: their ids.',
   }),
@@ -181,7 +183,7 @@ export const settingsTable = {
     programs: ['pool'],
     doc: 'What each other pool may owe this one, in credits.',
   }),
-  federationHttpHosts: withDefault(listOf(text('host')), [], {
+  federationHttpHosts: withDefault(listOf(httpHost), [], {
     programs: ['pool'],
     doc: 'Hosts of other pools that may be called without TLS, with the port: `pool.lan:5424`.',
   }),

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { PoolError } from '#protocol'
+import { ConfigError } from '#config'
 
 /** Where the database is: the embedded server's socket folder, or `postgres://user:password@host:port/database?sslmode=…`. */
 export type DatabaseTarget =
@@ -24,7 +24,7 @@ export interface Address {
 }
 
 const refuse = (what: string) =>
-  new PoolError(
+  new ConfigError(
     'config_invalid',
     `The database URL ${what}.`,
     'Write it as postgres://user:password@host:5432/database, with ?sslmode=verify-full for a server elsewhere.',
@@ -46,7 +46,7 @@ function parseUrl(text: string): URL {
   }
 }
 
-/** @throws PoolError config_invalid; the sentence never repeats the URL, it may hold a password. */
+/** @throws ConfigError; the sentence never repeats the URL, it may hold a password. */
 export function parseAddress(target: DatabaseTarget): Address {
   if (!('url' in target)) return { ...target, host: target.socketDir, password: '', tls: 'disable' }
   const url = parseUrl(target.url)

@@ -9,7 +9,8 @@ import { loadCommand } from './run-cli.ts'
 const meanings: Readonly<Record<keyof typeof exitCodes, string>> = {
   ok: 'It did what was asked. A program that served and was told to stop ends so too.',
   failed: 'It was refused, or it failed. The sentence on stderr says why, and what to do.',
-  usage: 'It was called wrongly: unknown command, flag or setting, or settings that contradict each other.',
+  usage:
+    'It was called wrongly: unknown command, flag or setting, or settings that are malformed, unsafe or contradict each other.',
   unreachable: 'The pool did not answer at its address; or the peer that was asked did not.',
   unread: 'Whoever read its output has gone, as `head` does; a shell says so of SIGTERM, too.',
 }

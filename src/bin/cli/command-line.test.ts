@@ -112,11 +112,42 @@ describe('a command line', () => {
     expect(JSON.parse(err).error).toMatchObject({ code: 'pool_unreachable', fix: expect.stringContaining('lichen up') })
   })
 
-  test('a bind beyond loopback without TLS is refused before anything is made', async () => {
+  test('settings that a pool refuses are exit 2, told with their fix before anything is made', async () => {
     const data = path.join(folder, 'never')
-    const { code, err } = await lichen(['up', '--host', '0.0.0.0', '--data', data])
-    expect(code).toBe(1)
-    expect(err).toContain('--insecure-bind')
+    const [key, text] = [path.join(folder, 'tls.key'), path.join(folder, 'no.toml')]
+    writeFileSync(key, 'no key')
+    writeFileSync(text, 'prot = 1')
+    const refused: [args: string[], env: Record<string, string>, told: string, fix: string][] = [
+      [['--host', '0.0.0.0'], {}, 'in clear', '--insecure-bind'],
+      [['--behind-tls-proxy'], {}, 'no proxy is trusted', '--trusted-proxies'],
+      [['--hold-payments', '1'], {}, 'Cheating would pay', 'hold_payments'],
+      [['--tls-cert', '/gone', '--tls-key', key], {}, 'tls_cert names a file that cannot be read', 'path'],
+      [['--tls-cert', key, '--tls-key', key], {}, 'are no certificate with its private key', 'PEM'],
+      [['--config', text], {}, 'The key prot', 'Did you mean port?'],
+      [[], { LICHEN_SLOTS: 'x' }, 'LICHEN_SLOTS must be a whole number', 'Requests computed at once'],
+      [[], { LICHEN_NOPE: 'x' }, 'LICHEN_NOPE is not a setting', 'LICHEN_NAME'],
+    ]
+    for (const [args, env, told, fix] of refused) {
+      const { code, out, err } = await lichen(['pool', '--json', '--port', '0', '--data', data, ...args], { env })
+      expect({ code, out }, args.join(' ')).toEqual({ code: 2, out: '' })
+      const { error } = JSON.parse(err)
+      expect(error).toEqual({
+        code: expect.stringMatching(/^(config_invalid|insecure_bind)$/),
+        message: expect.stringContaining(told),
+        fix: expect.stringContaining(fix),
+      })
+    }
+    expect(readdirSync(folder)).not.toContain('never')
+  })
+
+  test('a database URL that makes no sense is exit 2, too', async () => {
+    const data = path.join(folder, 'elsewhere')
+    const env = { DATABASE_URL: 'postgres://localhost' }
+    const { code, err } = await lichen(['pool', '--json', '--port', '0', '--data', data], { env })
+    expect({ code, told: JSON.parse(err.trim().split('\n').at(-1) ?? '').error.code }).toEqual({
+      code: 2,
+      told: 'config_invalid',
+    })
   })
 
   test('the launcher works through a symbolic link', () => {

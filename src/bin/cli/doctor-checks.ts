@@ -3,7 +3,7 @@ import { constants, createReadStream } from 'node:fs'
 import { access, open, readdir, stat, statfs } from 'node:fs/promises'
 import net from 'node:net'
 import path from 'node:path'
-import { refuseInsecureBind, type Settings } from '#config'
+import type { Settings } from '#config'
 import { systemRuntime } from '#runtime'
 import { demoModelFile } from '../demo-model.ts'
 import { counted } from './output.ts'
@@ -89,7 +89,7 @@ const clock: Check = async () =>
       )
 
 const bind: Check = async (settings) => {
-  refuseInsecureBind(settings)
+  await (await import('../refuse-settings.ts')).refuseSettings(settings)
   return settings.insecureBind
     ? note('bind', `${settings.host} is served without TLS.`, 'Put TLS in front of it: docs/operating/tls.md.')
     : ok('bind', `Listening on ${settings.host} is safe.`)

@@ -1,11 +1,11 @@
 import { Command } from 'commander'
-import { refuseInsecureBind } from '#config'
 import { settingsOf, withExamples, withSettings } from './options.ts'
 
 export function poolCommand(): Command {
   const command = new Command().action(async (options: { json?: boolean }, self: Command) => {
     const settings = await settingsOf(self)
-    refuseInsecureBind(settings)
+    const { refuseSettings } = await import('../refuse-settings.ts')
+    await refuseSettings(settings)
     const { runPool } = await import('../run-pool.ts')
     await runPool({ settings, localWorker: false, json: options.json === true })
   })

@@ -45,8 +45,7 @@ export class PoolRefusal extends Error {
 
 export function explain(error: unknown): Problem {
   if (error instanceof ConfigError) {
-    const exitCode = error.code === 'config_invalid' ? exitCodes.usage : exitCodes.failed
-    return { code: error.code, message: error.message, fix: error.fix, exitCode }
+    return { code: error.code, message: error.message, fix: error.fix, exitCode: exitCodes.usage }
   }
   if (isPoolError(error)) {
     const { code, message, fix } = error.refusal

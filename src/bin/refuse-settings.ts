@@ -1,0 +1,46 @@
+import { readFile } from 'node:fs/promises'
+import { createSecureContext } from 'node:tls'
+import { ConfigError, refuseInsecureBind, type Settings } from '#config'
+import { checkProfiles, deterrenceDefaults, refuseProfitable } from '#verification'
+
+/** What a pool would not start with, before anything is made. @throws ConfigError. */
+export async function refuseSettings(settings: Settings): Promise<void> {
+  refuseInsecureBind(settings)
+  refuseProfitableCheating(settings)
+  await readTls(settings)
+}
+
+function refuseProfitableCheating({ checkProfile, holdPayments }: Settings): void {
+  const checkRatePpm = checkProfiles[checkProfile].ppmMin
+  const profitable = refuseProfitable({ ...deterrenceDefaults, checkRatePpm, heldPrices: holdPayments })
+  if (!profitable) return
+  const fix = `${profitable.fix} Set hold_payments to ${profitable.needed} or more, or check_profile to a stricter one.`
+  throw new ConfigError('config_invalid', profitable.message, fix)
+}
+
+/** The certificate to serve with, and its key; undefined without TLS. @throws ConfigError when they are no such pair. */
+export async function readTls({ tlsCert, tlsKey }: Settings): Promise<{ cert: Buffer; key: Buffer } | undefined> {
+  if (tlsCert === undefined || tlsKey === undefined) return undefined
+  const [cert, key] = [await contentsOf('tls_cert', tlsCert), await contentsOf('tls_key', tlsKey)]
+  try {
+    createSecureContext({ cert, key })
+  } catch (error) {
+    throw new ConfigError(
+      'config_invalid',
+      `${tlsCert} and ${tlsKey} are no certificate with its private key (${codeOf(error)}).`,
+      'Give both in PEM: the certificate chain, its own certificate first, and the unencrypted key of that.',
+    )
+  }
+  return { cert, key }
+}
+
+async function contentsOf(setting: string, file: string): Promise<Buffer> {
+  try {
+    return await readFile(file)
+  } catch (error) {
+    const sentence = `${setting} names a file that cannot be read: ${file} (${codeOf(error)}).`
+    throw new ConfigError('config_invalid', sentence, 'Check the path and its permissions.')
+  }
+}
+
+const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code ?? String(error)
