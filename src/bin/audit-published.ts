@@ -4,6 +4,7 @@ import { acceptPublicKey, sha256 } from '#crypto'
 import { openCheckpoint, PoolError, parseJson, type ReceiptExpectation } from '#protocol'
 import { systemRuntime as runtime } from '#runtime'
 import { judgePublished, type SamplingCount } from '#verification'
+import { PoolRefusal } from './cli/problem.ts'
 import { binLimits } from './limits.ts'
 
 const hashBytes = 32
@@ -111,7 +112,7 @@ class PublicPool {
       const refusal = refusalSchema.safeParse(await answer.body.json().catch(() => undefined))
       if (!refusal.success) throw this.#unreachable(`${path} is answered with ${answer.statusCode}`)
       const { code, message } = refusal.data.error
-      if (code === 'not_found') throw new PoolError('not_found', message, '')
+      if (code === 'not_found') throw new PoolRefusal(code, message)
       if (code !== 'overloaded' || attempt >= binLimits.publicReadAttemptsMax) throw this.#unreachable(message)
       await runtime.sleep(attempt * 1_000)
     }

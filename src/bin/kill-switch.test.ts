@@ -252,6 +252,7 @@ const openers: Readonly<Record<string, string>> = {
   'src/bin/listen.ts': 'listens',
   'src/bin/order-proxy.ts': 'a payer’s own process: the pool it buys from',
   'src/bin/local-worker-keeper.ts': 'the pool’s own worker process',
+  'src/bin/refuse-settings.ts': 'nobody: whether a certificate and a key are a pair',
   'src/bin/successions-at.ts': 'the command line of a worker: its own pool, which has another key',
   'src/client/create-client.ts': 'clients: their pool',
   'src/engines/llama/process-handle.ts': 'workers: the process of the model',

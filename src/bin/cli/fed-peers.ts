@@ -396,7 +396,10 @@ function actCommands(): Command[] {
       print(options.json === true, answer, () =>
         answer.ok ? `It is there: ${answer.took_ms.toFixed(0)} ms, version ${answer.version}.` : 'It is not there.',
       )
-      if (!answer.ok) throw new CommandProblem('peer_unreachable', answer.problem ?? 'It did not prove its key.', '', 1)
+      if (!answer.ok) {
+        const fix = 'Its people know whether it runs; `lichen fed show` names the address it was asked at.'
+        throw new CommandProblem('peer_unreachable', answer.problem ?? 'It did not prove its key.', fix, 1)
+      }
     })
   return [
     act(

@@ -103,6 +103,28 @@ describe('users and their keys', () => {
     expect({ code, problem: JSON.parse(err).error.code }).toEqual({ code: 1, problem: 'not_found' })
   })
 
+  test('what the pool refuses is told as JSON with what to do about it', async () => {
+    for (const line of [
+      'workers show nosuch',
+      'workers approve nosuch',
+      'keys revoke nosuch',
+      'keys create laptop --user nobody',
+      'users show nobody',
+      'users create owner',
+      'admin-key add carl bb',
+      'events --type nope',
+      'invite --operator blocked-one --expires 3650d',
+    ]) {
+      const { code, out, err } = await lichen(`${line} --json`)
+      expect({ code, out }, line).toEqual({ code: 1, out: '' })
+      const { error } = JSON.parse(err)
+      for (const part of ['code', 'message', 'fix']) expect(error[part], `${part} of ${line}`).toMatch(/\w/)
+      expect(error.message, 'the fix is told once').not.toContain(error.fix)
+    }
+    const { err } = await lichen('users show nobody')
+    expect(err).toMatch(/^lichen: There is no user nobody\.\n {2}See /)
+  })
+
   test('an API key with a role administers as LICHEN_ADMIN_KEY, as far as its role goes', async () => {
     const [auditor, admin] = [await keyWithRole('auditor'), await keyWithRole('admin')]
     expect((await json('keys ls', { LICHEN_ADMIN_KEY: auditor })).data.length).toBeGreaterThan(0)

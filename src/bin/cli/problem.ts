@@ -32,16 +32,28 @@ export class CommandProblem extends Error {
   }
 }
 
-/** A pool's refusal as it arrived over HTTP; its message ends with the fix. */
+/** A pool's refusal as it arrived over HTTP: OpenAI's envelope has one text for what is wrong and what to do. */
 export class PoolRefusal extends Error {
   override readonly name = 'PoolRefusal'
   readonly code: string
+  readonly fix: string
 
-  constructor(code: string, message: string) {
+  constructor(code: string, text: string) {
+    const [message, fix] = sentencesOf(text)
     super(message)
     this.code = code
+    this.fix = fix
   }
 }
+
+/** The first sentence says what is wrong, all others what to do. A stop inside a word (`127.0.0.1`, `e.g.`) ends none. */
+function sentencesOf(text: string): [message: string, fix: string] {
+  const [, message, fix] = /^(.*?[.!?]["”’)]*)\s+(?=[A-Z`/])(.+)$/s.exec(text) ?? []
+  return [message ?? text, fix ?? '']
+}
+
+/** Of refusals that came from elsewhere without one. */
+const generalFix = '`lichen doctor` looks closer.'
 
 export function explain(error: unknown): Problem {
   if (error instanceof ConfigError) {
@@ -49,13 +61,13 @@ export function explain(error: unknown): Problem {
   }
   if (isPoolError(error)) {
     const { code, message, fix } = error.refusal
-    return { code, message, fix, exitCode: exitCodes.failed }
+    return { code, message, fix: fix || generalFix, exitCode: exitCodes.failed }
   }
   if (error instanceof CommandProblem) {
     return { code: error.code, message: error.message, fix: error.fix, exitCode: error.exitCode }
   }
   if (error instanceof PoolRefusal) {
-    return { code: error.code, message: error.message, fix: '', exitCode: exitCodes.failed }
+    return { code: error.code, message: error.message, fix: error.fix || generalFix, exitCode: exitCodes.failed }
   }
   if (error instanceof UnreachableError) {
     const fix = 'Start it with `lichen up`, or name the right one with --url or --data. `lichen doctor` looks closer.'
@@ -75,9 +87,7 @@ export function reportProblem(problem: Problem, json: boolean): void {
   const { code } = problem
   const [message, fix] = [asTyped(problem.message), asTyped(problem.fix)]
   process.stderr.write(
-    json
-      ? `${JSON.stringify({ error: { code, message, fix } })}\n`
-      : `lichen: ${lines(message)}\n${fix ? `  ${lines(fix)}\n` : ''}`,
+    json ? `${JSON.stringify({ error: { code, message, fix } })}\n` : `lichen: ${lines(message)}\n  ${lines(fix)}\n`,
   )
 }
 

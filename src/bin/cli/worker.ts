@@ -27,7 +27,10 @@ async function follow(dataDir: string, successor: string): Promise<void> {
     import('../successions-at.ts'),
   ])
   const id = parsePoolId(successor)
-  if (!id) throw new CommandProblem('config_invalid', 'The successor is named by its whole id, 64 digits.', '', 2)
+  if (!id) {
+    const fix = 'Its admin tells it to you in person, as `lichen rotate pool` printed it.'
+    throw new CommandProblem('config_invalid', 'The successor is named by its whole id, 64 digits.', fix, 2)
+  }
   await followPool(dataDir, id, successionsAt, systemRuntime)
 }
 
