@@ -16,7 +16,7 @@ const heldSchema = z
   .array(
     z.strictObject({
       name: modelOfferSchema.shape.name,
-      digest: z.string().regex(/^[0-9a-f]{64}$/),
+      digest: z.string().regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits'),
       bytes: z.int().min(1),
     }),
   )

@@ -59,7 +59,9 @@ class PublicPool {
   async key(): Promise<Buffer> {
     const body = await this.bytes('/v1/federation/info')
     const json = parseJson(body, { bodyBytesMax: binLimits.publicAnswerBytesMax, jsonDepthMax: 16 })
-    const info = z.looseObject({ pubkey_hex: z.string().regex(/^[0-9a-f]{64}$/) }).safeParse(json.ok ? json.value : 0)
+    const info = z
+      .looseObject({ pubkey_hex: z.string().regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits') })
+      .safeParse(json.ok ? json.value : 0)
     if (info.success) return Buffer.from(info.data.pubkey_hex, 'hex')
     throw this.#unreachable('it does not say its key', 'Give its public key: --pool.')
   }

@@ -109,7 +109,7 @@ const { eventsMax } = federationLimits
 const flat = z.union([z.string().max(200), z.number(), z.boolean()])
 const fewMembers = (value: object) => Object.keys(value).length <= 16
 const callbackSchema = z.object({
-  request_id: z.string().regex(/^fadm_[0-9a-f]{16}$/),
+  request_id: z.string().regex(/^fadm_[0-9a-f]{16}$/, 'fadm_ and 16 lowercase hex digits'),
   status: z.enum(['executed', 'rejected', 'failed']),
   error: z.string().max(500).nullish(),
   result: z

@@ -9,7 +9,7 @@ import { readEvents, signatureEvent } from './stream-events.ts'
 
 const base64 = z.base64().transform((text) => Buffer.from(text, 'base64'))
 const uuid = z.uuid()
-const poolId = z.string().regex(/^[0-9a-f]{64}$/)
+const poolId = z.string().regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits')
 
 /** What version 1 asks: a conversation, answered whole. */
 export const v1JobSchema = z.object({

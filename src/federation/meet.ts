@@ -22,7 +22,7 @@ export const infoPath = '/v1/federation/info'
 
 const infoSchema = introductionSchema.extend({
   atom_id: z.string(),
-  pubkey_hex: z.string().regex(/^[0-9a-f]{64}$/),
+  pubkey_hex: z.string().regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits'),
   envelope_versions: z.array(z.int()).max(16).default([1]),
 })
 

@@ -49,7 +49,7 @@ export const statementAskSchema = z.strictObject({
 })
 
 const rows = z
-  .array(z.tuple([z.string().max(200), z.string().regex(/^\d{1,18}$/)]))
+  .array(z.tuple([z.string().max(200), z.string().regex(/^\d{1,18}$/, 'a whole number in decimal')]))
   .max(federationLimits.statementJobsMax)
   .transform((list) => list.map(([id, amount]): StatementRow => ({ id, amount: BigInt(amount) })))
 const wireSchema = z.strictObject({

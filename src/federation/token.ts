@@ -48,7 +48,7 @@ const claimsSchema = z.object({
   iat: seconds,
   exp: seconds,
   nbf: seconds.optional(),
-  jti: z.string().regex(/^[\x21-\x7e]{1,64}$/),
+  jti: z.string().regex(/^[\x21-\x7e]{1,64}$/, '1 to 64 printable ASCII characters'),
 })
 
 /** Whether this bearer is meant as a token at all. */

@@ -9,7 +9,12 @@ import { identityLimits } from './limits.ts'
 const plainText = /^[^\p{Cc}\p{Zl}\p{Zp}\p{Cs}\p{Bidi_Control}]*$/u
 
 /** What people may be given as a name: of a user, a key, an operator. White space around it is taken off. */
-export const ownerNameSchema = z.string().regex(plainText).trim().min(1).max(identityLimits.nameCharsMax)
+export const ownerNameSchema = z
+  .string()
+  .regex(plainText, 'one line without control characters')
+  .trim()
+  .min(1)
+  .max(identityLimits.nameCharsMax)
 
 /** The name as it is kept. @throws PoolError invalid_request; `what` begins the sentence: `An operator`. */
 export function checkName(name: string, what: string, param: string): string {

@@ -26,7 +26,7 @@ export const modelOfferSchema = z.strictObject({
   /** Lowercase hex sha256 of the model file; null for an upstream, which has no file to name. */
   digest: z
     .string()
-    .regex(/^[0-9a-f]{64}$/)
+    .regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits')
     .nullable(),
   engine: z.enum(['llama', 'openai']),
   /** Tokens of prompt and answer together. */

@@ -89,7 +89,7 @@ const count = z.int().min(0).max(0xffff_ffff)
 const base64 = z.string().max(16_384)
 /** In base64. */
 const signedWire = z.string().max((protocolLimits.signedWireBytesMax / 3) * 4)
-const hex32 = z.string().regex(/^[0-9a-f]{64}$/)
+const hex32 = z.string().regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits')
 
 export const helloSchema = z.strictObject({
   /** `lichen/0.1.0`, shown to the operator. */
@@ -166,7 +166,7 @@ export const failedSchema = z.strictObject({
   param: z.string().max(200).nullable(),
 })
 
-const checkId = z.string().regex(/^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/)
+const checkId = z.string().regex(/^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, 'a UUID in lower case')
 const model = z.string().min(1).max(protocolLimits.modelNameCharsMax)
 const deadlineMs = z.int().min(1).max(86_400_000)
 
@@ -241,7 +241,7 @@ export const modelOfferedSchema = z.strictObject({
   /** Digests of models from the pool that make room for it. */
   drop: z.array(hex32).max(protocolLimits.modelsPerWorkerMax),
   /** Lets fetch this file, until then, over HTTP; base64url. */
-  ticket: z.string().regex(/^[\w-]{43}$/),
+  ticket: z.string().regex(/^[\w-]{43}$/, '43 characters of base64url'),
   expiresMs: z.int().min(1).max(86_400_000),
 })
 export type ModelOffered = z.infer<typeof modelOfferedSchema>

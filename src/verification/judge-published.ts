@@ -13,7 +13,8 @@ export interface PublishedLog {
   leaves(): AsyncIterable<Buffer>
 }
 
-const hex = (bytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${2 * bytes}}$`))
+const hex = (bytes: number) =>
+  z.string().regex(new RegExp(`^[0-9a-f]{${2 * bytes}}$`), `${2 * bytes} lowercase hex digits`)
 const ppm = z.int().min(0).max(1_000_000)
 const lineSchema = z.union([
   z.strictObject({ lichen: z.literal('epoch_disclosure/1'), epoch: z.int().min(0), key: hex(32), commitment: hex(32) }),

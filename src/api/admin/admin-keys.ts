@@ -48,7 +48,7 @@ export function adminKeyRoutes({ identity }: Pick<AdminDeps, 'identity'>, limits
       path: '/v1/admin/admin-keys',
       caller: 'auditor',
       summary: 'Admin keys by id, revoked ones included.',
-      query: pageQuery(limits, z.string().regex(/^[0-9a-f]{64}$/)),
+      query: pageQuery(limits, z.string().regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits')),
       reply: pageSchema(adminKeySchema),
       handle: ({ query }) => pageOf(query, (page) => identity.listAdminKeys(page), toRow),
     }),

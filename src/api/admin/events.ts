@@ -28,7 +28,7 @@ export function eventRoute({ journal }: Pick<AdminDeps, 'journal'>, limits: ApiL
     path: '/v1/admin/events',
     caller: 'auditor',
     summary: 'Who came and went, and whose circuit opened; oldest first.',
-    query: pageQuery(limits, z.string().regex(/^[1-9]\d{0,17}$/)).extend({
+    query: pageQuery(limits, z.string().regex(/^[1-9]\d{0,17}$/, 'a whole number from 1 up, in decimal')).extend({
       type: types.optional(),
       since: z.iso.datetime().transform(Date.parse).optional(),
     }),

@@ -23,7 +23,7 @@ export interface RequestsAdmin {
 }
 
 const actionSchema = z.enum(Object.keys(adminActions) as [AdminAction, ...AdminAction[]])
-const requestId = z.string().regex(/^fadm_[0-9a-f]{16}$/)
+const requestId = z.string().regex(/^fadm_[0-9a-f]{16}$/, 'fadm_ and 16 lowercase hex digits')
 const anyObject = z.record(z.string(), z.unknown())
 
 const requestSchema = z.strictObject({
@@ -101,7 +101,7 @@ export const decisionSchema = z.strictObject({
 
 const wishSchema = z.strictObject({
   /** Id of the pool, or its first six digits. */
-  peer: z.string().regex(/^[0-9a-f]{6,64}$/),
+  peer: z.string().regex(/^[0-9a-f]{6,64}$/, 'the id of a pool, or its first 6 hex digits or more'),
   action_type: actionSchema,
   action_params: anyObject.default({}),
   from_admin_email: z.string().max(200).nullish(),

@@ -22,7 +22,7 @@ const toRow = ({ peerId, apiKeyId, allowedAt, allowedBy }: TokenPeer): z.infer<t
   allowed_by: allowedBy,
 })
 
-const peer = z.string().regex(/^[0-9a-f]{6,64}$/)
+const peer = z.string().regex(/^[0-9a-f]{6,64}$/, 'the id of a pool, or its first 6 hex digits or more')
 const base = '/v1/admin/federation/tokens'
 
 /** Tokens for users: issued for another pool, and which pools' tokens count here. */

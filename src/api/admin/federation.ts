@@ -121,7 +121,7 @@ function toDetails({ ours, theirs, ...view }: PeerDetails): Details {
 const addedSchema = detailsSchema.extend({ told: z.boolean() })
 const promotedSchema = detailsSchema.extend({ awaiting: z.boolean() })
 const nothing = z.strictObject({})
-const amount = z.string().regex(/^\d+$/)
+const amount = z.string().regex(/^\d+$/, 'a whole number of micro-credits, in decimal')
 const signedSchema = z.strictObject({
   since: z.int(),
   until: z.int(),
@@ -224,7 +224,7 @@ export function federationAdminRoutes(federation: FederationAdmin, limits: ApiLi
       path: `${base}/peers`,
       caller: 'auditor',
       summary: 'Pools that are known here, by id, revoked ones included.',
-      query: pageQuery(limits, z.string().regex(/^[0-9a-f]{64}$/)),
+      query: pageQuery(limits, z.string().regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits')),
       reply: pageSchema(peerSchema),
       handle: ({ query }) => pageOf(query, (page) => pageOfPeers(federation, page), toRow),
     }),
@@ -274,7 +274,7 @@ export function federationAdminRoutes(federation: FederationAdmin, limits: ApiLi
       'confirm',
       'Say that the key it has named, by its whole id, stands in its place. A bond goes on with an admin’s signature.',
       z.strictObject({
-        successor: z.string().regex(/^[0-9a-f]{64}$/),
+        successor: z.string().regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits'),
         /** An admin's acceptance of the successor, on the level that is accepted now. */
         signature: adminSignatureSchema.nullish(),
       }),

@@ -131,7 +131,9 @@ async function* statementJson({ account, key, day, opening, closing, pages }: St
   yield `],"closing":"${closing}"}`
 }
 
-const accountName = z.string().regex(/^[a-z_]+(?::[0-9a-f-]+)?$/)
+const accountName = z
+  .string()
+  .regex(/^[a-z_]+(?::[0-9a-f-]+)?$/, 'the name of an account, such as treasury or user:<id>')
 const csvType = 'text/csv; charset=utf-8; header=present'
 /** The reply is a file of this name. */
 const asFile = (name: string) => ['content-disposition', `attachment; filename="${name}"`]
@@ -163,7 +165,7 @@ export function ledgerRoutes(money: Needs, runtime: Pick<Runtime, 'now'>, limits
       path: '/v1/admin/ledger/accounts/:name/history',
       caller: 'auditor',
       summary: 'What changed an account, newest first; the next page begins `after` the last `seq`.',
-      query: pageQuery(limits, z.string().regex(/^[1-9]\d{0,14}$/)),
+      query: pageQuery(limits, z.string().regex(/^[1-9]\d{0,14}$/, 'a whole number from 1 up, in decimal')),
       reply: pageSchema(entrySchema),
       handle: ({ params, query }) =>
         pageOf(

@@ -5,7 +5,7 @@ import { type Route, route } from '../route.ts'
 import type { AdminDeps } from './admin-deps.ts'
 import { pageOf, pageQuery, pageSchema, timeOrNull, timeSchema, timeText } from './page.ts'
 
-const worker = z.string().regex(/^[0-9a-f]{64}$/)
+const worker = z.string().regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits')
 
 const verificationSchema = z.strictObject({
   object: z.literal('inference_verification'),

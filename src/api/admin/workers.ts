@@ -145,7 +145,7 @@ export function workerRoutes({ identity, workers, trust }: Needs, now: () => num
       path: '/v1/admin/workers',
       caller: 'auditor',
       summary: 'Workers that have joined, by id.',
-      query: pageQuery(limits, z.string().regex(/^[0-9a-f]{64}$/)),
+      query: pageQuery(limits, z.string().regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits')),
       reply: pageSchema(workerSchema),
       handle: ({ query }) => pageOf(query, (page) => identity.listWorkers(page), toRow),
     }),

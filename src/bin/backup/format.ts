@@ -3,7 +3,7 @@ import { z } from 'zod'
 /** First member of a backup: what it is of. docs/operating/backup.md describes the format. */
 export const headerSchema = z.strictObject({
   lichen: z.literal('backup/1'),
-  pool_id: z.string().regex(/^[0-9a-f]{64}$/),
+  pool_id: z.string().regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits'),
   /** ISO 8601. */
   made_at: z.string(),
   version: z.string(),
@@ -17,7 +17,12 @@ export type BackupHeader = z.infer<typeof headerSchema>
 /** Last member: what every table must come out as. */
 export const manifestSchema = z.strictObject({
   tables: z.array(
-    z.strictObject({ name: z.string(), rows: z.int(), bytes: z.int(), sha256: z.string().regex(/^[0-9a-f]{64}$/) }),
+    z.strictObject({
+      name: z.string(),
+      rows: z.int(),
+      bytes: z.int(),
+      sha256: z.string().regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits'),
+    }),
   ),
 })
 export type BackupManifest = z.infer<typeof manifestSchema>

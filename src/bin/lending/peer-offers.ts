@@ -14,12 +14,12 @@ const capabilitySchema = z.object({
   /** Micro-credits a token, as decimal text; what a version 1 pool takes is not known. */
   prompt_price: z
     .string()
-    .regex(/^\d{1,18}$/)
+    .regex(/^\d{1,18}$/, 'a whole number in decimal')
     .optional()
     .catch(undefined),
   completion_price: z
     .string()
-    .regex(/^\d{1,18}$/)
+    .regex(/^\d{1,18}$/, 'a whole number in decimal')
     .optional()
     .catch(undefined),
 })

@@ -5,7 +5,7 @@ import { z } from 'zod'
 
 const cacheSchema = z.record(
   z.string(),
-  z.strictObject({ state: z.string(), sha256: z.string().regex(/^[0-9a-f]{64}$/) }),
+  z.strictObject({ state: z.string(), sha256: z.string().regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits') }),
 )
 type Cache = z.infer<typeof cacheSchema>
 

@@ -15,7 +15,7 @@ export const factPaths = {
   get: '/v1/federation/facts/get',
 } as const
 
-const tailSchema = z.object({ after: z.string().regex(/^(0|[1-9]\d{0,17})$/) })
+const tailSchema = z.object({ after: z.string().regex(/^(0|[1-9]\d{0,17})$/, 'a whole number in decimal') })
 const sketchSchema = z.object({
   from: z.int().min(0).max(factLimits.cellsMax),
   count: z.int().min(1).max(factLimits.cellsPerRoundMax),

@@ -56,7 +56,7 @@ const bodySchema = z.strictObject({
   count: z.int().min(0).max(factLimits.stampCountMax),
   expires: time.nullable(),
   generation: z.int().min(1).max(999_999_999),
-  kind: z.string().regex(/^[a-z][a-z-]{0,31}$/),
+  kind: z.string().regex(/^[a-z][a-z-]{0,31}$/, 'lowercase letters and -'),
   ms: time,
   name: z
     .string()

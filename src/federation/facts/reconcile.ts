@@ -26,7 +26,11 @@ export interface Reconciled {
 }
 
 const facts = z.array(z.base64().max(Math.ceil((factLimits.factBytesMax * 4) / 3) + 4)).max(factLimits.tailFactsMax)
-const tailSchema = z.object({ facts, next: z.string().regex(/^(0|[1-9]\d{0,17})$/), more: z.boolean() })
+const tailSchema = z.object({
+  facts,
+  next: z.string().regex(/^(0|[1-9]\d{0,17})$/, 'a whole number in decimal'),
+  more: z.boolean(),
+})
 const sketchSchema = z.object({ key: z.base64().length(44), cells: z.base64() })
 const getSchema = z.object({ facts })
 

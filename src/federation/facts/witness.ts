@@ -92,7 +92,9 @@ export const showSchema = z.object({
   path: z.array(z.base64().length(44)).max(128),
   newest: z.boolean(),
   statements: z
-    .array(z.object({ key: z.string().regex(/^[0-9a-f]{64}$/), note: z.string().max(2_000) }))
+    .array(
+      z.object({ key: z.string().regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits'), note: z.string().max(2_000) }),
+    )
     .max(factLimits.generationsShownMax),
 })
 

@@ -3,7 +3,7 @@ import { protocolLimits } from '../limits.ts'
 import { chatMessageSchema } from './chat-message.ts'
 import { inertObject, modelName, samplingFields } from './common.ts'
 
-const functionName = z.string().regex(/^[\w-]{1,64}$/)
+const functionName = z.string().regex(/^[\w-]{1,64}$/, '1 to 64 letters, digits, _ and -')
 
 const toolSchema = z.discriminatedUnion('type', [
   z.strictObject({

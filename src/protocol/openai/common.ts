@@ -12,7 +12,9 @@ export const samplingFields = {
   /** −2 … 2. */
   presence_penalty: z.number().min(-2).max(2).nullish(),
   /** Token id → −100 … 100. */
-  logit_bias: z.record(z.string().regex(/^\d{1,10}$/), z.number().min(-100).max(100)).nullish(),
+  logit_bias: z
+    .record(z.string().regex(/^\d{1,10}$/, 'the number of a token'), z.number().min(-100).max(100))
+    .nullish(),
   n: z.int().min(1).max(128).nullish(),
   /** A signed 64-bit integer; beyond 2^53 its last digits are lost, for every attempt alike. */
   seed: z

@@ -23,6 +23,14 @@ const expectedNames: Readonly<Record<string, string>> = {
   record: 'an object',
 }
 
+/** Forms that zod knows; every pattern of our own says in words what it takes (a test sees to it). */
+const formNames: Readonly<Record<string, string>> = {
+  datetime: 'a time in UTC, such as 2026-11-29T09:30:00Z',
+  date: 'a day, such as 2026-11-29',
+  base64: 'base64 with padding',
+  base64url: 'base64url without padding',
+}
+
 function kindName(value: unknown): string {
   if (value === null) return 'null'
   if (Array.isArray(value)) return value.length === 0 ? 'an empty array' : 'an array'
@@ -86,7 +94,7 @@ function sentenceOf(issue: Issue, param: string, value: unknown): string {
     case 'invalid_union':
       return unionSentence(issue, param, value)
     case 'invalid_format':
-      return `Invalid '${param}': string does not match the pattern ${issue.pattern ?? issue.format}.`
+      return `Invalid '${param}': expected ${formNames[issue.format] ?? issue.message.replace(/^must be /, '')}.`
     default:
       return `Invalid value for '${param}'.`
   }

@@ -9,7 +9,7 @@ const amountText = z.string().regex(/^(?:0|[1-9][0-9]{0,17})$/, 'must be an amou
 
 /** What `GET /v1/prices` answers: all that a payer must know to sign an order. */
 export const priceListSchema = z.object({
-  pool_id: z.string().regex(/^[0-9a-f]{64}$/),
+  pool_id: z.string().regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits'),
   /** base64url of the raw public key whose sha256 is the id. */
   pool_key: z.string().length(43),
   /** Ledger account of the API key that asked. */
