@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { z } from 'zod'
 import { generateIdentity } from '#crypto'
+import { factKinds } from '#federation'
 import { Identity, parseInvite } from '#identity'
 import { EventJournal } from '#observability'
 import type { WorkerId } from '#protocol'
@@ -95,6 +96,12 @@ async function joinWorker(operator: string): Promise<{ id: string; raw: RawWorke
   await new Promise((resolve) => setTimeout(resolve, 20))
   return { id, raw }
 }
+
+test('a kind of facts that there is not is refused with those that there are', async () => {
+  const { status, body } = await ask('GET', '/federation/facts?kind=nope')
+  expect(status).toBe(400)
+  for (const kind of factKinds) expect(body.error.message).toContain(`'${kind}'`)
+})
 
 describe('who may come', () => {
   test.each([

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { FactExchange } from '#federation'
+import { type FactExchange, factKinds } from '#federation'
 import { type Route, route } from '../route.ts'
 import { timeOrNull, timeSchema, timeText } from './page.ts'
 
@@ -69,7 +69,7 @@ export function factRoutes(admin: FactsAdmin): Route[] {
       path: `${base}/facts`,
       caller: 'auditor',
       summary: 'What stands of what pools say to all others: models and prices, revocations, slashes, forks.',
-      query: z.strictObject({ kind: z.string().max(32).optional() }),
+      query: z.strictObject({ kind: z.enum(factKinds).optional() }),
       reply: z.strictObject({ object: z.literal('list'), data: z.array(factSchema) }),
       handle: async ({ query: { kind } }) => ({
         object: 'list',

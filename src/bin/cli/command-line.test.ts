@@ -5,6 +5,7 @@ import os from 'node:os'
 import path from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { packageVersion } from '#config'
+import { factKinds } from '#federation'
 import { lichenBin, testDatabase } from '#testkit'
 import { runCommand } from '../../testkit/run-command.ts'
 import type { Finding } from './doctor-checks.ts'
@@ -78,6 +79,13 @@ describe('a command line', () => {
     ]) {
       expect((await lichen(args)).code, args.join(' ')).toBe(2)
     }
+  })
+
+  test('a kind of facts that there is not is refused with those that there are', async () => {
+    const { code, err } = await lichen(['fed', 'facts', '--kind', 'nope'])
+    expect(code).toBe(2)
+    for (const kind of factKinds) expect(err).toContain(kind)
+    for (const kind of factKinds) expect((await lichen(['fed', 'facts', '--kind', kind])).code).toBe(3)
   })
 
   test('a mistake is told in one form, whoever found it, and as JSON where asked', async () => {

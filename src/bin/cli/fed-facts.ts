@@ -1,4 +1,4 @@
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
 import { settingsOf, withExamples, withSettings } from './options.ts'
 import { clean, print, table } from './output.ts'
 import { PoolClient } from './pool-client.ts'
@@ -44,12 +44,12 @@ async function list<T>(self: Command, path: string): Promise<readonly T[]> {
 function factsCommand(): Command {
   const command = new Command('facts')
     .description('what pools say to all others: models and prices, revocations, slashes, forks')
-    .option('--kind <kind>', 'only these: model, revocation, slash, fork')
+    .addOption(new Option('--kind <kind>', 'only these').choices(['model', 'revocation', 'slash', 'fork']))
     .action(async ({ json, kind }: Options & { kind?: string }, self: Command) => {
-      const data = await list<FactRow>(self, kind === undefined ? 'facts' : `facts?kind=${encodeURIComponent(kind)}`)
+      const data = await list<FactRow>(self, kind === undefined ? 'facts' : `facts?kind=${kind}`)
       print(json === true, { object: 'list', data }, () =>
         data.length === 0
-          ? `Nobody has said anything${kind === undefined ? '' : ` of the kind ${clean(kind)}`} yet.`
+          ? `Nobody has said anything${kind === undefined ? '' : ` of the kind ${kind}`} yet.`
           : table(
               ['AUTHOR', 'KIND', 'NAME', 'SAID', 'VALUE'],
               data.map(({ author, kind, name, at, value }) => [

@@ -41,6 +41,9 @@ export type FactRefusal =
   | 'stale'
   | 'author_full'
 
+/** What this version says and reads. Facts of other kinds are kept and passed on. */
+export const factKinds = ['model', 'revocation', 'slash', 'fork'] as const
+
 /** Kinds that are said once and never taken back: the first version stands. */
 export const forwardOnly: ReadonlySet<string> = new Set(['revocation', 'slash', 'fork'])
 
