@@ -1,19 +1,15 @@
 import { connect, type Socket } from 'node:net'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { epochCommitment } from '#protocol'
-import { systemRuntime } from '#runtime'
 import { type TestDatabase, testDatabase } from '#testkit'
 import { ToldEpochs } from '#verification'
 import { ApiDouble } from '../../testkit/api-double.ts'
+import { tellHour, toldHour } from '../../testkit/told-hour.ts'
 import { verificationLimits } from '../../verification/limits.ts'
 
 let db: TestDatabase
 beforeAll(async () => {
   db = await testDatabase()
-  const key = systemRuntime.randomBytes(32)
-  await db.sql`
-    insert into epochs (epoch, commitment, key, disclosure)
-    values (490001, ${epochCommitment(key)}, ${key}, ${systemRuntime.randomBytes(32)})`
+  await tellHour(db)
 })
 afterAll(() => db.drop())
 
@@ -21,7 +17,7 @@ test('strangers who leave while an hour is looked up keep nobody from reading it
   await using api = await ApiDouble.open({ toldEpochs: new ToldEpochs(db.sql) })
   const askThenWait = (): Socket => {
     const socket = connect(api.port, '127.0.0.1')
-    socket.write('GET /v1/log/epochs/490001 HTTP/1.1\r\nhost: localhost\r\n\r\n')
+    socket.write(`GET /v1/log/epochs/${toldHour} HTTP/1.1\r\nhost: localhost\r\n\r\n`)
     return socket
   }
   const connections = () =>
@@ -40,6 +36,6 @@ test('strangers who leave while an hour is looked up keep nobody from reading it
     await expect.poll(connections).toBe(0)
   })
   await slow.close()
-  const read = async () => (await fetch(`${api.url}/v1/log/epochs/490001`)).status
+  const read = async () => (await fetch(`${api.url}/v1/log/epochs/${toldHour}`)).status
   await expect.poll(read).toBe(200)
 })
