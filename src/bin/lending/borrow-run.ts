@@ -108,31 +108,38 @@ class BorrowedRun implements RunHandle {
     }
   }
 
+  /** What goes to the lender in either version; that it goes is on record first. */
+  #asked(lease: string, wish: object) {
+    const { self } = this.#d
+    this.#d.onSent(this.#lender.id, lease, this.#order.jobId)
+    return {
+      method: 'POST',
+      target: jobPath,
+      hop: 1,
+      chain: [self],
+      body: { origin_pool_id: self, origin_request_id: lease, ...wish },
+      signal: this.#ending.signal,
+    } as const
+  }
+
   async #stream(kind: 'chat' | 'completion'): Promise<void> {
     const order = this.#order
     const { papers } = order
     const lease = order.lease ?? ''
     const { lentHeadMsMax, lentSilenceMsMax, lentAnswerBytesMax } = federationLimits
-    this.#d.onSent(this.#lender.id, lease, order.jobId)
+    const request = this.#asked(lease, {
+      kind,
+      body: order.body.toString('base64'),
+      assignment: papers.assignment.toString('base64'),
+      salt: papers.salt.toString('base64'),
+      deadline_ms: order.deadlineMs,
+    })
     const opened = await this.#d.outbound.open(this.#lender.callee, {
-      method: 'POST',
-      target: jobPath,
-      hop: 1,
-      chain: [this.#d.self],
-      body: {
-        origin_pool_id: this.#d.self,
-        origin_request_id: lease,
-        kind,
-        body: order.body.toString('base64'),
-        assignment: papers.assignment.toString('base64'),
-        salt: papers.salt.toString('base64'),
-        deadline_ms: order.deadlineMs,
-      },
+      ...request,
       msMax: order.deadlineMs,
       headMsMax: lentHeadMsMax,
       silenceMsMax: lentSilenceMsMax,
       answerBytesMax: lentAnswerBytesMax,
-      signal: this.#ending.signal,
     })
     if (this.#cancelled) return
     if (!opened.ok) return this.#notCalled(opened)
@@ -186,21 +193,9 @@ class BorrowedRun implements RunHandle {
     const order = this.#order
     const messages = messagesOf(kind, order.body)
     const lease = order.lease ?? ''
-    this.#d.onSent(this.#lender.id, lease, order.jobId)
     const called = await this.#d.outbound.call(this.#lender.callee, {
-      method: 'POST',
-      target: jobPath,
-      hop: 1,
-      chain: [this.#d.self],
-      body: {
-        origin_pool_id: this.#d.self,
-        origin_request_id: lease,
-        messages,
-        model: order.model,
-        max_tokens: order.maxTokens,
-      },
+      ...this.#asked(lease, { messages, model: order.model, max_tokens: order.maxTokens }),
       msMax: Math.min(order.deadlineMs, federationLimits.v1JobMsMax),
-      signal: this.#ending.signal,
     })
     if (this.#cancelled) return
     if (!called.ok) return this.#notCalled(called)
