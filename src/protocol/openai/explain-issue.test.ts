@@ -14,7 +14,16 @@ test('what a text should look like is said in words, not as a pattern', () => {
   const key = z.string().regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits')
   expect(told(z.object({ key }), 'bb')).toBe("Invalid 'key': expected 64 lowercase hex digits.")
   expect(told(z.object({ key: z.iso.datetime() }), 'noon')).toMatch(/: expected a time in UTC, such as 2026-\S+Z\.$/)
+  expect(told(z.object({ key: z.guid() }), 'bb')).toMatch(/: expected an id, such as [0-9a-f]{8}-\S+\.$/)
+  expect(told(z.object({ key: z.base64('padded standard base64') }), '?')).toMatch(
+    /: expected padded standard base64\.$/,
+  )
   expect(told(z.object({ key: z.iso.date() }), 'noon')).toBe("Invalid 'key': expected a day, such as 2026-11-29.")
+})
+
+test('a value that is none of many is told all of them', () => {
+  const many = Array.from({ length: 60 }, (_, n) => `a_rather_long_name_${n}`)
+  expect(told(z.object({ key: z.enum(many) }), 'nope')).toContain("'a_rather_long_name_59'")
 })
 
 test('every text that is held against a pattern has words for it', () => {

@@ -23,12 +23,16 @@ const expectedNames: Readonly<Record<string, string>> = {
   record: 'an object',
 }
 
-/** Forms that zod knows; every pattern of our own says in words what it takes (a test sees to it). */
+/** Forms that zod knows, where a schema says nothing of its own. */
 const formNames: Readonly<Record<string, string>> = {
   datetime: 'a time in UTC, such as 2026-11-29T09:30:00Z',
   date: 'a day, such as 2026-11-29',
-  base64: 'base64 with padding',
-  base64url: 'base64url without padding',
+  guid: 'an id, such as 01a226ba-4c9d-75de-85f0-bb04f6e8f143',
+}
+
+/** Every pattern of our own says in words what it takes; a test sees to it. */
+function formOf({ format, message }: Issue & { code: 'invalid_format' }): string {
+  return message.startsWith('Invalid ') ? (formNames[format] ?? 'another form') : message.replace(/^must be /, '')
 }
 
 function kindName(value: unknown): string {
@@ -94,7 +98,7 @@ function sentenceOf(issue: Issue, param: string, value: unknown): string {
     case 'invalid_union':
       return unionSentence(issue, param, value)
     case 'invalid_format':
-      return `Invalid '${param}': expected ${formNames[issue.format] ?? issue.message.replace(/^must be /, '')}.`
+      return `Invalid '${param}': expected ${formOf(issue)}.`
     default:
       return `Invalid value for '${param}'.`
   }
@@ -112,12 +116,10 @@ export function explainIssue(first: Issue, body: unknown): Refusal {
       : `Unknown parameter: '${param}'.`
     return { code: 'unsupported_parameter', message: shorten(message), fix: 'Leave it out.', param: shorten(param) }
   }
-  const param = paramOf(path)
+  const param = shorten(paramOf(path))
   const message = path.length === 0 ? 'The body is not a JSON object.' : sentenceOf(issue, param, valueAt(body, path))
   const fix = 'See the API reference for what is expected.'
-  return param === ''
-    ? { code: 'invalid_request', message, fix }
-    : { code: 'invalid_request', message: shorten(message), fix, param: shorten(param) }
+  return param === '' ? { code: 'invalid_request', message, fix } : { code: 'invalid_request', message, fix, param }
 }
 
 /** Keys come from the client; an error line stays a line. */
