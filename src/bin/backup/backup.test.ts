@@ -99,6 +99,13 @@ test('a backup is made while the pool answers', async () => {
   })
 })
 
+test('a backup that cannot be written says so in a sentence', async () => {
+  const nowhere = path.join(town.folder, 'nowhere', 'pool.tar.gz')
+  const { code, out, err } = await lichen('backup', nowhere, '--data', town.dataDir)
+  expect({ code, out }).toEqual({ code: 1, out: '' })
+  expect(err).toMatch(/^lichen: \S+ cannot be written \(ENOENT\)\.\n {2}Name a file in a folder of your own/)
+})
+
 test('the database is lost and restored: the pool starts, balances are equal, receipts are there and verify', async () => {
   const refused = await lichen('restore', late, '--data', town.dataDir)
   expect(refused).toMatchObject({ code: 1, err: expect.stringContaining('already runs a pool') })

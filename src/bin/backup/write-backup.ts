@@ -50,7 +50,7 @@ export async function writeBackup(settings: Settings, target: string, withKeys: 
     await rename(draft, file)
   } catch (error) {
     await rm(draft, { force: true })
-    throw error
+    throw notWritten(draft, error)
   } finally {
     await connection.close()
   }
@@ -74,6 +74,14 @@ async function fileFor(target: string, poolId: string): Promise<string> {
     throw new PoolError('conflict', `${file} is there already.`, 'Give another name; a backup is never written over.')
   }
   return file
+}
+
+/** The folder may be missing, full or of somebody else; whatever else went wrong is told as it is. */
+function notWritten(draft: string, error: unknown): unknown {
+  const { code, path: where } = error as NodeJS.ErrnoException
+  if (where !== draft && code !== 'ENOSPC') return error
+  const fix = 'Name a file in a folder of your own that has room.'
+  return new PoolError('invalid_request', `${draft} cannot be written (${code}).`, fix)
 }
 
 interface Needs {

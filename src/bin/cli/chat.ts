@@ -1,8 +1,8 @@
 import readline from 'node:readline/promises'
-import { Command } from 'commander'
+import { Command, InvalidArgumentError } from 'commander'
 import { exitCodes } from './exit-codes.ts'
 import type { ModelRow } from './models.ts'
-import { settingsOf, withExamples, withSettings } from './options.ts'
+import { positive, settingsOf, withExamples, withSettings } from './options.ts'
 import { clean, dim } from './output.ts'
 import { PoolClient } from './pool-client.ts'
 import { CommandProblem, explain, PoolRefusal, reportProblem } from './problem.ts'
@@ -14,8 +14,8 @@ interface Message {
 interface ChatOptions {
   readonly model?: string
   readonly system?: string
-  readonly temperature?: string
-  readonly maxTokens?: string
+  readonly temperature?: number
+  readonly maxTokens?: number
   readonly json?: boolean
 }
 
@@ -24,8 +24,8 @@ export function chatCommand(): Command {
     .argument('[message...]', 'ask this one thing and end; without it, talk')
     .option('--model <name>', 'which model (default: the first the pool lists)')
     .option('--system <text>', 'what the model is told first')
-    .option('--temperature <number>', '0 always takes the likeliest token')
-    .option('--max-tokens <n>', 'longest answer')
+    .option('--temperature <number>', '0 always takes the likeliest token', temperature)
+    .option('--max-tokens <n>', 'longest answer', positive)
     .action(async (words: string[], options: ChatOptions, self: Command) => {
       const talk = await Talk.begin(new PoolClient(await settingsOf(self)), options)
       if (words.length > 0) await talk.once(words.join(' '))
@@ -37,6 +37,12 @@ export function chatCommand(): Command {
     ['lichen chat --system "Answer in French."', 'a conversation; /reset forgets it, Ctrl-D ends it'],
     ['echo "tell me about lichen" | lichen chat', 'the question from a pipe'],
   ])
+}
+
+function temperature(text: string): number {
+  const number = text.trim() === '' ? Number.NaN : Number(text)
+  if (!(number >= 0 && number <= 2)) throw new InvalidArgumentError('Give a number from 0 to 2.')
+  return number
 }
 
 /** One conversation: every question carries what was said before. */
@@ -130,8 +136,8 @@ class Talk {
       model: this.#model,
       messages: this.#said,
       stream,
-      ...(temperature === undefined ? {} : { temperature: Number(temperature) }),
-      ...(maxTokens === undefined ? {} : { max_tokens: Number(maxTokens) }),
+      ...(temperature === undefined ? {} : { temperature }),
+      ...(maxTokens === undefined ? {} : { max_tokens: maxTokens }),
     }
   }
 }

@@ -4,7 +4,7 @@ import type https from 'node:https'
 import path from 'node:path'
 import type { Settings } from '#config'
 import { binLimits } from '../limits.ts'
-import { PoolRefusal, UnreachableError } from './problem.ts'
+import { CommandProblem, PoolRefusal, UnreachableError } from './problem.ts'
 
 /** Where a running pool is, as it wrote it into its data folder. */
 export interface PoolFile {
@@ -44,13 +44,33 @@ export class PoolClient {
   async json<T>(method: string, route: string, body?: object): Promise<T> {
     const answer = await this.request(method, route, body)
     if (answer.status >= 400) return this.refuse(answer)
-    const text = await textOf(answer.body)
-    return (text === '' ? {} : JSON.parse(text)) as T
+    const text = await this.#textOf(answer)
+    try {
+      return (text === '' ? {} : JSON.parse(text)) as T
+    } catch {
+      throw notAPool(`What answers at ${this.url} is no pool.`)
+    }
   }
 
   /** Throws what the pool said no with. */
   async refuse(answer: Answer): Promise<never> {
-    throw refusalOf(answer.status, await textOf(answer.body))
+    throw refusalOf(answer.status, await this.#textOf(answer))
+  }
+
+  async #textOf({ body }: Answer): Promise<string> {
+    const chunks: Buffer[] = []
+    let bytes = 0
+    try {
+      for await (const chunk of body) {
+        bytes += chunk.length
+        if (bytes <= binLimits.answerBytesMax) chunks.push(chunk)
+      }
+    } catch (error) {
+      const why = (error as NodeJS.ErrnoException).code ?? String(error)
+      throw new UnreachableError(`The pool at ${this.url} broke off while it answered (${why}).`)
+    }
+    if (bytes <= binLimits.answerBytesMax) return Buffer.concat(chunks).toString('utf8')
+    throw notAPool(`What answers at ${this.url} sent more than ${binLimits.answerBytesMax} bytes.`)
   }
 
   /** Every page of a list whose rows have ids. */
@@ -109,28 +129,30 @@ export class PoolClient {
 /** What the pool on this data folder says of itself; undefined when none wrote anything. */
 export function readPoolFile(data: string): PoolFile | undefined {
   const text = secretIn(data, 'pool.json')
-  return text === undefined ? undefined : (JSON.parse(text) as PoolFile)
+  if (text === undefined) return undefined
+  try {
+    return JSON.parse(text) as PoolFile
+  } catch {
+    throw new UnreachableError(`${path.join(data, 'pool.json')} is damaged: where its pool is, is not known.`)
+  }
 }
 
 function secretIn(data: string, name: string): string | undefined {
+  const file = path.join(data, name)
   try {
-    return readFileSync(path.join(data, name), 'utf8').trim()
+    return readFileSync(file, 'utf8').trim()
   } catch (error) {
-    if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined
-    throw error
+    const { code = '' } = error as NodeJS.ErrnoException
+    if (['ENOENT', 'ENOTDIR'].includes(code)) return undefined
+    throw notReadable(file, code)
   }
 }
 
-async function textOf(body: http.IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = []
-  let bytes = 0
-  for await (const chunk of body) {
-    bytes += chunk.length
-    if (bytes > binLimits.answerBytesMax)
-      throw new Error(`the pool answered more than ${binLimits.answerBytesMax} bytes`)
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks).toString('utf8')
+/** Most often somebody else's folder. */
+function notReadable(file: string, code: string): CommandProblem {
+  const fix =
+    'Do it as the user the pool runs as, or name the pool with --url and give a key in LICHEN_ADMIN_KEY or LICHEN_API_KEY.'
+  return new CommandProblem('key_file_unsafe', `${file} cannot be read (${code}).`, fix)
 }
 
 function refusalOf(status: number, text: string): PoolRefusal {
@@ -138,6 +160,9 @@ function refusalOf(status: number, text: string): PoolRefusal {
     const { code, message } = JSON.parse(text).error
     return new PoolRefusal(String(code), String(message))
   } catch {
-    return new PoolRefusal('unexpected_answer', `The pool answered ${status} without saying why.`)
+    return notAPool(`The pool answered ${status} without saying why.`)
   }
 }
+
+const notAPool = (sentence: string) =>
+  new PoolRefusal('unexpected_answer', `${sentence} Look at --url and at what stands before the pool.`)

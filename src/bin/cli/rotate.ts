@@ -219,7 +219,7 @@ function workerCommand(): Command {
       // a damaged file is put aside like any other
       const worker = (await loadMembership(folder).catch(() => undefined))?.worker ?? null
       if (!(await retireWorkerKeys(folder, systemRuntime)))
-        throw new PoolError('config_invalid', `There is no worker's key in ${folder}.`, 'Name its folder with --data.')
+        throw new PoolError('not_found', `There is no worker's key in ${folder}.`, 'Name its folder with --data.')
       print(json === true, { ok: true, worker }, () =>
         asTyped(
           `Put aside. Stop the worker if it runs: it has its old key in memory. Have that revoked at the pool, and ask for a new invite:\n\n  lichen workers revoke ${worker ?? 'ID'}\n  lichen worker join INVITE`,
