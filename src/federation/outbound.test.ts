@@ -189,3 +189,9 @@ test('an answer that is no strict JSON is none', async () => {
   serve = (_, response) => response.writeHead(200).end('['.repeat(100_000))
   expect(await outbound.call(to(1), info)).toMatchObject({ code: 'answer_malformed' })
 })
+
+test('a pool that is not there is told in a sentence', async () => {
+  serve = (request) => request.socket.destroy()
+  const called = await outbound.call(to(1), info)
+  expect(called).toMatchObject({ ok: false, message: expect.stringMatching(/^It cannot be reached: .+[^.]\.$/) })
+})

@@ -7,7 +7,7 @@ import { answerBytes, type EnvelopeVersion, envelopeHeaders, signEnvelope } from
 import { type KillSwitch, type WhyOff, whyOffText } from './kill-switch.ts'
 import { federationLimits } from './limits.ts'
 import { Sockets } from './outbound-socket.ts'
-import { checkPeerUrl, type UrlPolicy } from './peer-url.ts'
+import { checkPeerUrl, type UrlPolicy, whyNotCalled } from './peer-url.ts'
 
 /** A pool that is called. */
 export interface Callee {
@@ -209,12 +209,14 @@ export class Outbound implements Disposable {
   async #place(url: string): Promise<{ origin: string; address: string }> {
     const { policy, resolve = resolveAll } = this.#options
     const first = checkPeerUrl(url, policy)
-    if (!first.ok) throw new CutShort('url_refused', `The URL may not be called: ${first.code}.`)
+    if (!first.ok) throw new CutShort('url_refused', `The URL may not be called: ${whyNotCalled(first.code)}.`)
     const addresses = first.addresses ?? (await resolve(first.host))
     const checked = checkPeerUrl(url, policy, addresses)
     const [address] = checked.ok ? (checked.addresses ?? []) : []
-    if (!checked.ok || address === undefined)
-      throw new CutShort('url_refused', `The URL may not be called: ${checked.ok ? 'no_address' : checked.code}.`)
+    if (!checked.ok || address === undefined) {
+      const why = whyNotCalled(checked.ok ? 'no_address' : checked.code)
+      throw new CutShort('url_refused', `The URL may not be called: ${why}.`)
+    }
     return { origin: checked.origin, address }
   }
 
@@ -283,7 +285,8 @@ const no = (code: NotCalledCode, message: string): NotCalled => ({ ok: false, co
 /** What broke while an answer was read, as a value. */
 export function notCalled(error: unknown): NotCalled {
   if (error instanceof CutShort) return { ...no(error.code, error.message), ...error.more }
-  return no('unreachable', error instanceof Error ? error.message : String(error))
+  const why = error instanceof Error ? error.message : String(error)
+  return no('unreachable', `It cannot be reached: ${why.replace(/\.$/, '')}.`)
 }
 
 /** The other side refuses: with the words it has for that, cut where a person has read enough. */

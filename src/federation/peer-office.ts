@@ -9,7 +9,7 @@ import { challengeBytes } from './envelope.ts'
 import type { Health, Heartbeats } from './heartbeats.ts'
 import { lookAt, type NotSeen, shakeHands } from './meet.ts'
 import type { Callee, Outbound } from './outbound.ts'
-import { checkPeerUrl, type UrlPolicy } from './peer-url.ts'
+import { checkPeerUrl, type UrlPolicy, whyNotCalled } from './peer-url.ts'
 import type { Peer, Peers } from './peers.ts'
 import type { PeerRecord, Records } from './records.ts'
 import type { Successions } from './successions.ts'
@@ -210,7 +210,7 @@ export class PeerOffice {
     const aside = heartbeats.whyAside(peer.id)
     const problem = checked.ok
       ? (health.problem ?? aside?.message ?? null)
-      : `Its URL may not be called: ${checked.code}.`
+      : `Its URL may not be called: ${whyNotCalled(checked.code)}.`
     const reachable = checked.ok && heartbeats.isReachable(peer.id) && aside?.why !== 'unreached'
     const bondProblems = this.#o.bonds.problemsOf(peer.id)
     return { peer, health: { ...health, problem }, reachable, record: records.get(peer.id), bondProblems }
@@ -247,7 +247,7 @@ function notReached({ code, message }: NotSeen): PoolError {
     return new PoolError(
       'invalid_request',
       message,
-      'Give https://HOST/; hosts without TLS and private networks are allowed by `federation_http_hosts` and `federation_private_ranges`.',
+      'Give https://HOST/, or allow this one: docs/reference/settings.md.',
     )
   return new PoolError('peer_unreachable', message, 'Check the URL and that the other pool runs; then try again.')
 }

@@ -3,6 +3,17 @@ import { federationLimits } from './limits.ts'
 
 export type UrlRefusal = 'malformed_url' | 'not_a_base' | 'scheme_not_allowed' | 'forbidden_address' | 'no_address'
 
+const whyNot: Readonly<Record<UrlRefusal, string>> = {
+  malformed_url: 'it is no URL',
+  not_a_base: 'it has a path, a query, or a user',
+  scheme_not_allowed: 'it is not https, and its host is none of `federation_http_hosts`',
+  forbidden_address: 'it leads into a network that is not public, and is none of `federation_private_ranges`',
+  no_address: 'its name has no address',
+}
+
+/** The end of the sentence “The URL may not be called: …”. */
+export const whyNotCalled = (code: UrlRefusal) => `${whyNot[code]} (${code})`
+
 /** What the operator allows beyond public addresses over TLS. */
 export interface UrlPolicy {
   /** Hosts, with the port where there is one, that may be called without TLS. */

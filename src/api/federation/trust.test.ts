@@ -207,6 +207,9 @@ test('a key that was handed over counts though its pool is out of reach; another
   expect(elsewhere.problem).toBe(`Another pool is there: ${foreign.id}.`)
   await expect(office(anna).add(foreign.url, far.id)).rejects.toThrow('Another pool is there')
   await expect(office(anna).add('https://192.168.0.1')).rejects.toThrow('forbidden_address')
+  await expect(office(anna).add('https://192.168.0.1')).rejects.toThrow(
+    'The URL may not be called: it leads into a network that is not public,',
+  )
   await expect(office(anna).add(anna.url)).rejects.toThrow('the pool itself')
 })
 

@@ -88,6 +88,7 @@ test('help for a program is one JSON value, the same however it is asked for', a
   }
   const { out } = await said('help', 'keys', '--json')
   expect(out).toBe((await said('--json', 'keys', '--help')).out)
+  expect((await said('--', 'help', 'keys', '--json')).out).toBe(out)
   expect(JSON.parse((await said('--json', '--version')).out)).toEqual({ version: packageVersion })
 })
 

@@ -148,6 +148,8 @@ test('an export has every transfer, on stdout or in a file that is whole', async
   expect(Buffer.byteLength(csv)).toBe(bytes)
   expect(csv.split('\r\n')[0]).toContain('from_key')
   expect(await problemOf('ledger export --out no/where.csv')).toEqual({ code: 1, problem: 'not_written' })
+  const { err } = await lichen('ledger export --out no/where.csv')
+  expect(err).toContain('no/where.csv cannot be written (ENOENT).\n')
   expect(readdirSync(folder).filter((name) => name.endsWith('.part'))).toEqual([])
 })
 

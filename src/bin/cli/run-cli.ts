@@ -26,6 +26,7 @@ export async function runCli(typed: readonly string[]): Promise<number> {
 function ordered(typed: readonly string[]): readonly string[] {
   const [first, ...rest] = typed
   if (first === 'help') return ordered([...rest, '--help'])
+  if (first === '--') return ordered(rest)
   const [name] = rest
   return first === '--json' && name !== undefined && !name.startsWith('-')
     ? ordered([name, first, ...rest.slice(1)])

@@ -27,7 +27,7 @@ async function intoFile(body: NodeJS.ReadableStream, file: string): Promise<void
     await rename(part, file)
   } catch (error) {
     await rm(part, { force: true })
-    throw brokenOff(error)
+    throw brokenOff(error, file)
   }
 }
 
@@ -35,10 +35,10 @@ function unlessLeft(error: NodeJS.ErrnoException): void {
   if (error.code !== 'EPIPE') throw brokenOff(error)
 }
 
-function brokenOff(error: unknown): unknown {
+function brokenOff(error: unknown, file = 'stdout'): unknown {
   const code = (error as NodeJS.ErrnoException).code
   if (code === 'ENOENT' || code === 'EACCES' || code === 'ENOSPC' || code === 'EISDIR') {
-    return new CommandProblem('not_written', (error as Error).message, 'Name another file with --out.')
+    return new CommandProblem('not_written', `${file} cannot be written (${code}).`, 'Name another file with --out.')
   }
   if (code !== 'ECONNRESET' && code !== 'ERR_STREAM_PREMATURE_CLOSE') return error
   return new CommandProblem('broken_off', 'The pool broke the answer off before its end.', 'Try again; see its log.')
