@@ -70,6 +70,10 @@ test('a witness is asked by its id or its URL, and a log that was only added to 
 })
 
 test('who is no peer, and what is no file of a witness, are refused', async () => {
+  await expect(against(log.dataDir)).rejects.toMatchObject({
+    code: 'invalid_request',
+    message: `${log.dataDir} cannot be read (EISDIR).`,
+  })
   await expect(against('ab'.repeat(32))).rejects.toMatchObject({ refusal: { code: 'not_found' } })
   const other = path.join(log.dataDir, 'other.json')
   await expect(against(other)).rejects.toMatchObject({ refusal: { code: 'not_found' } })

@@ -110,7 +110,7 @@ async function readSeen(file: string): Promise<Seen> {
   if (!found) throw new PoolError('not_found', `There is no peer and no file ${file}.`, '`lichen fed ls` shows peers.')
   const read =
     found.size <= binLimits.seenFileBytesMax
-      ? fileSchema.safeParse(jsonOf(await readFile(file, 'utf8')))
+      ? fileSchema.safeParse(jsonOf(await readFile(file, 'utf8').catch(notRead(file))))
       : { success: false as const }
   if (read.success) return read.data
   throw new PoolError(
@@ -118,6 +118,11 @@ async function readSeen(file: string): Promise<Seen> {
     `${file} holds no checkpoints that a witness has seen.`,
     'Write one with `lichen audit --against PEER --save FILE`.',
   )
+}
+
+const notRead = (file: string) => (error: NodeJS.ErrnoException) => {
+  const fix = 'Name a file that `lichen audit --against PEER --save FILE` wrote.'
+  throw new PoolError('invalid_request', `${file} cannot be read (${error.code}).`, fix)
 }
 
 function jsonOf(text: string): unknown {

@@ -130,6 +130,15 @@ describe('what is refused, with the fix', async () => {
       /must be a host with its port/,
       /./,
     ],
+    [
+      'a table of the file',
+      {},
+      { LICHEN_CONFIG: settingsFile('[port]\na = 1') },
+      /must be a value, not a table/,
+      /Port/,
+    ],
+    ['a table in a list', {}, { LICHEN_CONFIG: settingsFile('tier = [{ a = 1 }]') }, /must be a value, not/, /./],
+    ['several ports', {}, { LICHEN_CONFIG: settingsFile('port = [1, 2]') }, /must be one value, not several/, /Port/],
     ['a time in words', { requestTimeout: '5 minutes' }, {}, /must be a time such as 90s/, /./],
   ])('%s', async (_what, flags, environment, message, fix) => {
     const error = await refusal(flags, environment as Record<string, string>)

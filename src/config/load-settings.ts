@@ -87,9 +87,21 @@ async function fromFile(asked: Said | undefined, data: string): Promise<Layer> {
   for (const [key, value] of Object.entries(await parseFile(contents, file))) {
     const name = names.get(key)
     if (name === undefined) throw unknown(`The key ${key} in ${file}`, key, [...names.keys()])
-    layer[name] = { where: `${key} in ${file}`, value: asText(value), base: path.dirname(file) }
+    const where = `${key} in ${file}`
+    refuseShape(name, value, where)
+    layer[name] = { where, value: asText(value), base: path.dirname(file) }
   }
   return layer
+}
+
+/** TOML can say more than a setting can be. */
+function refuseShape(name: SettingName, value: unknown, where: string): void {
+  const { kind, doc } = settingsTable[name]
+  const values = Array.isArray(value) ? value : [value]
+  const isPlain = (one: unknown) => typeof one !== 'object' || one instanceof Date
+  if (!values.every(isPlain)) throw new ConfigError('config_invalid', `${where} must be a value, not a table.`, doc)
+  if (Array.isArray(value) && !kind.parseAll)
+    throw new ConfigError('config_invalid', `${where} must be one value, not several.`, doc)
 }
 
 const asText = (value: unknown): string | string[] => (Array.isArray(value) ? value.map(String) : String(value))
