@@ -7,7 +7,7 @@ import type { Runtime, Timer } from '#runtime'
 export class Flusher {
   readonly #runtime: Runtime
   readonly #everyMs: number
-  readonly #dirty = new Set<{ flush(): void }>()
+  #dirty = new Set<{ flush(): void }>()
   #flushedAt = Number.NEGATIVE_INFINITY
   #timer: Timer | NodeJS.Immediate | undefined
 
@@ -26,8 +26,9 @@ export class Flusher {
   #flush(): void {
     this.#timer = undefined
     this.#flushedAt = this.#runtime.monotonic()
-    const dirty = [...this.#dirty]
-    this.#dirty.clear()
+    const dirty = this.#dirty
+    // a new one: see Slots
+    this.#dirty = new Set()
     for (const one of dirty) one.flush()
   }
 }

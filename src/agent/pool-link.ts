@@ -7,7 +7,7 @@ import {
   refusalCodes,
   type Welcome,
 } from '#protocol'
-import type { Runtime, Timer } from '#runtime'
+import { type Runtime, SlotMap, type Timer } from '#runtime'
 import { closeCode, type SecureSession } from '#transport'
 import {
   decodePoolMessage,
@@ -51,7 +51,7 @@ export class PoolLink {
   readonly #desk: PaperDesk
   readonly #models: ModelDesk | undefined
   readonly #onWelcome: (welcome: Welcome) => void
-  readonly #runs = new Map<number, AgentRun>()
+  readonly #runs = new SlotMap<number, AgentRun>()
   readonly #checks: CheckDesk
   /** Kernel class by model, as this pool has measured it. */
   readonly #kernels = new Map<string, string>()

@@ -25,12 +25,13 @@ export class Linger {
       this.#lingering--
       timer?.cancel()
     })
-    // node:http calls it once the answer is written
-    socket.destroySoon = () => {
+    const endSoon = () => {
       socket.end()
       // node:http has just begun to read the rest, for the next request; that must have come into effect before it can be stopped
       setImmediate(() => socket.pause())
       timer ??= this.#runtime.after(apiLimits.lingerMs, () => socket.destroy())
     }
+    // node:http calls it once the answer is written
+    socket.destroySoon = endSoon
   }
 }

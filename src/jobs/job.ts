@@ -60,7 +60,7 @@ export class Job implements JobHandle {
   sampling: Sampling | undefined
   #ordered: Ordered | undefined
   /** Called once when it is over. */
-  onClose: () => void = () => {}
+  readonly onClose: (job: Job) => void
   readonly #runner: JobRunner
 
   constructor(
@@ -76,6 +76,7 @@ export class Job implements JobHandle {
       deadlineMs: number
       assurance: Assurance
       company: Company | undefined
+      onClose: (job: Job) => void
     },
     runner: JobRunner,
   ) {
@@ -98,6 +99,7 @@ export class Job implements JobHandle {
     this.kernel = company?.kernel
     this.panels = company && Array.from({ length: request.choices }, (_, index) => new Panel(index, company.size))
     this.choices = this.panels?.flatMap((panel) => this.#membersOf(panel)) ?? plain(this)
+    this.onClose = more.onClose
     this.#runner = runner
   }
 

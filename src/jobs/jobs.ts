@@ -1,7 +1,7 @@
 import type { Identity } from '#crypto'
 import type { Leaf } from '#log'
 import { assuranceWorkers, copiesOf, PoolError, protocolLimits, type Refusal, type WorkerId } from '#protocol'
-import type { Runtime, Timer } from '#runtime'
+import { type Runtime, Slots, type Timer } from '#runtime'
 import { featureBits, type LaneFeature, prefixKeys, Scheduler } from '#scheduler'
 import { type GroupCommit, part, type Sql, type Stage } from '#storage'
 import type { CheckIntake, Comparison } from '#verification'
@@ -117,8 +117,11 @@ export class Jobs implements AsyncDisposable {
   readonly #books: Books
   readonly #orphans: Orphans
   #sweeper: Timer | undefined
-  readonly #writing = new Set<Promise<void>>()
+  readonly #writing = new Slots<Promise<void>>()
   #bodyBytes = 0
+  readonly #letGo = ({ request }: Job) => {
+    this.#bodyBytes -= request.body.length
+  }
   #closed: Promise<void> | undefined
   #inHurry = false
 
@@ -235,16 +238,16 @@ export class Jobs implements AsyncDisposable {
     const lane = assured.assurance.reason === ownEngineOnly ? features | lentBit : features
     const job = this.#newJob(request, sink, lane, assured)
     const writing = this.#write(job)
-    this.#writing.add(writing)
+    const slot = this.#writing.add(writing)
     try {
       await writing
     } catch (error) {
       this.#unaccepted(job, error)
       throw error instanceof PoolError ? this.#refused(request, error) : error
     } finally {
-      this.#writing.delete(writing)
+      this.#writing.remove(slot)
     }
-    this.#runner.jobs.add(job)
+    this.#runner.jobs.set(job.id, job)
     this.#events.jobAccepted?.({
       jobId: job.id,
       keyId: request.key.id,
@@ -291,7 +294,7 @@ export class Jobs implements AsyncDisposable {
     await Promise.allSettled(this.#writing)
     await this.#o.runtime.sleep(0)
     await this.#runner.idle(this.#inHurry ? 0 : graceMs)
-    for (const job of this.#runner.jobs) this.#runner.fail(job, shuttingDown, 'interrupted')
+    for (const job of this.#runner.jobs.values()) this.#runner.fail(job, shuttingDown, 'interrupted')
     this.#runner.settleAll()
     this.#sweeper?.cancel()
     await this.#writer.drain()
@@ -378,12 +381,9 @@ export class Jobs implements AsyncDisposable {
       monotonic: runtime.monotonic(),
       ...assured,
       deadlineMs: Math.min(request.deadlineMs ?? this.#deadlineMs, this.#deadlineMs),
+      onClose: this.#letGo,
     }
-    const job = new Job(request, sink, more, this.#runner)
-    job.onClose = () => {
-      this.#bodyBytes -= request.body.length
-    }
-    return job
+    return new Job(request, sink, more, this.#runner)
   }
 
   async #write(job: Job): Promise<void> {
@@ -412,7 +412,7 @@ export class Jobs implements AsyncDisposable {
     job.move('failed')
     job.endedAt = this.#o.runtime.now()
     job.code = 'database_unavailable'
-    job.onClose()
+    job.onClose(job)
     const unknown = !(error instanceof PoolError) || error.code === 'database_unavailable'
     if (unknown && job.hasOrder) this.#writer.ended(job)
   }

@@ -1,5 +1,6 @@
 import { ledgerCodeName, ledgerCodes, ledgerStage } from '#ledger'
 import { PoolError } from '#protocol'
+import { SlotMap, Slots } from '#runtime'
 import type { GroupCommit, Operation, Outcome } from '#storage'
 import type { JobEvents } from './events.ts'
 import type { Job } from './job.ts'
@@ -15,8 +16,8 @@ export class OutcomeWriter {
   readonly #commit: Pick<GroupCommit, 'submit'>
   readonly #events: JobEvents
   readonly #books: Books
-  readonly #dirty = new Set<Job>()
-  readonly #inFlight = new Set<Promise<void>>()
+  readonly #dirty = new SlotMap<string, Job>()
+  readonly #inFlight = new Slots<Promise<void>>()
   #delayed: { jobId: string; operation: Operation }[] = []
 
   constructor(commit: Pick<GroupCommit, 'submit'>, books: Books, events: JobEvents) {
@@ -32,21 +33,21 @@ export class OutcomeWriter {
 
   /** The job was leased or began to stream; written with the next {@link flush}. */
   moved(job: Job): void {
-    this.#dirty.add(job)
+    this.#dirty.set(job.id, job)
   }
 
   /** The job is over. */
   ended(job: Job): void {
-    this.#dirty.delete(job)
+    this.#dirty.delete(job.id)
     this.#settle(job.id, settlement(job, this.#books))
   }
 
   /** Writes leases and tries delayed outcomes again. Called by the sweep. */
   flush(): void {
     let room: number = jobsLimits.leasesPerFlushMax
-    for (const job of this.#dirty) {
+    for (const job of this.#dirty.values()) {
       if (room-- === 0) break
-      this.#dirty.delete(job)
+      this.#dirty.delete(job.id)
       // Its state is written with its price and receipt, or not at all.
       if (job.over) continue
       // A lost lease is harmless: the next move or the outcome carries the same rows.
@@ -68,8 +69,8 @@ export class OutcomeWriter {
       (outcome) => this.#written(jobId, outcome),
       (error) => this.#notWritten(jobId, operation, error),
     )
-    this.#inFlight.add(written)
-    written.finally(() => this.#inFlight.delete(written))
+    const slot = this.#inFlight.add(written)
+    written.finally(() => this.#inFlight.remove(slot))
   }
 
   #written(jobId: string, outcome: Outcome): void {

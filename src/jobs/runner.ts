@@ -1,4 +1,5 @@
 import { type FinishReason, PoolError, protocolLimits, type Refusal, type TokenBatch } from '#protocol'
+import { SlotMap } from '#runtime'
 import type { Comparison } from '#verification'
 import type { RunEnd, RunSink } from '#workers'
 import type { Attempt } from './attempt.ts'
@@ -25,12 +26,12 @@ export interface RunnerOptions extends PlacementOptions {
 /** Runs accepted jobs to their end: relays, counts, retries, takes over. One sweep looks after all waits. */
 export class Runner implements JobRunner, AttemptListener {
   /** Jobs on disk and not over. */
-  readonly jobs = new Set<Job>()
+  readonly jobs = new SlotMap<string, Job>()
   readonly #o: RunnerOptions
   readonly #placement: Placement
   readonly #onIdle: (() => void)[] = []
   /** Over, and some worker has yet to sign for what it sent; until when (monotonic) that is awaited. */
-  readonly #unsettled = new Map<Job, number>()
+  readonly #unsettled = new SlotMap<string, { readonly job: Job; readonly until: number }>()
 
   constructor(options: RunnerOptions) {
     this.#o = options
@@ -71,7 +72,7 @@ export class Runner implements JobRunner, AttemptListener {
 
   /** Nobody waits for last words any longer. */
   settleAll(): void {
-    for (const job of this.#unsettled.keys()) this.#settle(job)
+    for (const { job } of this.#unsettled.values()) this.#settle(job)
   }
 
   /** Nobody waits for {@link idle} any longer. */
@@ -94,7 +95,7 @@ export class Runner implements JobRunner, AttemptListener {
   /** Everything that depends on time; called every {@link jobsLimits.sweepMs}. */
   sweep(): void {
     const now = this.#o.runtime.monotonic()
-    for (const job of this.jobs) {
+    for (const job of this.jobs.values()) {
       try {
         if (now >= job.deadlineMonotonic) this.#expire(job)
         else if (job.shownAt !== undefined && now >= job.shownAt) this.#show(job)
@@ -103,7 +104,7 @@ export class Runner implements JobRunner, AttemptListener {
         this.#broke(job, error)
       }
     }
-    for (const [job, until] of this.#unsettled) if (now >= until) this.#settle(job)
+    for (const { job, until } of this.#unsettled.values()) if (now >= until) this.#settle(job)
     this.#o.writer.flush()
     this.#o.scheduler.tidy()
     this.#o.estimate.tick(now)
@@ -190,7 +191,7 @@ export class Runner implements JobRunner, AttemptListener {
   acknowledged(choice: Choice, attempt: Attempt, end: RunEnd | undefined): void {
     attempt.awaited = false
     if (end) this.#hear(choice, attempt, end)
-    if (this.#unsettled.has(choice.job) && !isAwaited(choice.job)) this.#settle(choice.job)
+    if (this.#unsettled.has(choice.job.id) && !isAwaited(choice.job)) this.#settle(choice.job)
   }
 
   broke(choice: Choice, error: unknown): void {
@@ -361,27 +362,27 @@ export class Runner implements JobRunner, AttemptListener {
     job.move(state)
     job.endedAt = runtime.now()
     for (const { stop } of job.panels ?? []) stop.abort(new Error('the job is over'))
-    this.jobs.delete(job)
+    this.jobs.delete(job.id)
     try {
       lastWord()
       job.response = job.sink.responseHash()
     } catch (error) {
       events.jobBroke?.({ jobId: job.id, error })
     }
-    if (isAwaited(job)) this.#unsettled.set(job, runtime.monotonic() + jobsLimits.lastWordMs)
+    if (isAwaited(job)) this.#unsettled.set(job.id, { job, until: runtime.monotonic() + jobsLimits.lastWordMs })
     else this.#settle(job)
     const usage = job.usage()
     const charged = job.choices.reduce((sum, choice) => sum + choice.charged, 0)
     if (charged > 0) scheduler.charge(job.request.key.id, estimate.spent(usage) - charged)
     estimate.ended(job.choices.length, usage, state === 'completed')
     events.jobEnded?.({ ...job.outcome(state, usage), ms: runtime.monotonic() - job.acceptedMonotonic })
-    job.onClose()
+    job.onClose(job)
     if (this.jobs.size === 0) this.hurry()
   }
 
   /** Nothing more will be heard: what it cost is written down. */
   #settle(job: Job): void {
-    this.#unsettled.delete(job)
+    this.#unsettled.delete(job.id)
     for (const choice of job.choices) {
       for (const attempt of choice.attempts) attempt.giveUp()
     }

@@ -1,3 +1,4 @@
+import type { SlotMap } from '#runtime'
 import type { TransferRow } from './transfer-leaf.ts'
 
 /** An account while a batch is decided. */
@@ -57,7 +58,7 @@ export interface KeptBooks {
   readonly batch: string
   readonly accounts: Map<string, Account>
   /** Open ones. */
-  readonly holds: Map<string, OpenHold>
+  readonly holds: SlotMap<string, OpenHold>
   readonly budgets: Map<string, Budget>
   /** Keys that have a row. */
   readonly keys: Set<string>

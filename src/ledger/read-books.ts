@@ -1,3 +1,4 @@
+import { SlotMap } from '#runtime'
 import { type Tx, texts, uuids } from '#storage'
 import { kindToMake } from './account-name.ts'
 import type { Account, Books, Budget, KeptBooks, OpenHold } from './books.ts'
@@ -78,7 +79,7 @@ function namedBy(ops: readonly LedgerOp[], kept?: KeptBooks): Named {
 const nothingKept = (batch: string): KeptBooks => ({
   batch,
   accounts: new Map(),
-  holds: new Map(),
+  holds: new SlotMap(),
   budgets: new Map(),
   keys: new Set(),
 })

@@ -36,7 +36,7 @@ export class Connection {
       if (this.#lost) throw Object.assign(new Error('the connection was lost'), { code: 'CONNECTION_CLOSED' })
       if (this.#sealed) throw new Error('a statement was sent after its transaction')
       return this.#client.sql
-    })
+    }, forgetful)
   }
 
   /** Opens and proves the connection; rejects with the driver's error. */
@@ -140,11 +140,41 @@ export class Connection {
   }
 }
 
-/** A `sql` that asks `current` for the real one at every use. */
-export function guardedSql(current: () => Tx): Tx {
+/** A `sql` that asks `current` for the real one at every use. `made` sees each query before anybody else. */
+export function guardedSql(current: () => Tx, made: (query: unknown) => unknown = (query) => query): Tx {
   // the proxy answers for whatever the real one is; its own target is never called
   return new Proxy((() => {}) as unknown as Tx, {
-    apply: (_target, _self, args) => Reflect.apply(current(), undefined, args),
+    apply: (_target, _self, args) => made(Reflect.apply(current(), undefined, args)),
     get: (_target, name) => Reflect.get(current(), name),
   })
+}
+
+/** What postgres.js (3.4.9) keeps in a query. */
+interface DriverQuery {
+  resolve(result: unknown): void
+  reject(error: unknown): void
+  args: unknown
+  parameters: unknown
+  string: unknown
+  signature: unknown
+}
+
+/**
+ * Lets go of what was sent once it is answered. V8 makes a function that is written where it is assigned to a property among
+ * its old objects; every query of postgres.js has two of them, so it stays with all its parameters until the next full
+ * collection, as if it were old (decision 0026).
+ */
+function forgetful(made: unknown): unknown {
+  if (!(made instanceof Promise)) return made
+  // a query is a promise with its own members, which the types of postgres.js do not tell
+  const query = made as unknown as DriverQuery
+  query.resolve = andForget(query, query.resolve)
+  query.reject = andForget(query, query.reject)
+  return made
+}
+
+/** Made here, not where it is assigned. */
+const andForget = (query: DriverQuery, settle: (value: unknown) => void) => (value: unknown) => {
+  query.args = query.parameters = query.string = query.signature = undefined
+  settle(value)
 }

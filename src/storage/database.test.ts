@@ -44,6 +44,19 @@ describe('values', () => {
   })
 })
 
+test('a query that was answered or refused keeps nothing of what was sent', async () => {
+  const connection = await db.database.connect()
+  try {
+    for (const divisor of [1, 0]) {
+      const query = connection.tx`select ${'canary'}::text as said, 1 / ${divisor}::int as n`
+      await query.catch(() => {})
+      expect(query).toMatchObject({ args: undefined, parameters: undefined, string: undefined, signature: undefined })
+    }
+  } finally {
+    await connection.close()
+  }
+})
+
 describe('a transaction', () => {
   test('is undone by what is thrown in it', async () => {
     await db.sql`create table kept (n int)`

@@ -13,7 +13,7 @@ import {
   verifyFeature,
   type WorkerId,
 } from '#protocol'
-import type { Runtime } from '#runtime'
+import { type Runtime, SlotMap } from '#runtime'
 import type { SecureSession } from '#transport'
 import type { CheckAsk, CheckRun } from './check.ts'
 import { type CalibrationAsk, Checks } from './checks.ts'
@@ -102,7 +102,7 @@ export class WorkerSession implements ConnectedWorker {
   readonly #host: SessionHost
   readonly #link: RunLink
   readonly #checks: Checks
-  readonly #runs = new Map<number, Run>()
+  #runs = new SlotMap<number, Run>()
   readonly #meter = new TokenMeter()
   readonly #openedAt: number
   #waiting: Run[] = []
@@ -312,8 +312,8 @@ export class WorkerSession implements ConnectedWorker {
 
   #cannotTake(): Refusal | undefined {
     if (this.draining) return busy('is draining')
-    let taken = this.#waiting.length
-    for (const run of this.#runs.values()) if (!run.stopping) taken++
+    let taken = this.#waiting.length + this.#runs.size
+    if (taken >= this.slots) for (const run of this.#runs.values()) if (run.stopping) taken--
     if (taken >= this.slots) return busy('has no free slot')
     if (this.#session.bufferedBytes() > workersLimits.unsentBytesMax) return busy('reads too slowly')
     return undefined
@@ -446,7 +446,7 @@ export class WorkerSession implements ConnectedWorker {
     if (this.#ended) return
     this.#ended = true
     const runs = [...this.#runs.values(), ...this.#waiting]
-    this.#runs.clear()
+    this.#runs = new SlotMap()
     this.#waiting = []
     this.#host.ended(this, reason)
     for (const run of runs) run.lost(reason)

@@ -60,10 +60,11 @@ export class LentSink implements JobSink {
       await new Promise<void>((resolve, reject) => {
         const aborted = () => reject(signal.reason)
         signal.addEventListener('abort', aborted, { once: true })
-        this.#wake = () => {
+        const wake = () => {
           signal.removeEventListener('abort', aborted)
           resolve()
         }
+        this.#wake = wake
       })
     }
   }

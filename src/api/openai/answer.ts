@@ -54,6 +54,7 @@ export abstract class Answer implements JobSink, LiveAnswer {
   protected handle: JobHandle | undefined
   /** sha256 of the JSON body that was sent. */
   protected sentHash: Buffer | null = null
+  #seat: number | undefined
   #ended = false
   #closed = false
   #waiting = 0
@@ -136,7 +137,12 @@ export abstract class Answer implements JobSink, LiveAnswer {
     this.exchange.claim?.abandon()
     this.#report(status)
     const { out } = this.exchange
-    if (!out.destroyed && out.writableLength > 0) this.house.live.add(this)
+    if (!out.destroyed && out.writableLength > 0) this.sitDown()
+  }
+
+  /** From now on it is looked after, until it closes. */
+  protected sitDown(): void {
+    this.#seat ??= this.house.live.add(this)
   }
 
   tick(now: number): void {
@@ -152,7 +158,8 @@ export abstract class Answer implements JobSink, LiveAnswer {
   }
 
   #onClose(): void {
-    this.house.live.remove(this)
+    if (this.#seat !== undefined) this.house.live.remove(this.#seat)
+    this.#seat = undefined
     if (this.#ended || this.exchange.claim?.wanted) return
     this.#closed = true
     this.exchange.claim?.abandon()

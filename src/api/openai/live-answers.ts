@@ -1,4 +1,4 @@
-import type { Runtime, Timer } from '#runtime'
+import { type Runtime, Slots, type Timer } from '#runtime'
 
 /** An answer that somebody is still reading. */
 export interface LiveAnswer {
@@ -15,7 +15,7 @@ const tickMs = 1_000
  * an event-loop turn for all answers that have something new. No timer and no write per token.
  */
 export class LiveAnswers implements Disposable {
-  readonly #answers = new Set<LiveAnswer>()
+  readonly #answers = new Slots<LiveAnswer>()
   readonly #timer: Timer
   #dirty: LiveAnswer[] = []
 
@@ -30,12 +30,13 @@ export class LiveAnswers implements Disposable {
     return this.#answers.size
   }
 
-  add(answer: LiveAnswer): void {
-    this.#answers.add(answer)
+  /** The seat to give back to {@link remove}. */
+  add(answer: LiveAnswer): number {
+    return this.#answers.add(answer)
   }
 
-  remove(answer: LiveAnswer): void {
-    this.#answers.delete(answer)
+  remove(seat: number): void {
+    this.#answers.remove(seat)
   }
 
   /** Asks for one `flush` of this answer after the I/O of this turn. Ask once per turn only. */

@@ -50,7 +50,7 @@ export class StreamAnswer extends Answer {
 
   protected begin(handle: JobHandle): void {
     this.#shape = this.#shapeOf(handle)
-    this.house.live.add(this)
+    this.sitDown()
   }
 
   text(choice: number, text: string, tokens: readonly Token[]): void {
