@@ -10,6 +10,7 @@ const engine = new PacedEngine({
   pieces: tokens,
   everyMs: Number(tokenMs),
   slots: 1_024,
+  keepsTasks: false,
   offers: [{ ...demoOffer, name: 'bench-64' }],
 })
 const stop = new AbortController()

@@ -16,9 +16,12 @@ export const packageVersion: string = JSON.parse(readFileSync(path.join(packageR
  */
 export function childProgram(source: string): { file: string; execArgv: string[] } {
   return fromSources
-    ? { file: path.join(packageRoot, 'src', `${source}.ts`), execArgv: sourceArguments }
-    : { file: path.join(packageRoot, 'dist', `${path.basename(source)}.js`), execArgv: [] }
+    ? { file: path.join(packageRoot, 'src', `${source}.ts`), execArgv: [...nodeArguments, ...sourceArguments] }
+    : { file: path.join(packageRoot, 'dist', `${path.basename(source)}.js`), execArgv: nodeArguments }
 }
+
+/** As in `bin/lichen`, which says why. */
+const nodeArguments = ['--v8-pool-size=1']
 
 /** Node 22 still warns about the type stripping that Node 24 does silently. */
 const sourceArguments = ['-C', 'lichen-source', '--disable-warning=ExperimentalWarning']

@@ -11,6 +11,8 @@ export interface PacedEngineOptions {
   readonly kind?: Engine['kind']
   readonly slots?: number
   readonly offers?: readonly ModelOffer[]
+  /** Default true; false for a load that goes on for long. */
+  readonly keepsTasks?: boolean
   /** Called instead of answering, to play an engine that fails. */
   readonly instead?: (task: EngineTask, sink: EngineSink, signal: AbortSignal) => Promise<EngineEnd>
 }
@@ -45,8 +47,8 @@ export class PacedEngine implements Engine {
   }
 
   async run(task: EngineTask, sink: EngineSink, signal: AbortSignal): Promise<EngineEnd> {
-    const { instead, runtime, pieces, everyMs = 0 } = this.#options
-    this.tasks.push(task)
+    const { instead, runtime, pieces, everyMs = 0, keepsTasks = true } = this.#options
+    if (keepsTasks) this.tasks.push(task)
     if (instead) return instead(task, sink, signal)
     const until = Math.min(pieces.length, task.maxTokens)
     const logprobs = task.kind === 'chat' && task.request.logprobs === true
