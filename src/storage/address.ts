@@ -46,6 +46,21 @@ function parseUrl(text: string): URL {
   }
 }
 
+/** Most often a password with a `%` of its own. */
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part)
+  } catch {
+    throw refuse('has a % that is not followed by two hexadecimal digits; write the sign itself as %25')
+  }
+}
+
+function portOf(text: string): number {
+  const port = Number(text || 5432)
+  if (!/^\d*$/.test(text) || port < 1 || port > 65_535) throw refuse('has a port that is no number from 1 to 65535')
+  return port
+}
+
 /** @throws ConfigError; the sentence never repeats the URL, it may hold a password. */
 export function parseAddress(target: DatabaseTarget): Address {
   if (!('url' in target)) return { ...target, host: target.socketDir, password: '', tls: 'disable' }
@@ -54,17 +69,17 @@ export function parseAddress(target: DatabaseTarget): Address {
   const known = new Set(['sslmode', 'sslrootcert', 'host', 'port'])
   const unknown = [...url.searchParams.keys()].find((name) => !known.has(name))
   if (unknown) throw refuse(`has a parameter nobody here knows: ${unknown}`)
-  const host = url.searchParams.get('host') ?? decodeURIComponent(url.hostname).replace(/^\[|\]$/g, '')
-  const database = decodeURIComponent(url.pathname.slice(1))
+  const host = url.searchParams.get('host') ?? decoded(url.hostname).replace(/^\[|\]$/g, '')
+  const database = decoded(url.pathname.slice(1))
   if (!url.username || !database) throw refuse('names no user or no database')
   const tls = (url.searchParams.get('sslmode') ?? 'prefer') as TlsMode
   if (!tlsModes.includes(tls)) throw refuse(`has an sslmode that is none of ${tlsModes.join(', ')}`)
   const authority = url.searchParams.get('sslrootcert')
   return {
     host: host || 'localhost',
-    port: Number(url.searchParams.get('port') ?? (url.port || 5432)),
-    user: decodeURIComponent(url.username),
-    password: decodeURIComponent(url.password),
+    port: portOf(url.searchParams.get('port') ?? url.port),
+    user: decoded(url.username),
+    password: decoded(url.password),
     database,
     tls: host.startsWith('/') ? 'disable' : tls,
     ...(authority ? { ca: readAuthority(authority) } : {}),
