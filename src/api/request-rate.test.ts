@@ -78,6 +78,16 @@ test('a ledger whose clock is ahead is believed, and what it said of a minute th
   expect([1, 2, 3].map(() => rate.enter('cat', 2).isLetIn)).toEqual([true, true, false])
 })
 
+test('who was let in before a ledger that is ahead began the next minute gives no place back in that one', () => {
+  const { runtime, rate } = rateWith()
+  const next = runtime.now() + minuteMs
+  const [first, ...slow] = [1, 2, 3].map(() => rate.enter('ada', 3))
+  first?.taken(leftOf(2, next))
+  for (const turn of slow) turn.notTaken()
+  expect(first?.headers()).toContain('2')
+  expect([1, 2, 3, 4].map(() => rate.enter('ada', 3).isLetIn)).toEqual([true, true, true, false])
+})
+
 test('a refusal for another reason never names an earlier time than the key’s next request has', () => {
   const { rate } = rateWith()
   const turn = rate.enter('ada', 1)

@@ -66,7 +66,12 @@ export class RequestRate {
     if (known) return known
     const oldest = this.#minutes.keys().next()
     if (this.#minutes.size >= this.#limits.ratedKeysMax && !oldest.done) this.#minutes.delete(oldest.value)
-    const fresh = { entered: 0, used: 0, idle: 0, resetsAt: (now + 1) * minuteMs }
+    return this.begin(key, (now + 1) * minuteMs)
+  }
+
+  /** Another minute of the key. Requests of the one before that are not decided yet give their places back there. */
+  begin(key: string, resetsAt: number): Minute {
+    const fresh = { entered: 0, used: 0, idle: 0, resetsAt }
     this.#minutes.set(key, fresh)
     return fresh
   }
@@ -142,9 +147,7 @@ export class Turn {
     if (!left || left.requests === null) return
     const minute = this.#rate.minuteOf(this.#key)
     if (left.minuteResetsAt < minute.resetsAt) return
-    if (left.minuteResetsAt > minute.resetsAt) {
-      Object.assign(minute, { entered: 0, used: 0, idle: 0, resetsAt: left.minuteResetsAt })
-    }
-    minute.used = Math.max(minute.used, this.limit - left.requests)
+    const counted = left.minuteResetsAt > minute.resetsAt ? this.#rate.begin(this.#key, left.minuteResetsAt) : minute
+    counted.used = Math.max(counted.used, this.limit - left.requests)
   }
 }
