@@ -74,6 +74,15 @@ test('a model that was never offered is not found; one whose workers left is wai
   expect((await lucky.ended).texts).toEqual([answer(3)])
 })
 
+test('a file that nobody lends is named to who pinned it, also while another file of that name is here', async () => {
+  await using pool = await openPool()
+  pool.workers.join('ann')
+  const digest = 'e2'.repeat(32)
+  const { refusal } = await (await pool.ask({ digest })).ended
+  expect(refusal).toMatchObject({ code: 'no_worker', message: expect.stringContaining(digest) })
+  expect(refusal?.fix).toContain('GET /v1/models')
+})
+
 test('a model is known after a restart although nobody offers it yet', async () => {
   {
     await using before = await openPool()

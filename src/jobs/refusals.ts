@@ -16,12 +16,26 @@ export const featureMissing = (model: string, needs: readonly ModelFeature[]): R
   param: 'model',
 })
 
-export const noWorker = (model: string): Refusal => ({
-  code: 'no_worker',
-  message: `No worker that offers ${JSON.stringify(model)} is connected right now.`,
-  fix: again,
-  retryAfterMs: 5_000,
-})
+export const noWorker = ({
+  model,
+  digest,
+}: {
+  readonly model: string
+  readonly digest?: string | undefined
+}): Refusal =>
+  digest === undefined
+    ? {
+        code: 'no_worker',
+        message: `No worker that offers ${JSON.stringify(model)} is connected right now.`,
+        fix: again,
+        retryAfterMs: 5_000,
+      }
+    : {
+        code: 'no_worker',
+        message: `No worker that offers ${JSON.stringify(model)} with the file ${digest} is connected right now.`,
+        fix: 'Try again when one is back, or leave out `@…` to be answered from any file of that name: GET /v1/models lists the digests that are here.',
+        retryAfterMs: 5_000,
+      }
 
 export const assuranceUnavailable = (level: AssuranceLevel, reason: string, message: string): Refusal => ({
   code: 'assurance_unavailable',

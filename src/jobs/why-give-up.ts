@@ -26,7 +26,7 @@ export function whyNotAgain(choice: Choice, refusal: Refusal): Refusal | undefin
 export function whyGiveUp(choice: Choice, patience: Patience, now: number, retryAfterMs: number): Refusal | undefined {
   const graceMs = choice.attempts.length === 0 ? patience.noWorkerGraceMs : patience.takeoverGraceMs
   if (now - (choice.aloneSince ?? now) >= graceMs)
-    return choice.lastRefusal ?? (choice.panel ? companyGone : noWorker(choice.job.request.model))
+    return choice.lastRefusal ?? (choice.panel ? companyGone : noWorker(choice.job.request))
   if (now - choice.waitingSince < patience.queueWaitMs) return undefined
   return (choice.begun ? choice.lastRefusal : undefined) ?? waitedTooLong(retryAfterMs)
 }

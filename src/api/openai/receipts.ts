@@ -6,6 +6,9 @@ import { type Route, route, TextReply } from '../route.ts'
 
 const pendingSchema = z.strictObject({ object: z.literal('receipt'), id: z.string(), status: z.literal('pending') })
 
+const onlyTheirs =
+  'See `x-lichen-receipt` of the response, and ask with the API key that asked for it (`LICHEN_API_KEY`), or with an auditor’s.'
+
 /** What a client is told of its own money: the receipt of an answer, and what tokens cost. */
 export function receiptRoutes(deps: Pick<ApiDeps, 'receipt' | 'prices'>): Route[] {
   return [
@@ -20,8 +23,7 @@ export function receiptRoutes(deps: Pick<ApiDeps, 'receipt' | 'prices'>): Route[
         const known = z.guid().safeParse(id).success ? await deps.receipt(id.toLowerCase()) : undefined
         // Of another key's answers nobody learns whether they exist.
         const visible = known && client && (known.keyId === client.id || mayActAs(client.role, 'auditor'))
-        if (!visible)
-          throw new PoolError('not_found', `There is no receipt ${id}.`, 'See `x-lichen-receipt` of the response.')
+        if (!visible) throw new PoolError('not_found', `There is no receipt ${id} for this key.`, onlyTheirs)
         if (known.state === 'ready') return new TextReply('application/json', known.file.toString())
         return new TextReply('application/json', JSON.stringify({ object: 'receipt', id, status: 'pending' }), 202, [
           'retry-after',

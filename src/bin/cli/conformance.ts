@@ -2,15 +2,17 @@ import readline from 'node:readline'
 import { Command } from 'commander'
 import type { ConformanceOp } from '#protocol'
 import { withExamples } from './options.ts'
+import { print } from './output.ts'
 
 export function conformanceCommand(): Command {
   const command = new Command()
     .summary('check the parts with your own vectors, as JSON lines')
     .option('--list', 'name the operations')
-    .option('--json', 'machine-readable output (it always is)')
-    .action(async ({ list }: { list?: boolean }) => {
+    .option('--json', 'machine-readable output (answers always are)')
+    .action(async ({ list, json }: { list?: boolean; json?: boolean }) => {
       const operations = await loadOperations()
-      if (list) process.stdout.write(`${Object.keys(operations).sort().join('\n')}\n`)
+      const names = Object.keys(operations).sort()
+      if (list) print(json === true, { object: 'list', data: names }, () => names.join('\n'))
       else for await (const line of readline.createInterface({ input: process.stdin })) answer(operations, line)
     })
     .addHelpText(

@@ -100,6 +100,12 @@ test('a completion script for a program is one JSON value', async () => {
   }
 })
 
+test('the operations that can be asked are named to a program in one JSON value', async () => {
+  const { code, out } = await said('conformance', '--list', '--json')
+  expect(code).toBe(0)
+  expect(JSON.parse(out).data).toEqual((await said('conformance', '--list')).out.trim().split('\n'))
+})
+
 test('--json before the name of a command holds for that command', async () => {
   for (const argv of [
     ['--json', 'rotate', 'worker'],

@@ -136,6 +136,23 @@ test('a user who was never credited has an account with nothing in it', async ()
   })
 })
 
+test('every account in the books can be asked for by the name it is listed under', async () => {
+  const { data } = await json('ledger balance')
+  const names: string[] = data.map((row: { account: string }) => row.account)
+  expect(names).toEqual(expect.arrayContaining(['debt', 'issuance', 'pool', 'refund_reserve', 'treasury']))
+  for (const name of names) expect(await json(`ledger balance ${name}`)).toMatchObject({ account: name })
+})
+
+test('who may not read the books is told which role may, and is not sent to ask for an account', async () => {
+  const { key } = await json('keys create plain --user ada')
+  for (const command of ['balance ada', 'history ada', 'statement ada', 'holds --account ada']) {
+    const { code, err } = await lichen(`ledger ${command} --json`, { LICHEN_ADMIN_KEY: key })
+    const { error } = JSON.parse(err)
+    expect({ code, told: error.code }).toEqual({ code: 1, told: 'role_required' })
+    expect(error.fix).toContain('auditor')
+  }
+})
+
 test('an export has every transfer, on stdout or in a file that is whole', async () => {
   const { out } = await lichen('ledger export')
   const rows = out

@@ -5,7 +5,7 @@ import { durationMs, settingsOf, withExamples, withSettings } from './options.ts
 import { clean, print } from './output.ts'
 import { payerKeyFile } from './payer-key-file.ts'
 import { PoolClient } from './pool-client.ts'
-import { CommandProblem } from './problem.ts'
+import { CommandProblem, explain, PoolRefusal } from './problem.ts'
 import { sendSigned } from './send-signed.ts'
 
 interface PayOptions {
@@ -44,7 +44,7 @@ export function payCommand(): Command {
       )
       const id = systemRuntime.uuid()
       const expires = systemRuntime.now() + (options.expires ?? defaultExpiryMs)
-      const to = await accountOf(client, who)
+      const to = await payeeOf(client, who)
       const { memo = '' } = options
       const bytes = encodeMessage('transfer/1', { pool: Buffer.from(pool, 'hex'), from, to, amount, id, memo, expires })
       const [signature] = signBatch(identityFromSeed(seed), [{ type: 'transfer/1', bytes }])
@@ -61,4 +61,16 @@ export function payCommand(): Command {
     ['lichen pay bob 2.5', 'out of the account of your API key, signed with your payer key'],
     ['lichen pay user:01936f… 2.5 --payer-key ada.key --memo lunch', 'to somebody whose account you were told'],
   ])
+}
+
+/** Who may pay need not be who may look up names. */
+async function payeeOf(client: PoolClient, who: string): Promise<string> {
+  try {
+    return await accountOf(client, who)
+  } catch (error) {
+    if (!(error instanceof PoolRefusal) || error.code === 'not_found') throw error
+    const { code, message } = explain(error)
+    const fix = 'Only who administers the pool can look up names: give the account instead, user:<id>.'
+    throw new CommandProblem(code, `The pool does not say who ${who} is: ${message}`, fix)
+  }
 }

@@ -47,7 +47,8 @@ export function pinOf(pool: string | undefined): Pick<ReceiptExpectation, 'poolI
   if (/^[0-9a-f]{64}$/.test(pool)) return { poolId: pool }
   const poolKey = Buffer.from(pool, 'base64url')
   if (poolKey.length === 32 && poolKey.toString('base64url') === pool) return { poolKey }
-  throw misuse('--pool is neither an id (64 hex digits) nor a public key (43 characters of base64url).')
+  const sentence = '--pool is neither an id (64 hex digits) nor a public key (43 characters of base64url).'
+  throw new CommandProblem('config_invalid', sentence, '`lichen status` on the pool says its id.', exitCodes.usage)
 }
 
 async function responseOf(file: string | undefined): Promise<ReceiptExpectation> {

@@ -112,7 +112,7 @@ export function explainIssue(first: Issue, body: unknown): Refusal {
     const atRoot = path.length === 0
     const param = paramOf([...path, key])
     const message = atRoot
-      ? `Unrecognized request argument${issue.keys.length > 1 ? 's' : ''} supplied: ${issue.keys.join(', ')}`
+      ? `Unrecognized request argument${issue.keys.length > 1 ? 's' : ''} supplied: ${issue.keys.join(', ')}.`
       : `Unknown parameter: '${param}'.`
     return { code: 'unsupported_parameter', message: shorten(message), fix: 'Leave it out.', param: shorten(param) }
   }

@@ -116,7 +116,7 @@ test.each([
 })
 
 test('an unknown member is refused in the words clients know', () => {
-  expect(refusalOf(chat({ frobnicate: 1 }))?.message).toBe('Unrecognized request argument supplied: frobnicate')
+  expect(refusalOf(chat({ frobnicate: 1 }))?.message).toBe('Unrecognized request argument supplied: frobnicate.')
 })
 
 test.each([

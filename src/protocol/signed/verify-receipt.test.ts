@@ -96,6 +96,14 @@ test('no byte of a receipt can be changed', { timeout: 120_000 }, () => {
   expect(survivors).toEqual([])
 })
 
+test('what a pool answers before there is a receipt is told as that, not as a receipt that somebody damaged', () => {
+  const early = '{"object":"receipt","id":"01a226e4-978f-73ac-9280-4e7c50c7b5db","status":"pending"}'
+  expect(verifyReceipt(Buffer.from(early))).toMatchObject({
+    ok: false,
+    problem: { code: 'malformed', sentence: expect.stringContaining('not the receipt yet') },
+  })
+})
+
 test('no byte can be added, left out or put in twice', () => {
   const places = fc.nat(receipt.length - 1)
   const cut = (at: number, put: Buffer, skip: number) =>

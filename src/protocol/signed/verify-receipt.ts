@@ -1,3 +1,4 @@
+import { z } from 'zod'
 import { acceptPublicKey, canonicalize, leafHash, sha256, verifyInclusion } from '#crypto'
 import { protocolLimits } from '../limits.ts'
 import { parseJson } from '../parse-json.ts'
@@ -123,12 +124,18 @@ type ReadFile =
   | { readonly ok: true; readonly parts: ReceiptParts; readonly view: unknown }
   | { readonly ok: false; readonly result: CheckResult }
 
+/** What `GET /v1/receipts/{id}` answers until there is a receipt; a script that does not look at the status saves it. */
+const pendingSchema = z.object({ object: z.literal('receipt'), status: z.literal('pending') })
+
 function readFile(bytes: Buffer): ReadFile {
   const refuse = (code: ReceiptProblemCode, sentence: string) =>
     ({ ok: false, result: failed(code, sentence) }) as const
   const json = parseJson(bytes, { ...protocolLimits, bodyBytesMax: protocolLimits.receiptBytesMax })
   if (!json.ok) return refuse('malformed', `The receipt cannot be read: ${json.refusal.message}`)
   const parsed = receiptFileSchema.safeParse(json.value)
+  if (pendingSchema.safeParse(json.value).success) {
+    return refuse('malformed', 'This is not the receipt yet: the pool had not settled the request when it was fetched.')
+  }
   if (!parsed.success) {
     const issue = parsed.error.issues[0]
     return refuse('malformed', `The receipt is not one: ${issue?.path.join('.') || 'it'}: ${issue?.message}.`)
