@@ -228,8 +228,19 @@ async function connectedWorkers(client: PoolClient): Promise<Finding[]> {
 }
 
 /** In the order they are shown. */
-export const machineChecks: readonly Check[] = [node, dataFolder, keyFiles, disk, clock, bind, port, models, upstreams]
-export const poolChecks: readonly Check[] = [database, runningPool]
+export const checks: readonly (readonly [name: string, check: Check])[] = [
+  ['node', node],
+  ['data', dataFolder],
+  ['keys', keyFiles],
+  ['disk', disk],
+  ['clock', clock],
+  ['bind', bind],
+  ['port', port],
+  ['model', models],
+  ['upstream', upstreams],
+  ['database', database],
+  ['pool', runningPool],
+]
 
 async function nearestFolder(folder: string): Promise<string> {
   const found = await stat(folder).catch(() => undefined)

@@ -1,11 +1,11 @@
 import { Command } from 'commander'
 import { loadSettings, type Settings } from '#config'
 import { asTyped } from '../as-typed.ts'
-import { type Finding, machineChecks, poolChecks } from './doctor-checks.ts'
+import { checks, type Finding } from './doctor-checks.ts'
 import { exitCodes } from './exit-codes.ts'
 import { withExamples, withSettings } from './options.ts'
 import { clean, green, print, red, yellow } from './output.ts'
-import { explain } from './problem.ts'
+import { explain, UnreachableError, unreachableFix } from './problem.ts'
 
 export function doctorCommand(): Command {
   const command = new Command().action(async (options: { json?: boolean }, self: Command) => {
@@ -32,17 +32,17 @@ async function examine(command: Command): Promise<Finding[]> {
     return [{ check: 'settings', state: 'problem', message, fix }]
   }
   const findings: Finding[] = [{ check: 'settings', state: 'ok', message: `Data in ${settings.data}.` }]
-  for (const check of [...machineChecks, ...poolChecks]) findings.push(...(await checked(check, settings)))
+  for (const [name, check] of checks) findings.push(...(await orProblem(name, () => check(settings))))
   return findings
 }
 
 /** A check that cannot even look is a finding too. */
-async function checked(check: (typeof machineChecks)[number], settings: Settings): Promise<Finding[]> {
+async function orProblem(check: string, look: () => Promise<Finding[]>): Promise<Finding[]> {
   try {
-    return await check(settings)
+    return await look()
   } catch (error) {
     const { message, fix } = explain(error)
-    return [{ check: check.name, state: 'problem', message, fix }]
+    return [{ check, state: 'problem', message, fix: error instanceof UnreachableError ? unreachableFix : fix }]
   }
 }
 

@@ -72,6 +72,26 @@ test('files of a pool that cannot be used are named', async () => {
   expect(unreadable.message).toContain(`${path.join(data, 'owner.key')} cannot be read`)
 })
 
+test('who has no key for a pool elsewhere is told where commands take one from', async () => {
+  answer = (to) => {
+    const message = 'You did not provide a key. Send `Authorization: Bearer KEY`; `lichen keys create NAME` makes one.'
+    to.writeHead(401).end(JSON.stringify({ error: { code: 'missing_api_key', message } }))
+  }
+  for (const command of ['workers ls', 'models', 'chat hi', 'verify 018bcfe5-6800-7000-8000-000000000001']) {
+    const problem = await problemOf(...command.split(' '), '--url', url)
+    expect(problem).toMatchObject({ exit: 1, code: 'missing_api_key', message: expect.stringContaining(url) })
+    expect(problem.fix).toMatch(/LICHEN_ADMIN_KEY.*LICHEN_API_KEY/)
+  }
+})
+
+test('the doctor says under one name that a pool is well or away, and sends nobody to the doctor', async () => {
+  const { out } = await runCommand(folder, ['doctor', '--json', '--port', '0', '--url', 'http://127.0.0.1:1'])
+  const { findings } = JSON.parse(out)
+  const away = findings.filter((finding: { state: string }) => finding.state === 'problem')
+  expect(away).toMatchObject([{ check: 'pool', message: expect.stringContaining('does not answer') }])
+  expect(away[0].fix).not.toContain('lichen doctor')
+})
+
 test('a chat does not send what is no number', async () => {
   for (const flag of [
     ['--max-tokens', 'x'],

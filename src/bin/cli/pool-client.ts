@@ -54,7 +54,16 @@ export class PoolClient {
 
   /** Throws what the pool said no with. */
   async refuse(answer: Answer): Promise<never> {
-    throw refusalOf(answer.status, await this.#textOf(answer))
+    const refusal = refusalOf(answer.status, await this.#textOf(answer))
+    throw refusal.code === 'missing_api_key' ? this.#noKey() : refusal
+  }
+
+  /** What the pool says then is for programs that speak HTTP: which header it misses. */
+  #noKey(): CommandProblem {
+    const message = `There is no key for the pool at ${this.url}, in ${this.#settings.data} or in the environment.`
+    const fix =
+      'Administration takes `LICHEN_ADMIN_KEY`, the content of the pool’s owner.key or an API key with a role; to ask a model takes an API key, in `LICHEN_API_KEY`.'
+    return new CommandProblem('missing_api_key', message, fix)
   }
 
   async #textOf({ body }: Answer): Promise<string> {

@@ -52,6 +52,7 @@ function sentencesOf(text: string): [message: string, fix: string] {
   return [message ?? text, fix ?? '']
 }
 
+export const unreachableFix = 'Start it with `lichen up`, or name the right one with --url or --data.'
 /** Of refusals that came from elsewhere without one. */
 const generalFix = '`lichen doctor` looks closer.'
 
@@ -70,7 +71,7 @@ export function explain(error: unknown): Problem {
     return { code: error.code, message: error.message, fix: error.fix || generalFix, exitCode: exitCodes.failed }
   }
   if (error instanceof UnreachableError) {
-    const fix = 'Start it with `lichen up`, or name the right one with --url or --data. `lichen doctor` looks closer.'
+    const fix = `${unreachableFix} ${generalFix}`
     return { code: 'pool_unreachable', message: error.message, fix, exitCode: exitCodes.unreachable }
   }
   const message = error instanceof Error ? (error.stack ?? error.message) : String(error)
