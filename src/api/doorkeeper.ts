@@ -60,7 +60,7 @@ export class Doorkeeper {
 
   /** The check in front of a route. `counted`: the request uses up the key's requests per minute. */
   hookFor(caller: Caller, counted = false): Hook {
-    if (caller === 'client') return (request, _reply, done) => this.#admitClient(request, counted, done)
+    if (caller === 'client') return (request, reply, done) => this.#admitClient(request, reply, counted, done)
     if (caller !== 'anyone') return (request, _reply, done) => this.#admitRole(request, caller, done)
     return (request, _reply, done) => {
       this.#note(request)
@@ -132,12 +132,13 @@ export class Doorkeeper {
     else done(known === true ? undefined : whyNotRole(entry, known, least))
   }
 
-  #admitClient(request: FastifyRequest, counted: boolean, done: HookHandlerDoneFunction): void {
+  #admitClient(request: FastifyRequest, { raw }: FastifyReply, counted: boolean, done: HookHandlerDoneFunction): void {
     const entry = this.#note(request)
     const key = requireBearer(request.headers, clientKeyFix)
     const known = key instanceof PoolError ? key.refusal : this.#deps.authenticate(key)
     if (known instanceof Promise) {
-      known.then((client) => done(this.#whyNotClient(entry, client, counted)), done)
+      // a body that nobody sends any more never ends: what was taken from the key for it would not be given back
+      known.then((client) => done(raw.destroyed ? whoLeft() : this.#whyNotClient(entry, client, counted)), done)
     } else done(this.#whyNotClient(entry, known, counted))
   }
 
@@ -158,6 +159,9 @@ export class Doorkeeper {
     return turn.isLetIn ? undefined : PoolError.from(minuteUsedUp(turn.resetMs))
   }
 }
+
+/** For the log of nobody: there is no one left to read it. */
+const whoLeft = () => new PoolError('request_timeout', 'The client left.', 'Ask again.')
 
 /** Who acts. */
 export function actorOf({ client, owner }: Entry): Actor {

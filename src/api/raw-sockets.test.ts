@@ -2,6 +2,7 @@ import net from 'node:net'
 import { createParser } from 'eventsource-parser'
 import { expect, test } from 'vitest'
 import { ApiDouble, tokenOf } from '../testkit/api-double.ts'
+import { smallPayer } from '../testkit/small-workers.ts'
 
 const messages = [{ role: 'user', content: 'hi' }]
 const chat = (more: object = {}) => JSON.stringify({ model: 'toy', messages, ...more })
@@ -187,6 +188,30 @@ test('a client that leaves while its job is being accepted leaves no job behind'
   setTimeout(() => gone.abort(), 30)
   await expect(asked).rejects.toThrow()
   await eventually(() => api.jobs.all.length === 1 && api.jobs.last.cancelled)
+})
+
+test.each([
+  ['before its body', ''],
+  ['in the middle of its body', '{"model"'],
+  ['behind its body', chat()],
+])('a client that leaves while its key is looked up, %s, has as many requests a minute as before', async (_, sent) => {
+  const says = { role: 'user', models: null, assurance: null, privacy: 'standard' } as const
+  const client = { ...smallPayer('few', { requestsPerMinute: 1 }), userId: 'ada', ...says }
+  const looked: ((found: typeof client) => void)[] = []
+  await using api = await ApiDouble.open({ authenticate: () => new Promise((resolve) => looked.push(resolve)) })
+  let left = 0
+  api.app.server.on('connection', (socket) => socket.once('close', () => left++))
+  const socket = net.connect(api.port, '127.0.0.1', () => socket.write(postHead(chat().length) + sent))
+  await eventually(() => looked.length === 1)
+  socket.destroy()
+  await eventually(() => left === 1)
+  looked[0]?.(client)
+  const asked = api.post('/v1/chat/completions', chat())
+  await eventually(() => looked.length === 2)
+  looked[1]?.(client)
+  expect((await asked).status).toBe(200)
+  expect(api.jobs.all).toHaveLength(1)
+  expect(api.errors).toEqual([])
 })
 
 test('while a stream waits for a worker it says so, and a failure afterwards is an error event', async () => {
