@@ -1,6 +1,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { payerSignatures, roles } from '#identity'
 import { assuranceLevels, formatCredits, parseCredits, privacyModes } from '#protocol'
+import { systemRuntime } from '#runtime'
 import { durationMs, positive, settingsOf, share, withExamples, withSettings } from './options.ts'
 import { clean, print, table } from './output.ts'
 import { PoolClient } from './pool-client.ts'
@@ -229,7 +230,8 @@ const credits = (micro: string | null) => (micro === null ? '-' : formatCredits(
 function stateOf(key: KeyRow): string {
   if (key.revoked_at !== null) return 'revoked'
   if (key.user_disabled_at !== null) return 'user disabled'
-  return key.expires_at === null ? 'good' : `until ${key.expires_at}`
+  if (key.expires_at === null) return 'good'
+  return `${Date.parse(key.expires_at) <= systemRuntime.now() ? 'expired' : 'until'} ${key.expires_at}`
 }
 
 function setCommand(): Command {

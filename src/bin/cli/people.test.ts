@@ -54,6 +54,16 @@ async function keyWithRole(role: Role): Promise<string> {
 }
 
 describe('users and their keys', () => {
+  test('a key is listed as good until its time is over, and as expired from then on', async () => {
+    await json('users create una')
+    await json('keys create later --user una --expires 1h')
+    const gone = await json('keys create sooner --user una --expires 1s')
+    await new Promise((resolve) => setTimeout(resolve, Date.parse(gone.expires_at) - systemRuntime.now() + 1))
+    const { out } = await lichen('keys ls --user una')
+    expect(out).toMatch(/ later .* until 20/)
+    expect(out).toContain(` expired ${gone.expires_at} `)
+  })
+
   test('from the making of a user to the end of its keys', async () => {
     const ada = await json('users create ada --role operator')
     expect(ada).toMatchObject({ object: 'user', name: 'ada', role: 'operator', payer_key: null, disabled_at: null })
