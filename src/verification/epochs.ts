@@ -213,6 +213,13 @@ export class Epochs implements AsyncDisposable {
       select commitment, sealed, key from epochs where epoch = ${epoch}`
     if (!row) return undefined
     const key = row.key ?? (row.sealed ? unseal(this.#o.sealingKey, epochKeyLabel(epoch), row.sealed) : undefined)
+    if (!key && row.sealed) {
+      throw new PoolError(
+        'config_invalid',
+        `The key of epoch ${epoch} is not sealed under this pool’s storage key.`,
+        'Put the pool’s own `sealing.key` (or, without one, `pool.key`) back into the data folder. If it is there, somebody changed the database: restore it from a backup.',
+      )
+    }
     if (!key || !epochCommitment(key).equals(row.commitment)) {
       throw new PoolError(
         'log_mismatch',

@@ -32,5 +32,8 @@ export const partName = (place: number, table: string, part: number) =>
   `tables/${String(place).padStart(2, '0')}-${table}/${String(part).padStart(5, '0')}.jsonl`
 export const tableOfPart = (name: string) => /^tables\/\d+-(\w+)\/\d+\.jsonl$/.exec(name)?.[1]
 
+/** Who the pool is, and what opens what it has sealed: without them a backup is of no use. `sealing.key` is there once a key was rotated. */
+export const poolKeyFiles = ['pool.key', 'session.key', 'owner.key', 'sealing.key'] as const
+
 /** Files of the data folder that a backup holds when it is asked for keys: all that cannot be made again. */
-export const keyFiles = ['pool.key', 'session.key', 'owner.key', 'sealing.key', 'first-api-key'] as const
+export const keyFiles = [...poolKeyFiles, 'first-api-key'] as const

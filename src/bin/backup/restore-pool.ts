@@ -13,6 +13,7 @@ import {
 import { PoolError } from '#protocol'
 import { systemRuntime } from '#runtime'
 import { type Database, loadDump, readKeyFile, syncFolder, type Tx, writeSynced } from '#storage'
+import { sealedElsewhere, sealingKey } from '#verification'
 import { adminKeyFile, loadAdminKey } from '../admin-key-file.ts'
 import { refuseProblem } from '../audit-at-start.ts'
 import { type AuditCounts, auditState } from '../audit-pool.ts'
@@ -36,6 +37,8 @@ export interface Restored {
   readonly outside: number | null
   /** The generation that was opened, how many leaves of the one before are gone, and how many its checkpoint outside had. */
   readonly lost: { readonly generation: number; readonly leaves: number; readonly outside: number } | null
+  /** An hour whose key does not open with the keys in the data folder: the pool will not start before `sealing.key` is there. Null: it opens. */
+  readonly locked: number | null
 }
 
 /**
@@ -81,7 +84,7 @@ async function inTransaction<T>(database: Database, work: (tx: Tx) => Promise<T>
   }
 }
 
-type Filled = Pick<Restored, 'checked' | 'outside'> & { readonly loss: AcceptedLoss | undefined }
+type Filled = Pick<Restored, 'checked' | 'outside' | 'locked'> & { readonly loss: AcceptedLoss | undefined }
 
 async function fillAndCheck(tx: Tx, task: Task): Promise<Filled> {
   const { backup, pool, data } = task
@@ -99,7 +102,11 @@ async function fillAndCheck(tx: Tx, task: Task): Promise<Filled> {
   const loss = statement && (await acceptedLoss(tx, task, statement))
   if (backup) await placeKeys(data, backup.keys)
   await writeAuditedPosition(data, result.position, systemRuntime)
-  return { checked: result.counts, outside: copy?.size ?? null, loss }
+  const locked = await sealedElsewhere(
+    tx,
+    (await readKeyFile(path.join(data, 'sealing.key'), 32)) ?? sealingKey(pool.seed),
+  )
+  return { checked: result.counts, outside: copy?.size ?? null, loss, locked }
 }
 
 const lostLeaves = ({ size, last }: GenerationStatement) => Math.max(0, last.size - size)

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { createWriteStream } from 'node:fs'
+import { createWriteStream, existsSync } from 'node:fs'
 import { readFile, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { Readable } from 'node:stream'
@@ -12,7 +12,7 @@ import { dumpTable, schemaOf, syncFolder, type Tx, tablesOf } from '#storage'
 import { contentTable } from '#verification'
 import { binLimits } from '../limits.ts'
 import { openForCommand, poolKeyOf, refuseMissingFolder, refuseOtherSchema } from '../pool-database.ts'
-import { type BackupHeader, type BackupManifest, keyFiles, partName } from './format.ts'
+import { type BackupHeader, type BackupManifest, keyFiles, partName, poolKeyFiles } from './format.ts'
 import { type Member, tarEnd, tarMember } from './tar.ts'
 
 /** What was written. */
@@ -23,6 +23,8 @@ export interface BackupMade {
   readonly tables: number
   readonly rows: number
   readonly with_keys: boolean
+  /** Key files of the pool that lie in its data folder; they belong into a safe. */
+  readonly keys: readonly string[]
 }
 
 /**
@@ -57,7 +59,8 @@ export async function writeBackup(settings: Settings, target: string, withKeys: 
   await syncFolder(path.dirname(file))
   const rows = manifest.tables.reduce((sum, table) => sum + table.rows, 0)
   const { size } = await stat(file)
-  return { file, bytes: size, pool_id: id, tables: manifest.tables.length, rows, with_keys: withKeys }
+  const keys = poolKeyFiles.filter((name) => existsSync(path.join(data, name)))
+  return { file, bytes: size, pool_id: id, tables: manifest.tables.length, rows, with_keys: withKeys, keys }
 }
 
 /** A new file, or a name of its own in a folder. */

@@ -12,7 +12,7 @@ export function backupCommand(): Command {
       const made = await writeBackup(settings, file, options.withKeys === true)
       const keys = made.with_keys
         ? 'The private keys of the pool are in it: keep it as you keep them.'
-        : 'The keys of the pool are not in it: keep a copy of pool.key, session.key and owner.key elsewhere.'
+        : `The keys of the pool are not in it: keep a copy of ${listed(made.keys)} elsewhere.`
       print(options.json === true, made, () => `${made.file}\n${made.rows} rows of ${made.tables} tables. ${keys}`)
     })
   return withExamples(withSettings(command, ['pool']), [
@@ -20,3 +20,5 @@ export function backupCommand(): Command {
     ['lichen backup pool.tar.gz --with-keys', 'once, for a safe'],
   ])
 }
+
+const listed = (names: readonly string[]) => new Intl.ListFormat('en-GB').format(names)

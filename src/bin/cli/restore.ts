@@ -24,12 +24,16 @@ export function restoreCommand(): Command {
         signedBy: options.signedBy,
       })
       print(options.json === true, done, () => {
-        const { lost, checked, outside } = done
+        const { lost, checked, outside, locked } = done
         const loss =
           lost === null
             ? ''
             : `\nThe log goes on as generation ${lost.generation}; ${counted(lost.leaves, 'leaf is', 'leaves are')} lost, and that stands in it, signed.`
-        return `Restored. ${auditText(checked, lost ?? outside)}${loss}\n${asTyped('Start the pool: lichen up')}`
+        const next =
+          locked === null
+            ? 'Start the pool: lichen up'
+            : `The key of epoch ${locked} is sealed under another storage key than the one here. Put the pool’s \`sealing.key\` into the data folder, then start the pool: lichen up`
+        return `Restored. ${auditText(checked, lost ?? outside)}${loss}\n${asTyped(next)}`
       })
     })
   command.addHelpText(
