@@ -1,3 +1,4 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { createSecureContext } from 'node:tls'
 import { ConfigError, refuseInsecureBind, type Settings } from '#config'
@@ -22,16 +23,23 @@ function refuseProfitableCheating({ checkProfile, holdPayments }: Settings): voi
 export async function readTls({ tlsCert, tlsKey }: Settings): Promise<{ cert: Buffer; key: Buffer } | undefined> {
   if (tlsCert === undefined || tlsKey === undefined) return undefined
   const [cert, key] = [await contentsOf('tls_cert', tlsCert), await contentsOf('tls_key', tlsKey)]
+  const wrong = whyNoPair(cert, key)
+  if (wrong === undefined) return { cert, key }
+  throw new ConfigError(
+    'config_invalid',
+    `${tlsCert} and ${tlsKey} are no certificate with its private key (${wrong}).`,
+    'Give both in PEM: the certificate chain, its own certificate first, and the unencrypted key of that.',
+  )
+}
+
+/** OpenSSL takes a certificate and a key of different kinds for halves of two pairs, and then fails every handshake. */
+function whyNoPair(cert: Buffer, key: Buffer): string | undefined {
   try {
     createSecureContext({ cert, key })
+    return new X509Certificate(cert).checkPrivateKey(createPrivateKey(key)) ? undefined : 'the key is another’s'
   } catch (error) {
-    throw new ConfigError(
-      'config_invalid',
-      `${tlsCert} and ${tlsKey} are no certificate with its private key (${codeOf(error)}).`,
-      'Give both in PEM: the certificate chain, its own certificate first, and the unencrypted key of that.',
-    )
+    return codeOf(error)
   }
-  return { cert, key }
 }
 
 async function contentsOf(setting: string, file: string): Promise<Buffer> {
