@@ -1,5 +1,5 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { createSecureContext } from 'node:tls'
 import { ConfigError, refuseInsecureBind, type Settings } from '#config'
 import { checkProfiles, deterrenceDefaults, refuseProfitable } from '#verification'
@@ -9,6 +9,7 @@ export async function refuseSettings(settings: Settings): Promise<void> {
   refuseInsecureBind(settings)
   refuseProfitableCheating(settings)
   await readTls(settings)
+  for (const place of settings.modelLibrary) await refuseMissing('model_library', place)
 }
 
 function refuseProfitableCheating({ checkProfile, holdPayments }: Settings): void {
@@ -43,12 +44,20 @@ function whyNoPair(cert: Buffer, key: Buffer): string | undefined {
 }
 
 async function contentsOf(setting: string, file: string): Promise<Buffer> {
-  try {
-    return await readFile(file)
-  } catch (error) {
-    const sentence = `${setting} names a file that cannot be read: ${file} (${codeOf(error)}).`
-    throw new ConfigError('config_invalid', sentence, 'Check the path and its permissions.')
-  }
+  return readFile(file).catch((error: unknown) => {
+    throw notReadable(setting, file, error)
+  })
+}
+
+async function refuseMissing(setting: string, place: string): Promise<void> {
+  await stat(place).catch((error: unknown) => {
+    throw notReadable(setting, place, error)
+  })
+}
+
+function notReadable(setting: string, file: string, error: unknown): ConfigError {
+  const sentence = `${setting} names a file that cannot be read: ${file} (${codeOf(error)}).`
+  return new ConfigError('config_invalid', sentence, 'Check the path and its permissions.')
 }
 
 const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code ?? String(error)

@@ -131,6 +131,7 @@ describe('a command line', () => {
       [['--hold-payments', '1'], {}, 'Cheating would pay', 'hold_payments'],
       [['--tls-cert', '/gone', '--tls-key', key], {}, 'tls_cert names a file that cannot be read', 'path'],
       [['--tls-cert', key, '--tls-key', key], {}, 'are no certificate with its private key', 'PEM'],
+      [['--model-library', '/gone.gguf'], {}, 'model_library names a file that cannot be read', 'path'],
       [['--config', text], {}, 'The key prot', 'Did you mean port?'],
       [[], { LICHEN_SLOTS: 'x' }, 'LICHEN_SLOTS must be a whole number', 'Requests computed at once'],
       [[], { LICHEN_NOPE: 'x' }, 'LICHEN_NOPE is not a setting', 'LICHEN_NAME'],
