@@ -2,6 +2,7 @@ import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { readFile, stat } from 'node:fs/promises'
 import { createSecureContext } from 'node:tls'
 import { ConfigError, refuseInsecureBind, type Settings } from '#config'
+import { parseAddress } from '#storage'
 import { checkProfiles, deterrenceDefaults, refuseProfitable } from '#verification'
 
 /** What a pool would not start with, before anything is made. @throws ConfigError. */
@@ -10,6 +11,7 @@ export async function refuseSettings(settings: Settings): Promise<void> {
   refuseProfitableCheating(settings)
   await readTls(settings)
   for (const place of settings.modelLibrary) await refuseMissing('model_library', place)
+  if (settings.databaseUrl !== undefined) parseAddress({ url: settings.databaseUrl })
 }
 
 function refuseProfitableCheating({ checkProfile, holdPayments }: Settings): void {

@@ -2,10 +2,11 @@
  * Storage: PostgreSQL, embedded or yours, and the one way to write on the hot path.
  *
  * Owns    the embedded server, connections, migrations, group commit, the lock on the data directory, key files.
- * Imports protocol, runtime.
+ * Imports config, protocol, runtime.
  * Always  nothing hangs when the database is down: every wait ends in `database_unavailable`; what was acknowledged
  *         is on disk.
  */
+export { parseAddress } from './address.ts'
 export { BatchLoader } from './batch-loader.ts'
 export { bigints, booleans, bytes, numbers, texts, uuids } from './column.ts'
 export { lockDataDir } from './data-dir-lock.ts'

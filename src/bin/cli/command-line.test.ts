@@ -132,6 +132,8 @@ describe('a command line', () => {
       [['--tls-cert', '/gone', '--tls-key', key], {}, 'tls_cert names a file that cannot be read', 'path'],
       [['--tls-cert', key, '--tls-key', key], {}, 'are no certificate with its private key', 'PEM'],
       [['--model-library', '/gone.gguf'], {}, 'model_library names a file that cannot be read', 'path'],
+      [[], { LICHEN_DATABASE_URL: 'postgres:///pool?host=/run' }, 'names no user', 'postgres://user:password@'],
+      [[], { DATABASE_URL: 'postgres://me:100%@db/pool' }, 'has a %', 'postgres://user:password@'],
       [['--config', text], {}, 'The key prot', 'Did you mean port?'],
       [[], { LICHEN_SLOTS: 'x' }, 'LICHEN_SLOTS must be a whole number', 'Requests computed at once'],
       [[], { LICHEN_NOPE: 'x' }, 'LICHEN_NOPE is not a setting', 'LICHEN_NAME'],
