@@ -79,14 +79,16 @@ export class Borrowing implements Disposable {
   readonly #stops: (() => void)[] = []
   /** When a worker here was last seen with a model that other pools have, too (monotonic). */
   readonly #hereAt = new Map<string, number>()
-  #looking = false
+  #looking: Promise<void> | undefined
   #shares: ReadonlyMap<PoolId, number> = new Map()
   #sharesAt = Number.NEGATIVE_INFINITY
 
   constructor(options: Options) {
     this.#o = options
     this.models = new OfferedModels(options.runtime)
-    const look = options.runtime.every(lookMs, () => void this.look().catch(options.onProblem))
+    const look = options.runtime.every(lookMs, () => {
+      if (!this.#looking) void this.look().catch(options.onProblem)
+    })
     this.#stops.push(() => look.cancel())
   }
 
@@ -164,30 +166,32 @@ export class Borrowing implements Disposable {
     }
   }
 
-  /** Tells the roster who may be asked now, and for what. */
+  /** Tells the roster who may be asked now, and for what. A look that is under way may have missed what is new: it is waited for, not joined. */
   async look(): Promise<void> {
-    if (this.#looking) return
-    this.#looking = true
-    try {
-      await this.#readShares()
-      const { federation, forwards, jobs, queueMax } = this.#o
-      const isLong = jobs.load.queued > queueMax
-      const there = new Set<WorkerId>()
-      for (const peer of forwards() ? federation.peers.list() : []) {
-        if (peer.trust < 2 || peer.revoked) continue
-        // A pool stands in the roster as a worker whose key is the pool's or its bridge's: both ids are the hash of a key.
-        const id = (peer.version === 2 ? peer.id : this.#bridgeTo(peer.id).id) as unknown as WorkerId
-        this.#peers.set(id, peer.id)
-        const offers = await this.#wanted(peer, isLong)
-        const { reachable, aside } = this.#awayOf(peer)
-        if (offers.length === 0 || !reachable || aside) continue
-        there.add(id)
-        this.#tell(id, peer, offers)
-      }
-      for (const id of [...this.#lenders.keys()]) if (!there.has(id)) this.#gone(id)
-    } finally {
-      this.#looking = false
+    while (this.#looking) await this.#looking.catch(() => {})
+    this.#looking = this.#lookAround().finally(() => {
+      this.#looking = undefined
+    })
+    await this.#looking
+  }
+
+  async #lookAround(): Promise<void> {
+    await this.#readShares()
+    const { federation, forwards, jobs, queueMax } = this.#o
+    const isLong = jobs.load.queued > queueMax
+    const there = new Set<WorkerId>()
+    for (const peer of forwards() ? federation.peers.list() : []) {
+      if (peer.trust < 2 || peer.revoked) continue
+      // A pool stands in the roster as a worker whose key is the pool's or its bridge's: both ids are the hash of a key.
+      const id = (peer.version === 2 ? peer.id : this.#bridgeTo(peer.id).id) as unknown as WorkerId
+      this.#peers.set(id, peer.id)
+      const offers = await this.#wanted(peer, isLong)
+      const { reachable, aside } = this.#awayOf(peer)
+      if (offers.length === 0 || !reachable || aside) continue
+      there.add(id)
+      this.#tell(id, peer, offers)
     }
+    for (const id of [...this.#lenders.keys()]) if (!there.has(id)) this.#gone(id)
   }
 
   async #wanted(peer: Peer, isLong: boolean): Promise<PeerOffer[]> {
