@@ -219,6 +219,9 @@ test('a worker that is reset while its tribunal waits for judges keeps nobody el
   const mallory = idOf('waiting', 'mallory')
   expect(await ended(await town.answered('waiting', { decode: 'isolated', kernel: 'k1' }))).toBe('hit')
   await expect.poll(() => town.done.includes(`freeze ${mallory}`), { timeout: 20_000 }).toBe(true)
+  // the call comes behind the freeze
+  const called = () => home.sql`select outcome from tribunals where model = 'waiting'`
+  await expect.poll(called, { timeout: 20_000 }).toEqual([{ outcome: null }])
   await town.reset('waiting', 'mallory')
   town.join('waiting', { cid: hit })
   const job = await town.answered('waiting', { decode: 'isolated', kernel: 'k1' }, 'trent')
