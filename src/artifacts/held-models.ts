@@ -1,7 +1,7 @@
 import { mkdir, open, readdir, readFile, rename, rm, stat, statfs } from 'node:fs/promises'
 import path from 'node:path'
 import { z } from 'zod'
-import { modelOfferSchema, parseJson } from '#protocol'
+import { hex64, modelOfferSchema, parseJson } from '#protocol'
 import { diskFull, isFull, modelPath } from './fetch-model.ts'
 import { artifactsLimits } from './limits.ts'
 
@@ -16,7 +16,7 @@ const heldSchema = z
   .array(
     z.strictObject({
       name: modelOfferSchema.shape.name,
-      digest: z.string().regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits'),
+      digest: hex64,
       bytes: z.int().min(1),
     }),
   )

@@ -1,7 +1,7 @@
 import { request } from 'undici'
 import { z } from 'zod'
 import { acceptPublicKey, sha256 } from '#crypto'
-import { openCheckpoint, PoolError, parseJson, type ReceiptExpectation } from '#protocol'
+import { hex64, openCheckpoint, PoolError, parseJson, type ReceiptExpectation } from '#protocol'
 import { systemRuntime as runtime } from '#runtime'
 import { judgePublished, type SamplingCount } from '#verification'
 import { PoolRefusal } from './cli/problem.ts'
@@ -59,9 +59,7 @@ class PublicPool {
   async key(): Promise<Buffer> {
     const body = await this.bytes('/v1/federation/info')
     const json = parseJson(body, { bodyBytesMax: binLimits.publicAnswerBytesMax, jsonDepthMax: 16 })
-    const info = z
-      .looseObject({ pubkey_hex: z.string().regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits') })
-      .safeParse(json.ok ? json.value : 0)
+    const info = z.looseObject({ pubkey_hex: hex64 }).safeParse(json.ok ? json.value : 0)
     if (info.success) return Buffer.from(info.data.pubkey_hex, 'hex')
     throw this.#unreachable('it does not say its key', 'Give its public key: --pool.')
   }

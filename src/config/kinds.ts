@@ -153,9 +153,10 @@ export const urlOrAuto: Kind<string> = {
   placeholder: 'url|auto',
   parse: (value, base) => {
     if (value === 'auto') return value
-    const { username, password } = new URL(anyUrl.parse(value, base))
+    const url = anyUrl.parse(value, base)
+    const { username, password } = new URL(url)
     if (username || password) throw new Wrong('must not hold a user or a password')
-    return anyUrl.parse(value, base)
+    return url
   },
 }
 

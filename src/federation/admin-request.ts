@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { canonicalize, sha256 } from '#crypto'
+import { hex64 } from '#protocol'
 import { fields } from './envelope.ts'
 import { federationLimits } from './limits.ts'
 
@@ -69,7 +70,7 @@ const paramsOf = {
 /** An admin's signature as a request or a decision carries it; whose key it is, the pool that reads it knows from its own list. */
 export const adminSignatureSchema = z.object({
   /** Hex sha256 of the admin's public key. */
-  key_id: z.string().regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits'),
+  key_id: hex64,
   /** Unix seconds. */
   signed_at: z.int().min(0).max(99_999_999_999),
   /** Ed25519, base64. */
@@ -79,7 +80,7 @@ export type AdminSignature = z.infer<typeof adminSignatureSchema>
 
 const requestSchema = z.object({
   request_id: z.string().regex(/^fadm_[0-9a-f]{16}$/, 'fadm_ and 16 lowercase hex digits'),
-  origin_pool_id: z.string().regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits'),
+  origin_pool_id: hex64,
   action_type: z.enum(Object.keys(adminActions) as [AdminAction, ...AdminAction[]]),
   action_params: z.record(z.string().max(nameCharsMax), z.unknown()).default({}),
   from_admin_email: z.string().max(nameCharsMax).nullish(),

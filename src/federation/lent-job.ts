@@ -1,7 +1,16 @@
 import { createHash } from 'node:crypto'
 import { z } from 'zod'
 import { verifySignature } from '#crypto'
-import { type FinishReason, noTextId, noTokenId, type PoolId, parseJson, pieceBytesMax, type Token } from '#protocol'
+import {
+  type FinishReason,
+  hex64,
+  noTextId,
+  noTokenId,
+  type PoolId,
+  parseJson,
+  pieceBytesMax,
+  type Token,
+} from '#protocol'
 import { streamBytes } from './envelope.ts'
 import { federationLimits } from './limits.ts'
 import type { Callee, Opened } from './outbound.ts'
@@ -9,11 +18,10 @@ import { readEvents, signatureEvent } from './stream-events.ts'
 
 const base64 = z.base64().transform((text) => Buffer.from(text, 'base64'))
 const uuid = z.uuid()
-const poolId = z.string().regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits')
 
 /** What version 1 asks: a conversation, answered whole. */
 export const v1JobSchema = z.object({
-  origin_pool_id: poolId,
+  origin_pool_id: hex64,
   origin_request_id: z.string().min(1).max(200),
   messages: z.array(z.looseObject({})).min(1).max(10_000),
   model: z.string().min(1).max(200).nullish(),
@@ -27,13 +35,13 @@ export const v1AnswerSchema = z.object({
   response: z.string().max(1_000_000),
   tokens_in: z.int().min(0).max(100_000_000),
   tokens_out: z.int().min(0).max(100_000_000),
-  exec_pool_id: poolId,
+  exec_pool_id: hex64,
   origin_request_id: z.string(),
 })
 
 /** What version 2 asks: the client's body untouched, and this pool's assignment as to a worker of it. */
 export const v2JobSchema = z.strictObject({
-  origin_pool_id: poolId,
+  origin_pool_id: hex64,
   origin_request_id: uuid,
   kind: z.enum(['chat', 'completion']),
   body: base64,

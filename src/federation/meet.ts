@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { acceptPublicKey, sha256 } from '#crypto'
-import { type PoolId, parsePoolId } from '#protocol'
+import { hex64, type PoolId, parsePoolId } from '#protocol'
 import { federationLimits } from './limits.ts'
 import type { Callee, NotCalled, Outbound } from './outbound.ts'
 import { handshakePath } from './verify-envelope.ts'
@@ -22,7 +22,7 @@ export const infoPath = '/v1/federation/info'
 
 const infoSchema = introductionSchema.extend({
   atom_id: z.string(),
-  pubkey_hex: z.string().regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits'),
+  pubkey_hex: hex64,
   envelope_versions: z.array(z.int()).max(16).default([1]),
 })
 

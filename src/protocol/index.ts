@@ -5,6 +5,7 @@
  * Imports crypto. No clock, no disk, no socket.
  * Always  parsing never throws on bytes from outside; it returns a refusal.
  */
+
 export {
   type AssuranceLevel,
   assuranceHeader,
@@ -19,6 +20,7 @@ export * from './check/index.ts'
 export { type RefusalCode, refusalCodes } from './codes.ts'
 export { type ConformanceOp, conformanceOp, hexSchema, type OpResult, protocolOps, refused } from './conformance.ts'
 export { formatCredits, parseCredits } from './credits.ts'
+export { hex64 } from './hex64.ts'
 export { type PoolId, parsePoolId, parseWorkerId, type WorkerId } from './ids.ts'
 export { protocolLimits } from './limits.ts'
 export { logOps } from './log-ops.ts'

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { hex64 } from './hex64.ts'
 import { protocolLimits } from './limits.ts'
 
 /** What a model on a worker can be asked for. */
@@ -24,10 +25,7 @@ export const modelOfferSchema = z.strictObject({
     .max(protocolLimits.modelNameCharsMax)
     .regex(/^[\w][\w.:/@+-]*$/u, 'letters, digits and . : / @ + - _'),
   /** Lowercase hex sha256 of the model file; null for an upstream, which has no file to name. */
-  digest: z
-    .string()
-    .regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits')
-    .nullable(),
+  digest: hex64.nullable(),
   engine: z.enum(['llama', 'openai']),
   /** Tokens of prompt and answer together. */
   contextTokens: z.int().min(1).max(16_777_216),

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { hex64 } from './hex64.ts'
 import { protocolLimits } from './limits.ts'
 import { modelOfferSchema } from './model-offer.ts'
 
@@ -89,7 +90,6 @@ const count = z.int().min(0).max(0xffff_ffff)
 const base64 = z.string().max(16_384)
 /** In base64. */
 const signedWire = z.string().max((protocolLimits.signedWireBytesMax / 3) * 4)
-const hex32 = z.string().regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits')
 
 export const helloSchema = z.strictObject({
   /** `lichen/0.1.0`, shown to the operator. */
@@ -128,7 +128,7 @@ export const dispatchSchema = z.strictObject({
   /** Index of the choice, 0 … n − 1. */
   choice: z.int().min(0).max(protocolLimits.choicesMax),
   /** 32 bytes of sampler seed, hex. */
-  seed: hex32,
+  seed: hex64,
   /** Most completion tokens of this choice, those of earlier segments included. */
   maxTokens: z.int().min(0).max(16_777_216),
   /** Token ids of earlier segments; the worker continues after them. */
@@ -178,7 +178,7 @@ export const checkSchema = z.strictObject({
   model,
   digest: z.string().max(64).nullable(),
   choice: z.int().min(0).max(protocolLimits.choicesMax),
-  seed: hex32,
+  seed: hex64,
   /** What the worker that answered was allowed. */
   maxTokens: z.int().min(0).max(16_777_216),
   /** What it offered. */
@@ -223,7 +223,7 @@ export const roomSchema = z.strictObject({
   /** Bytes of memory that are free now. */
   memoryBytes: fileBytes,
   /** Digests and bytes of the models it has from the pool: it drops them when an offer says so. */
-  held: z.array(z.strictObject({ digest: hex32, bytes: fileBytes })).max(protocolLimits.modelsPerWorkerMax),
+  held: z.array(z.strictObject({ digest: hex64, bytes: fileBytes })).max(protocolLimits.modelsPerWorkerMax),
 })
 export type Room = z.infer<typeof roomSchema>
 
@@ -236,10 +236,10 @@ export const modelOfferedSchema = z.strictObject({
   /** The name it is to be lent by. */
   name: modelOfferSchema.shape.name,
   /** Lowercase hex sha256 that the file must have. */
-  digest: hex32,
+  digest: hex64,
   bytes: fileBytes.min(1),
   /** Digests of models from the pool that make room for it. */
-  drop: z.array(hex32).max(protocolLimits.modelsPerWorkerMax),
+  drop: z.array(hex64).max(protocolLimits.modelsPerWorkerMax),
   /** Lets fetch this file, until then, over HTTP; base64url. */
   ticket: z.string().regex(/^[\w-]{43}$/, '43 characters of base64url'),
   expiresMs: z.int().min(1).max(86_400_000),
@@ -262,7 +262,7 @@ export const committedSchema = z.strictObject({
   commitment: signedWire,
 })
 
-export const classSchema = z.strictObject({ check: checkId, class: hex32 })
+export const classSchema = z.strictObject({ check: checkId, class: hex64 })
 
 export const checkFailedSchema = z.strictObject({
   check: checkId,

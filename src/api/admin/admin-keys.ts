@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { type AdminKeyRecord, ownerNameSchema } from '#identity'
+import { hex64 } from '#protocol'
 import type { ApiLimits } from '../limits.ts'
 import { type Route, route } from '../route.ts'
 import type { AdminDeps } from './admin-deps.ts'
@@ -48,7 +49,7 @@ export function adminKeyRoutes({ identity }: Pick<AdminDeps, 'identity'>, limits
       path: '/v1/admin/admin-keys',
       caller: 'auditor',
       summary: 'Admin keys by id, revoked ones included.',
-      query: pageQuery(limits, z.string().regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits')),
+      query: pageQuery(limits, hex64),
       reply: pageSchema(adminKeySchema),
       handle: ({ query }) => pageOf(query, (page) => identity.listAdminKeys(page), toRow),
     }),

@@ -11,6 +11,7 @@ import {
   type SignedStatement,
   statementToWire,
 } from '#federation'
+import { hex64 } from '#protocol'
 import type { ApiLimits } from '../limits.ts'
 import { type Route, route } from '../route.ts'
 import { pageOf, pageQuery, pageSchema, timeOrNull, timeSchema, timeText } from './page.ts'
@@ -224,7 +225,7 @@ export function federationAdminRoutes(federation: FederationAdmin, limits: ApiLi
       path: `${base}/peers`,
       caller: 'auditor',
       summary: 'Pools that are known here, by id, revoked ones included.',
-      query: pageQuery(limits, z.string().regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits')),
+      query: pageQuery(limits, hex64),
       reply: pageSchema(peerSchema),
       handle: ({ query }) => pageOf(query, (page) => pageOfPeers(federation, page), toRow),
     }),
@@ -274,7 +275,7 @@ export function federationAdminRoutes(federation: FederationAdmin, limits: ApiLi
       'confirm',
       'Say that the key it has named, by its whole id, stands in its place. A bond goes on with an admin’s signature.',
       z.strictObject({
-        successor: z.string().regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits'),
+        successor: hex64,
         /** An admin's acceptance of the successor, on the level that is accepted now. */
         signature: adminSignatureSchema.nullish(),
       }),

@@ -1,11 +1,10 @@
 import { z } from 'zod'
+import { hex64 } from '#protocol'
 import type { ReputationRecord, VerificationRecord } from '#verification'
 import type { ApiLimits } from '../limits.ts'
 import { type Route, route } from '../route.ts'
 import type { AdminDeps } from './admin-deps.ts'
 import { pageOf, pageQuery, pageSchema, timeOrNull, timeSchema, timeText } from './page.ts'
-
-const worker = z.string().regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits')
 
 const verificationSchema = z.strictObject({
   object: z.literal('inference_verification'),
@@ -68,7 +67,7 @@ export function trustLogRoutes({ trustLogs }: Pick<AdminDeps, 'trustLogs'>, limi
       path: '/v1/admin/inference_verifications',
       caller: 'auditor',
       summary: 'Answers that were owed a look, oldest first; of one worker with `worker`.',
-      query: pageQuery(limits, z.guid()).extend({ worker: worker.optional() }),
+      query: pageQuery(limits, z.guid()).extend({ worker: hex64.optional() }),
       reply: pageSchema(verificationSchema),
       handle: ({ query }) =>
         pageOf(query, (page) => trustLogs.verifications({ ...page, worker: query.worker }), toVerification),
@@ -78,7 +77,7 @@ export function trustLogRoutes({ trustLogs }: Pick<AdminDeps, 'trustLogs'>, limi
       path: '/v1/admin/worker_reputation',
       caller: 'auditor',
       summary: 'How workers stand with each model, in each duty; of one worker with `worker`.',
-      query: pageQuery(limits, z.string().max(300)).extend({ worker: worker.optional() }),
+      query: pageQuery(limits, z.string().max(300)).extend({ worker: hex64.optional() }),
       reply: pageSchema(reputationSchema),
       handle: ({ query }) =>
         pageOf(query, (page) => trustLogs.reputation({ ...page, worker: query.worker }), toReputation),

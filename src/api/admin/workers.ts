@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { WorkerAct, WorkerRecord } from '#identity'
-import { modelFeatures, PoolError } from '#protocol'
+import { hex64, modelFeatures, PoolError } from '#protocol'
 import type { ConnectedWorker } from '#workers'
 import type { ApiLimits } from '../limits.ts'
 import { type Route, route } from '../route.ts'
@@ -145,7 +145,7 @@ export function workerRoutes({ identity, workers, trust }: Needs, now: () => num
       path: '/v1/admin/workers',
       caller: 'auditor',
       summary: 'Workers that have joined, by id.',
-      query: pageQuery(limits, z.string().regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits')),
+      query: pageQuery(limits, hex64),
       reply: pageSchema(workerSchema),
       handle: ({ query }) => pageOf(query, (page) => identity.listWorkers(page), toRow),
     }),

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { LogReader } from '#log'
-import { PoolError } from '#protocol'
+import { hex64, PoolError } from '#protocol'
 import type { ToldEpochs } from '#verification'
 import { type Route, route, StreamReply, TextReply } from '../route.ts'
 
@@ -10,21 +10,20 @@ const decimal = z
   .regex(/^(0|[1-9][0-9]{0,15})$/, 'a whole number in decimal')
   .transform(Number)
   .refine(Number.isSafeInteger, 'a number up to 2^53 - 1')
-const hashText = z.string().regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits')
 
 const inclusionQuery = z
-  .strictObject({ index: decimal.optional(), leaf_hash: hashText.optional(), size: decimal.optional() })
+  .strictObject({ index: decimal.optional(), leaf_hash: hex64.optional(), size: decimal.optional() })
   .refine(({ index, leaf_hash }) => (index === undefined) !== (leaf_hash === undefined), {
     message: 'either index or leaf_hash',
     path: ['index'],
   })
 
-const pathSchema = z.array(hashText)
+const pathSchema = z.array(hex64)
 const inclusionSchema = z.strictObject({
   object: z.literal('log_inclusion'),
   index: z.int(),
   size: z.int(),
-  leaf_hash: hashText,
+  leaf_hash: hex64,
   path: pathSchema,
 })
 const consistencySchema = z.strictObject({

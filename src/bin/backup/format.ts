@@ -1,9 +1,10 @@
 import { z } from 'zod'
+import { hex64 } from '#protocol'
 
 /** First member of a backup: what it is of. docs/operating/backup.md describes the format. */
 export const headerSchema = z.strictObject({
   lichen: z.literal('backup/1'),
-  pool_id: z.string().regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits'),
+  pool_id: hex64,
   /** ISO 8601. */
   made_at: z.string(),
   version: z.string(),
@@ -21,7 +22,7 @@ export const manifestSchema = z.strictObject({
       name: z.string(),
       rows: z.int(),
       bytes: z.int(),
-      sha256: z.string().regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits'),
+      sha256: hex64,
     }),
   ),
 })

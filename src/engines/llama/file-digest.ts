@@ -2,11 +2,9 @@ import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { z } from 'zod'
+import { hex64 } from '#protocol'
 
-const cacheSchema = z.record(
-  z.string(),
-  z.strictObject({ state: z.string(), sha256: z.string().regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits') }),
-)
+const cacheSchema = z.record(z.string(), z.strictObject({ state: z.string(), sha256: hex64 }))
 type Cache = z.infer<typeof cacheSchema>
 
 /** What changes when a file does: size, times of content and of inode, inode. */

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { type Identity, sha256, verifyConsistency } from '#crypto'
 import type { GenerationNote } from '#log'
-import { openCheckpoint, type PoolId } from '#protocol'
+import { hex64, openCheckpoint, type PoolId } from '#protocol'
 import type { Runtime } from '#runtime'
 import { type Database, texts } from '#storage'
 import { peerAdminKeys } from '../admin-signatures.ts'
@@ -91,11 +91,7 @@ export const showSchema = z.object({
   from: z.int().min(0),
   path: z.array(z.base64().length(44)).max(128),
   newest: z.boolean(),
-  statements: z
-    .array(
-      z.object({ key: z.string().regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits'), note: z.string().max(2_000) }),
-    )
-    .max(factLimits.generationsShownMax),
+  statements: z.array(z.object({ key: hex64, note: z.string().max(2_000) })).max(factLimits.generationsShownMax),
 })
 
 /** One checkpoint that was vouched for; null stands for this pool. */

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { sha256 } from '#crypto'
 import { assuranceWorkers } from '../assurance.ts'
+import { hex64 } from '../hex64.ts'
 import { fromBase64url } from './base64url.ts'
 import { account, modelName } from './fields.ts'
 
@@ -9,7 +10,7 @@ const amountText = z.string().regex(/^(?:0|[1-9][0-9]{0,17})$/, 'must be an amou
 
 /** What `GET /v1/prices` answers: all that a payer must know to sign an order. */
 export const priceListSchema = z.object({
-  pool_id: z.string().regex(/^[0-9a-f]{64}$/, '64 lowercase hex digits'),
+  pool_id: hex64,
   /** base64url of the raw public key whose sha256 is the id. */
   pool_key: z.string().length(43),
   /** Ledger account of the API key that asked. */
